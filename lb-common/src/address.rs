@@ -1,0 +1,121 @@
+//! One address type for both families.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bytemuck::{Pod, Zeroable};
+
+/// An IP address in network byte order; IPv4 is held IPv4-mapped (RFC 4291, section 2.5.5.2).
+///
+/// Held as words of memory rather than as bytes, so that the compiler copies and compares it in
+/// four registers: sixteen single bytes would overflow the packet path's 512 bytes of stack.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+pub struct Address([u32; 4]);
+
+const _: () = assert!(size_of::<Address>() == 16);
+
+/// The third word of every IPv4-mapped address.
+const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+
+impl Address {
+    /// The unspecified address `::`, which no packet that is ours can have.
+    pub const UNSPECIFIED: Self = Self([0; 4]);
+
+    /// From the four bytes of an IPv4 header's field.
+    #[inline(always)]
+    pub const fn v4(bytes: [u8; 4]) -> Self {
+        Self([0, 0, MAPPED, u32::from_ne_bytes(bytes)])
+    }
+
+    /// From the sixteen bytes of an IPv6 header's field.
+    #[inline(always)]
+    pub const fn v6(bytes: [u8; 16]) -> Self {
+        Self(bytemuck::must_cast(bytes))
+    }
+
+    /// All sixteen bytes, IPv4 as mapped.
+    #[inline(always)]
+    pub const fn bytes(&self) -> [u8; 16] {
+        bytemuck::must_cast(self.0)
+    }
+
+    /// The last four bytes: the IPv4 address of a mapped one.
+    #[inline(always)]
+    pub const fn v4_bytes(&self) -> [u8; 4] {
+        self.0[3].to_ne_bytes()
+    }
+
+    /// Whether this is an IPv4 address.
+    pub const fn is_v4(&self) -> bool {
+        matches!(self.0, [0, 0, MAPPED, _])
+    }
+
+    /// The address as four words of memory.
+    #[inline(always)]
+    pub const fn words(&self) -> [u32; 4] {
+        self.0
+    }
+
+    /// Bit by bit, this address where `mask` has ones.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(&self, mask: &Self) -> Self {
+        let (address, mask) = (&self.0, &mask.0);
+        Self([
+            address[0] & mask[0],
+            address[1] & mask[1],
+            address[2] & mask[2],
+            address[3] & mask[3],
+        ])
+    }
+
+    /// The first `length` bits kept, the rest zero; `length` counts in the 128-bit form.
+    #[must_use]
+    pub fn masked(&self, length: u8) -> Self {
+        let kept = u128::MAX
+            .checked_shl(128 - u32::from(length.min(128)))
+            .unwrap_or(0);
+        self.and(&Self::v6(kept.to_be_bytes()))
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::v4(v4.octets()),
+            IpAddr::V6(v6) => Self::v6(v6.octets()),
+        }
+    }
+}
+
+impl From<Address> for IpAddr {
+    fn from(address: Address) -> Self {
+        if address.is_v4() {
+            Self::V4(Ipv4Addr::from(address.v4_bytes()))
+        } else {
+            Self::V6(Ipv6Addr::from(address.bytes()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_survive_the_round_trip() {
+        for text in ["192.0.2.80", "2001:db8::80", "::1", "0.0.0.0"] {
+            let address: IpAddr = text.parse().expect("a literal address");
+            assert_eq!(IpAddr::from(Address::from(address)), address);
+        }
+    }
+
+    #[test]
+    fn a_mask_keeps_the_network_and_drops_the_host() {
+        let host = Address::from("2001:db8:1:2:3:4:5:6".parse::<IpAddr>().expect("literal"));
+        let network = Address::from("2001:db8:1:2::".parse::<IpAddr>().expect("literal"));
+        assert_eq!(host.masked(64), network);
+        assert_eq!(host.masked(128), host);
+        assert_eq!(host.masked(0), Address::UNSPECIFIED);
+    }
+}

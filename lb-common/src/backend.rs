@@ -1,0 +1,116 @@
+//! A backend as the packet path sees it: where it is, and over which next hop.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{address::Address, checksum::Sum, maps::MAX_BACKENDS};
+
+/// The backend id that stands for "none".
+pub const NONE: u16 = 0;
+
+/// Where in the backends' array the entry of `id` for a family is; each has one for IPv4 and
+/// one for IPv6.
+#[inline(always)]
+pub const fn index(id: u16, v6: bool) -> u32 {
+    (id as u32) << 1 | v6 as u32
+}
+
+/// Entries in the backends' array.
+pub const ENTRIES: u32 = MAX_BACKENDS * 2;
+
+/// A backend's entry for one address family; all zero where there is no such backend.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Backend {
+    address: Address,
+    /// Network byte order; 0 keeps the listener's.
+    port: [u8; 2],
+    generation: u16,
+    /// The one's complement sum of the address, folded, in memory order.
+    address_sum: u16,
+    next_hop_mac: [u8; 6],
+    source_mac: [u8; 6],
+    flags: u16,
+    /// 0 while the next hop is not resolved.
+    ifindex: u32,
+}
+
+const _: () = assert!(size_of::<Backend>() == 40);
+
+/// The entry names a backend.
+const PRESENT: u16 = 1;
+
+impl Backend {
+    /// A backend whose next hop is not known yet; `port` 0 keeps the listener's.
+    pub fn new(address: Address, port: u16, generation: u16) -> Self {
+        let sum = if address.is_v4() {
+            Sum::v4(&address)
+        } else {
+            Sum::v6(&address)
+        };
+        Self {
+            address,
+            port: port.to_be_bytes(),
+            generation,
+            address_sum: sum.fold(),
+            next_hop_mac: [0; 6],
+            source_mac: [0; 6],
+            flags: PRESENT,
+            ifindex: 0,
+        }
+    }
+
+    /// The same backend, reached over interface `ifindex` through `next_hop_mac`.
+    #[must_use]
+    pub const fn via(mut self, ifindex: u32, source_mac: [u8; 6], next_hop_mac: [u8; 6]) -> Self {
+        self.ifindex = ifindex;
+        self.source_mac = source_mac;
+        self.next_hop_mac = next_hop_mac;
+        self
+    }
+
+    /// Whether the entry names a backend at all.
+    #[inline(always)]
+    pub const fn is_present(&self) -> bool {
+        self.flags & PRESENT != 0
+    }
+
+    /// The backend's address.
+    #[inline(always)]
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The one's complement sum of the address.
+    #[inline(always)]
+    pub const fn address_sum(&self) -> Sum {
+        Sum::folded(self.address_sum)
+    }
+
+    /// The backend's port, or that of the listener, in network byte order.
+    #[inline(always)]
+    pub const fn port_or(&self, listeners: [u8; 2]) -> [u8; 2] {
+        if u16::from_ne_bytes(self.port) == 0 {
+            listeners
+        } else {
+            self.port
+        }
+    }
+
+    /// Tells this backend from an earlier one that had its id.
+    #[inline(always)]
+    pub const fn generation(&self) -> u16 {
+        self.generation
+    }
+
+    /// The interface towards the next hop, 0 if unresolved.
+    #[inline(always)]
+    pub const fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// Destination and source address of the frame, in the order of an Ethernet header.
+    #[inline(always)]
+    pub const fn macs(&self) -> ([u8; 6], [u8; 6]) {
+        (self.next_hop_mac, self.source_mac)
+    }
+}

@@ -1,0 +1,29 @@
+//! What Serin's XDP program and its daemon agree on: the layout of every map, and the arithmetic
+//! that both sides must do alike.
+//!
+//! Contract: addresses, ports and checksums are in network byte order wherever they stand in a
+//! map or a packet; every other number is in the host's order. No type here has padding (the
+//! `Pod` derive proves it), so a map key never misses by an unset byte.
+#![no_std]
+
+pub mod address;
+pub mod backend;
+pub mod bench;
+pub mod checksum;
+pub mod counters;
+pub mod flow;
+pub mod hash;
+pub mod listener;
+pub mod maps;
+pub mod node;
+pub mod pool;
+pub mod reason;
+pub mod release;
+
+/// Transport protocols that a listener may have, by their IANA numbers.
+pub mod protocol {
+    /// Transmission Control Protocol, RFC 9293.
+    pub const TCP: u8 = 6;
+    /// User Datagram Protocol, RFC 768.
+    pub const UDP: u8 = 17;
+}

@@ -1,0 +1,70 @@
+//! Names and sizes of the pinned objects, in one place.
+
+/// Changes with the layout or meaning of any map; part of the pin path.
+pub const ABI_VERSION: u32 = 1;
+
+/// Name of the XDP program in the object.
+pub const PROGRAM: &str = "serin_xdp";
+
+/// Services on one host.
+pub const MAX_SERVICES: u32 = 1024;
+/// Copies of a service's record; one is live, the others may be written.
+pub const RECORDS_PER_SERVICE: u32 = 4;
+/// Entries of the records' array.
+pub const MAX_RECORDS: u32 = MAX_SERVICES * RECORDS_PER_SERVICE;
+/// Pools on one host; each has a table of 256 KiB.
+pub const MAX_POOLS: u32 = 256;
+/// Backends on one host, numbered from 1.
+pub const MAX_BACKENDS: u32 = 4096;
+/// Listeners on one host.
+pub const MAX_LISTENERS: u32 = 4096;
+/// Pairs of a listener and a backend on one host (`nat` only).
+pub const MAX_REPLIES: u32 = 65_536;
+/// Interfaces that the program may send on.
+pub const MAX_PORTS: u32 = 256;
+/// Flow-table size unless `node.connections` says otherwise.
+pub const DEFAULT_FLOWS: u32 = 1_048_576;
+
+/// Names of the maps, which are also the names of their pins.
+pub mod name {
+    /// `[Node; 1]`.
+    pub const NODE: &str = "NODE";
+    /// `Endpoint → Listener`.
+    pub const LISTENERS: &str = "LISTENERS";
+    /// `service → index of its live record`.
+    pub const ACTIVE: &str = "ACTIVE";
+    /// `[Record; MAX_RECORDS]`.
+    pub const RECORDS: &str = "RECORDS";
+    /// `pool → [[Slot; SLOTS]; 1]`.
+    pub const POOLS: &str = "POOLS";
+    /// `[Backend; 2 × MAX_BACKENDS]`.
+    pub const BACKENDS: &str = "BACKENDS";
+    /// `Endpoint of a backend → Reply`.
+    pub const REPLIES: &str = "REPLIES";
+    /// `FlowKey → Pin`.
+    pub const FLOWS: &str = "FLOWS";
+    /// `interface index → interface`.
+    pub const PORTS: &str = "PORTS";
+    /// `reason or flow event → u64`, a CPU.
+    pub const COUNTERS: &str = "COUNTERS";
+    /// `backend → BackendCounters`, a CPU.
+    pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
+    /// `pool → packets dropped for want of a backend`, a CPU.
+    pub const POOL_DROPS: &str = "POOL_DROPS";
+
+    /// All of them.
+    pub const ALL: [&str; 12] = [
+        NODE,
+        LISTENERS,
+        ACTIVE,
+        RECORDS,
+        POOLS,
+        BACKENDS,
+        REPLIES,
+        FLOWS,
+        PORTS,
+        COUNTERS,
+        BACKEND_COUNTERS,
+        POOL_DROPS,
+    ];
+}

@@ -1,0 +1,171 @@
+//! Every way out of the packet path, by name.
+
+/// Why a packet left the program as it did; the number is the index of its counter.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// To a backend, out of the interface it came in by.
+    Transmitted = 0,
+    /// To a backend, out of another interface.
+    Redirected,
+    /// A backend's reply to its client, out of the interface it came in by.
+    ReplyTransmitted,
+    /// A backend's reply to its client, out of another interface.
+    ReplyRedirected,
+    /// A rewritten reply whose next hop's address is unknown: the kernel resolves and forwards it.
+    ReplyUnresolved,
+    /// A backend's packet to this host itself: not a reply to a client.
+    ReplyLocal,
+    /// A reply that this host has no route for.
+    ReplyUnroutable,
+    /// Neither IPv4 nor IPv6.
+    NotIp,
+    /// Carries a VLAN tag.
+    VlanTagged,
+    /// Neither TCP nor UDP.
+    OtherProtocol,
+    /// No listener has this address, port and protocol.
+    NotListening,
+    /// A fragment: only the first one has ports.
+    Fragment,
+    /// IPv6 extension headers beyond the bound, or a routing header with segments left.
+    ExtensionHeaders,
+    /// Ends within its Ethernet or IP header.
+    TruncatedHeader,
+    /// Ends within its TCP or UDP header.
+    TruncatedTransport,
+    /// A header's version, length or offset contradicts the frame.
+    BadLength,
+    /// The hop limit does not allow another hop; the kernel tells the sender.
+    TtlExceeded,
+    /// The service has no record: the daemon is at fault.
+    NoRecord,
+    /// The pool has no table: the daemon is at fault.
+    NoTable,
+    /// The pool has no backend that may serve.
+    EmptyPool,
+    /// The slot names a backend that has no entry for this address family.
+    NoBackend,
+    /// The backend's next hop is unknown to the daemon and to the kernel's routing table.
+    NoRoute,
+    /// The next hop's interface is not one that this program may send on.
+    NoPort,
+}
+
+impl Reason {
+    /// All reasons, in the order of their counters.
+    pub const ALL: [Self; 23] = [
+        Self::Transmitted,
+        Self::Redirected,
+        Self::ReplyTransmitted,
+        Self::ReplyRedirected,
+        Self::ReplyUnresolved,
+        Self::ReplyLocal,
+        Self::ReplyUnroutable,
+        Self::NotIp,
+        Self::VlanTagged,
+        Self::OtherProtocol,
+        Self::NotListening,
+        Self::Fragment,
+        Self::ExtensionHeaders,
+        Self::TruncatedHeader,
+        Self::TruncatedTransport,
+        Self::BadLength,
+        Self::TtlExceeded,
+        Self::NoRecord,
+        Self::NoTable,
+        Self::EmptyPool,
+        Self::NoBackend,
+        Self::NoRoute,
+        Self::NoPort,
+    ];
+
+    /// The name in metrics and listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transmitted => "transmitted",
+            Self::Redirected => "redirected",
+            Self::ReplyTransmitted => "reply_transmitted",
+            Self::ReplyRedirected => "reply_redirected",
+            Self::ReplyUnresolved => "reply_unresolved",
+            Self::ReplyLocal => "reply_local",
+            Self::ReplyUnroutable => "reply_unroutable",
+            Self::NotIp => "not_ip",
+            Self::VlanTagged => "vlan_tagged",
+            Self::OtherProtocol => "other_protocol",
+            Self::NotListening => "not_listening",
+            Self::Fragment => "fragment",
+            Self::ExtensionHeaders => "extension_headers",
+            Self::TruncatedHeader => "truncated_header",
+            Self::TruncatedTransport => "truncated_transport",
+            Self::BadLength => "bad_length",
+            Self::TtlExceeded => "ttl_exceeded",
+            Self::NoRecord => "no_record",
+            Self::NoTable => "no_table",
+            Self::EmptyPool => "empty_pool",
+            Self::NoBackend => "no_backend",
+            Self::NoRoute => "no_route",
+            Self::NoPort => "no_port",
+        }
+    }
+}
+
+/// What happened to the flow table; counted beside the reasons.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowEvent {
+    /// The table was looked at: never at rest.
+    Lookup = 0,
+    /// A connection was pinned.
+    Pinned,
+    /// The table took no further pin; the packet went by the rule for unknown connections.
+    Refused,
+    /// A pin was made void, since its connection began anew.
+    Unpinned,
+}
+
+impl FlowEvent {
+    /// All events, in the order of their counters.
+    pub const ALL: [Self; 4] = [Self::Lookup, Self::Pinned, Self::Refused, Self::Unpinned];
+
+    /// The name in metrics and listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lookup => "lookup",
+            Self::Pinned => "pinned",
+            Self::Refused => "refused",
+            Self::Unpinned => "unpinned",
+        }
+    }
+}
+
+/// Entries of the counters' array: reasons first, then flow events.
+pub const COUNTERS: u32 = FIRST_EVENT + FlowEvent::Unpinned as u32 + 1;
+
+const FIRST_EVENT: u32 = Reason::NoPort as u32 + 1;
+
+/// Index of a flow event's counter.
+#[inline(always)]
+pub const fn flow_event_index(event: FlowEvent) -> u32 {
+    FIRST_EVENT + event as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_stands_at_its_number_and_has_its_own_name() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+            assert_eq!(
+                Reason::ALL
+                    .iter()
+                    .filter(|r| r.name() == reason.name())
+                    .count(),
+                1
+            );
+        }
+        assert_eq!(Reason::NoPort as usize + 1, Reason::ALL.len());
+    }
+}

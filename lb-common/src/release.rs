@@ -1,0 +1,81 @@
+//! The release record: all that decides which pool a client gets.
+
+use bytemuck::{Pod, Zeroable};
+
+/// The record of one service. Userspace writes a free copy, then stores its index in the active
+/// map: a packet sees the whole old record or the whole new one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Record {
+    /// The pool that serves users now.
+    pub active: u32,
+    /// The pool being released; the active one when there is none.
+    pub candidate: u32,
+    /// `active` of the last settled state.
+    pub origin_active: u32,
+    /// `candidate` of the last settled state.
+    pub origin_candidate: u32,
+    /// Part of the clients sent to the candidate, in parts per million.
+    pub share_ppm: u32,
+    /// `share_ppm` of the last settled state.
+    pub origin_share_ppm: u32,
+    /// Pins may exist for buckets below this, in parts per million.
+    pub touched_ppm: u32,
+    /// See the `Record::` constants.
+    pub flags: u32,
+    /// Draws the clients of this release.
+    pub salt: u64,
+    /// `salt` of the last settled state.
+    pub origin_salt: u64,
+    /// Counts the records that this service has had.
+    pub epoch: u64,
+}
+
+const _: () = assert!(size_of::<Record>() == 56);
+
+impl Record {
+    /// The origin's answer may differ from the current one.
+    pub const MOVING: u32 = 1;
+    /// Forward by rewriting the frame's addresses only (direct server return).
+    pub const FORWARD_L2: u32 = 1 << 1;
+    /// The backend inside a pool is chosen by the client, not by the connection.
+    pub const AFFINITY_CLIENT: u32 = 1 << 2;
+
+    /// Whether `flag` is set.
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether a client's bucket matters: at rest with no release under way, it does not.
+    #[inline(always)]
+    pub const fn needs_bucket(&self) -> bool {
+        self.share_ppm | self.touched_ppm | (self.flags & Self::MOVING) != 0
+    }
+
+    /// The pool of a client in `bucket` (by `salt`).
+    #[inline(always)]
+    pub const fn pool(&self, bucket: u32) -> u32 {
+        if bucket < self.share_ppm {
+            self.candidate
+        } else {
+            self.active
+        }
+    }
+
+    /// The pool at the last settled state of a client in `bucket` (by `origin_salt`).
+    #[inline(always)]
+    pub const fn origin_pool(&self, bucket: u32) -> u32 {
+        if bucket < self.origin_share_ppm {
+            self.origin_candidate
+        } else {
+            self.origin_active
+        }
+    }
+
+    /// Whether pins may exist for `bucket` (by `salt`).
+    #[inline(always)]
+    pub const fn touches(&self, bucket: u32) -> bool {
+        bucket < self.touched_ppm
+    }
+}

@@ -1,0 +1,54 @@
+//! Per-CPU counters. A missing counter never drops a packet.
+
+use lb_common::reason::{FlowEvent, Reason, flow_event_index};
+
+use crate::maps::{BACKEND_COUNTERS, COUNTERS, POOL_DROPS};
+
+/// Every packet, once, as it leaves.
+#[inline(always)]
+pub fn exit(reason: Reason) {
+    add(COUNTERS.get_ptr_mut(reason as u32));
+}
+
+/// Something happened to the flow table.
+#[inline(always)]
+pub fn flow(event: FlowEvent) {
+    add(COUNTERS.get_ptr_mut(flow_event_index(event)));
+}
+
+/// A packet was dropped, since its pool has no backend.
+#[inline(always)]
+pub fn pool_drop(pool: u32) {
+    add(POOL_DROPS.get_ptr_mut(pool));
+}
+
+/// A client's packet goes to a backend.
+#[inline(always)]
+pub fn request(backend: u16, bytes: usize, opens: bool) {
+    if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(u32::from(backend)) {
+        // SAFETY: the element is this CPU's own, and programs on one CPU don't interrupt each other.
+        let counters = unsafe { &mut *counters };
+        counters.packets += 1;
+        counters.bytes += bytes as u64;
+        counters.connections += u64::from(opens);
+    }
+}
+
+/// A backend's packet goes to a client.
+#[inline(always)]
+pub fn reply(backend: u16, bytes: usize) {
+    if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(u32::from(backend)) {
+        // SAFETY: as in `request`.
+        let counters = unsafe { &mut *counters };
+        counters.reply_packets += 1;
+        counters.reply_bytes += bytes as u64;
+    }
+}
+
+#[inline(always)]
+fn add(counter: Option<*mut u64>) {
+    if let Some(counter) = counter {
+        // SAFETY: as in `request`.
+        unsafe { *counter += 1 };
+    }
+}

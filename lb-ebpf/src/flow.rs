@@ -1,0 +1,93 @@
+//! The flow step: a connection that a change touches stays where it is.
+//!
+//! At rest this is one comparison, and the flow table is never looked at.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use lb_common::{
+    backend,
+    flow::{self, FlowKey, Pin},
+    listener::Listener,
+    reason::FlowEvent,
+};
+
+use crate::{
+    count,
+    maps::{BACKENDS, FLOWS},
+    parse::Parsed,
+    release::Answer,
+};
+
+/// The backend for this packet of a TCP connection.
+#[inline(always)]
+pub fn settle(answer: &Answer, parsed: &Parsed, listener: &Listener) -> u16 {
+    let moving = answer.current != answer.origin;
+    if !moving && !answer.touched {
+        return answer.current;
+    }
+    count::flow(FlowEvent::Lookup);
+    let key = FlowKey::new(parsed.source, parsed.source_port, listener.id());
+    if parsed.opens {
+        open(&key, answer, moving, parsed.v6)
+    } else {
+        resume(&key, answer, moving, parsed)
+    }
+}
+
+/// A connection starts: it takes the new answer. A pin that its tuple has is of an earlier one.
+#[inline(always)]
+fn open(key: &FlowKey, answer: &Answer, moving: bool, v6: bool) -> u16 {
+    if moving {
+        pin(key, answer.current, v6);
+    } else if FLOWS.remove(key).is_ok() {
+        count::flow(FlowEvent::Unpinned);
+    }
+    answer.current
+}
+
+/// A connection goes on: by its pin, or else as the last settled state would have it.
+#[inline(always)]
+fn resume(key: &FlowKey, answer: &Answer, moving: bool, parsed: &Parsed) -> u16 {
+    if let Some(entry) = FLOWS.get_ptr_mut(key) {
+        // SAFETY: the entry stays allocated while this program runs, even if another CPU evicts
+        // it meanwhile; a torn read is impossible, since it is read as one aligned word.
+        let known = unsafe { *entry };
+        if generation(known.backend(), parsed.v6) == Some(known.generation()) {
+            let seen = known.seen(now(), parsed.closes);
+            if seen != known {
+                // SAFETY: as above; a lost race with another CPU loses one tick of idle time.
+                unsafe { *entry = seen };
+            }
+            return known.backend();
+        }
+    }
+    if moving {
+        pin(key, answer.origin, parsed.v6);
+    }
+    answer.origin
+}
+
+#[inline(always)]
+fn pin(key: &FlowKey, backend: u16, v6: bool) {
+    let Some(generation) = generation(backend, v6) else {
+        return;
+    };
+    let event = match FLOWS.insert(key, Pin::new(backend, generation, now()), 0) {
+        Ok(()) => FlowEvent::Pinned,
+        Err(_) => FlowEvent::Refused,
+    };
+    count::flow(event);
+}
+
+/// The generation of the backend that has this id now, if one does.
+#[inline(always)]
+fn generation(id: u16, v6: bool) -> Option<u16> {
+    let entry = BACKENDS.get(backend::index(id, v6))?;
+    entry.is_present().then(|| entry.generation())
+}
+
+/// Ticks since boot. The coarse clock is a load from memory; its 4 ms matter to nobody here.
+#[inline(always)]
+fn now() -> u32 {
+    // SAFETY: the helper takes nothing and only reads a clock.
+    flow::tick(unsafe { bpf_ktime_get_coarse_ns() })
+}

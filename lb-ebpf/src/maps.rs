@@ -1,0 +1,77 @@
+//! The maps. Names and sizes are `lb_common::maps`'; only the daemon writes, except where said.
+
+use aya_ebpf::{
+    btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray},
+    macros::btf_map,
+};
+use lb_common::{
+    backend::{Backend, ENTRIES},
+    counters::BackendCounters,
+    flow::{FlowKey, Pin},
+    listener::{Endpoint, Listener, Reply},
+    maps::{
+        DEFAULT_FLOWS, MAX_BACKENDS, MAX_LISTENERS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_REPLIES,
+        MAX_SERVICES,
+    },
+    node::Node,
+    pool::SLOT_COUNT,
+    reason::{COUNTERS as COUNTER_ENTRIES, Reason},
+    release::Record,
+};
+
+/// The host's settings; one entry, written before the program is attached.
+#[btf_map]
+pub static NODE: Array<Node, 1> = Array::new();
+
+/// {VIP, port, protocol} to listener. Full: the daemon refuses the configuration.
+#[btf_map]
+pub static LISTENERS: HashMap<Endpoint, Listener, { MAX_LISTENERS as usize }> = HashMap::new();
+
+/// Service to the index of its live record. The store that makes a release step.
+#[btf_map]
+pub static ACTIVE: Array<u32, { MAX_SERVICES as usize }> = Array::new();
+
+/// Release records, several for each service; only those that are not live are ever written.
+#[btf_map]
+pub static RECORDS: Array<Record, { MAX_RECORDS as usize }> = Array::new();
+
+/// Pool to its table, which is one element, so that one system call writes it and one swaps it.
+#[btf_map]
+pub static POOLS: ArrayOfMaps<Array<[u32; SLOT_COUNT], 1>, { MAX_POOLS as usize }> =
+    ArrayOfMaps::new();
+
+/// `backend::index` to where the backend is.
+#[btf_map]
+pub static BACKENDS: Array<Backend, { ENTRIES as usize }> = Array::new();
+
+/// {backend, port, protocol} to the listener that its replies come from (`nat`).
+#[btf_map]
+pub static REPLIES: HashMap<Endpoint, Reply, { MAX_REPLIES as usize }> = HashMap::new();
+
+/// Pins. Written here; swept by the daemon. Full: the least recently used pin goes, and its
+/// connection is taken for one of the last settled state.
+#[btf_map]
+pub static FLOWS: LruHashMap<FlowKey, Pin, { DEFAULT_FLOWS as usize }> = LruHashMap::new();
+
+/// Interface index to interface: those that this program may send on.
+#[btf_map]
+pub static PORTS: DevMapHash<{ MAX_PORTS as usize }> = DevMapHash::new();
+
+/// Reasons, then flow events, to how often. Written here.
+#[btf_map]
+pub static COUNTERS: PerCpuArray<u64, { COUNTER_ENTRIES as usize }> = PerCpuArray::new();
+
+/// Backend to its traffic. Written here.
+#[btf_map]
+pub static BACKEND_COUNTERS: PerCpuArray<BackendCounters, { MAX_BACKENDS as usize }> =
+    PerCpuArray::new();
+
+/// Pool to packets dropped because it had no backend. Written here.
+#[btf_map]
+pub static POOL_DROPS: PerCpuArray<u64, { MAX_POOLS as usize }> = PerCpuArray::new();
+
+/// The host's settings.
+#[inline(always)]
+pub fn node() -> Result<&'static Node, Reason> {
+    NODE.get(0).ok_or(Reason::NoRecord)
+}

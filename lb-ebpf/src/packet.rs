@@ -1,0 +1,77 @@
+//! The frame in the driver's buffer; the only place where an address becomes a reference.
+
+use aya_ebpf::programs::XdpContext;
+
+/// A protocol header as it lies in a frame.
+///
+/// # Safety
+///
+/// Every bit pattern must be a value, and the alignment must be 1.
+pub unsafe trait Header: Copy {}
+
+// SAFETY: bytes are bytes, and have alignment 1.
+unsafe impl<const N: usize> Header for [u8; N] {}
+
+/// The furthest that any header may start; tells the verifier that offsets are small.
+const MAX_OFFSET: usize = 1024;
+
+/// One frame.
+pub struct Packet<'a> {
+    ctx: &'a XdpContext,
+}
+
+impl<'a> Packet<'a> {
+    /// The frame of this run of the program.
+    #[inline(always)]
+    pub const fn new(ctx: &'a XdpContext) -> Self {
+        Self { ctx }
+    }
+
+    /// The program's context, for helpers that want it.
+    #[inline(always)]
+    pub const fn context(&self) -> &XdpContext {
+        self.ctx
+    }
+
+    /// Index of the interface that the frame came in by.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the kernel's field has 32 bits"
+    )]
+    pub fn ingress(&self) -> u32 {
+        self.ctx.ingress_ifindex() as u32
+    }
+
+    /// Bytes of the frame, from the Ethernet header on.
+    #[inline(always)]
+    pub fn length(&self) -> usize {
+        self.ctx.data_end() - self.ctx.data()
+    }
+
+    /// A copy of the header at `offset`, if all of it lies within the frame.
+    #[inline(always)]
+    pub fn read<T: Header>(&self, offset: usize) -> Option<T> {
+        let header = self.pointer::<T>(offset)?;
+        // SAFETY: `pointer` has checked the bounds, and any bytes are a `T`.
+        Some(unsafe { header.read_unaligned() })
+    }
+
+    /// Overwrites the header at `offset`, if all of it lies within the frame.
+    #[inline(always)]
+    pub fn write<T: Header>(&self, offset: usize, header: T) -> Option<()> {
+        let place = self.pointer::<T>(offset)?;
+        // SAFETY: `pointer` has checked the bounds, and the frame is this program's to change.
+        unsafe { place.write_unaligned(header) };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn pointer<T: Header>(&self, offset: usize) -> Option<*mut T> {
+        let start = self.ctx.data();
+        if offset > MAX_OFFSET || start + offset + size_of::<T>() > self.ctx.data_end() {
+            return None;
+        }
+        Some((start + offset) as *mut T)
+    }
+}

@@ -1,0 +1,32 @@
+//! What the kernel does with a packet: the whole policy, in one table.
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
+use lb_common::reason::Reason;
+
+/// Not ours or not understood: pass. Ours but without a way on: drop.
+#[inline(always)]
+pub const fn action(reason: Reason) -> u32 {
+    match reason {
+        Reason::Transmitted | Reason::ReplyTransmitted => XDP_TX,
+        Reason::Redirected | Reason::ReplyRedirected => XDP_REDIRECT,
+        Reason::ReplyUnresolved
+        | Reason::ReplyLocal
+        | Reason::NotIp
+        | Reason::VlanTagged
+        | Reason::OtherProtocol
+        | Reason::NotListening
+        | Reason::Fragment
+        | Reason::ExtensionHeaders
+        | Reason::TruncatedHeader
+        | Reason::TruncatedTransport
+        | Reason::BadLength
+        | Reason::TtlExceeded => XDP_PASS,
+        Reason::ReplyUnroutable
+        | Reason::NoRecord
+        | Reason::NoTable
+        | Reason::EmptyPool
+        | Reason::NoBackend
+        | Reason::NoRoute
+        | Reason::NoPort => XDP_DROP,
+    }
+}

@@ -12,8 +12,12 @@ pub const MAX_SERVICES: u32 = 1024;
 pub const RECORDS_PER_SERVICE: u32 = 4;
 /// Entries of the records' array.
 pub const MAX_RECORDS: u32 = MAX_SERVICES * RECORDS_PER_SERVICE;
-/// Pools on one host; each has a table of 256 KiB.
+/// Pools on one host.
 pub const MAX_POOLS: u32 = 256;
+/// Tables of a pool, 256 KiB each; one is live, the other is written before it takes over.
+pub const TABLES_PER_POOL: u32 = 2;
+/// Entries of the tables' array: those of pool `p` are `2p` and `2p + 1`.
+pub const MAX_TABLES: u32 = MAX_POOLS * TABLES_PER_POOL;
 /// Backends on one host, numbered from 1.
 pub const MAX_BACKENDS: u32 = 4096;
 /// Listeners on one host.
@@ -35,8 +39,8 @@ pub mod name {
     pub const ACTIVE: &str = "ACTIVE";
     /// `[Record; MAX_RECORDS]`.
     pub const RECORDS: &str = "RECORDS";
-    /// `pool → [[Slot; SLOTS]; 1]`.
-    pub const POOLS: &str = "POOLS";
+    /// `table → [[Slot; SLOTS]; 1]`.
+    pub const TABLES: &str = "TABLES";
     /// `[Backend; 2 × MAX_BACKENDS]`.
     pub const BACKENDS: &str = "BACKENDS";
     /// `Endpoint of a backend → Reply`.
@@ -58,7 +62,7 @@ pub mod name {
         LISTENERS,
         ACTIVE,
         RECORDS,
-        POOLS,
+        TABLES,
         BACKENDS,
         REPLIES,
         FLOWS,

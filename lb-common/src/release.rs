@@ -1,15 +1,18 @@
-//! The release record: all that decides which pool a client gets.
+//! The release record: all that decides which pool a client gets, and by which table.
 
 use bytemuck::{Pod, Zeroable};
 
 /// The record of one service. Userspace writes a free copy, then stores its index in the active
 /// map: a packet sees the whole old record or the whole new one.
+///
+/// Pools are named by the table that is live for them, so the same store that makes a release
+/// step also swaps tables: a weight, a drained backend and a share change together or not at all.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Record {
-    /// The pool that serves users now.
+    /// Table of the pool that serves users now.
     pub active: u32,
-    /// The pool being released; the active one when there is none.
+    /// Table of the pool being released; the active one when there is none.
     pub candidate: u32,
     /// `active` of the last settled state.
     pub origin_active: u32,
@@ -41,6 +44,16 @@ impl Record {
     /// The backend inside a pool is chosen by the client, not by the connection.
     pub const AFFINITY_CLIENT: u32 = 1 << 2;
 
+    /// All tables that a packet may be sent to.
+    pub const fn tables(&self) -> [u32; 4] {
+        [
+            self.active,
+            self.candidate,
+            self.origin_active,
+            self.origin_candidate,
+        ]
+    }
+
     /// Whether `flag` is set.
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
@@ -53,9 +66,9 @@ impl Record {
         self.share_ppm | self.touched_ppm | (self.flags & Self::MOVING) != 0
     }
 
-    /// The pool of a client in `bucket` (by `salt`).
+    /// The table for a client in `bucket` (by `salt`).
     #[inline(always)]
-    pub const fn pool(&self, bucket: u32) -> u32 {
+    pub const fn table(&self, bucket: u32) -> u32 {
         if bucket < self.share_ppm {
             self.candidate
         } else {
@@ -63,9 +76,9 @@ impl Record {
         }
     }
 
-    /// The pool at the last settled state of a client in `bucket` (by `origin_salt`).
+    /// The table, at the last settled state, for a client in `bucket` (by `origin_salt`).
     #[inline(always)]
-    pub const fn origin_pool(&self, bucket: u32) -> u32 {
+    pub const fn origin_table(&self, bucket: u32) -> u32 {
         if bucket < self.origin_share_ppm {
             self.origin_candidate
         } else {

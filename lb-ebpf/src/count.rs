@@ -1,5 +1,6 @@
 //! Per-CPU counters. A missing counter never drops a packet.
 
+use lb_common::maps::TABLES_PER_POOL;
 use lb_common::reason::{FlowEvent, Reason, flow_event_index};
 
 use crate::maps::{BACKEND_COUNTERS, COUNTERS, POOL_DROPS};
@@ -16,10 +17,10 @@ pub fn flow(event: FlowEvent) {
     add(COUNTERS.get_ptr_mut(flow_event_index(event)));
 }
 
-/// A packet was dropped, since its pool has no backend.
+/// A packet was dropped, since the pool of this table has no backend.
 #[inline(always)]
-pub fn pool_drop(pool: u32) {
-    add(POOL_DROPS.get_ptr_mut(pool));
+pub fn pool_drop(table: u32) {
+    add(POOL_DROPS.get_ptr_mut(table / TABLES_PER_POOL));
 }
 
 /// A client's packet goes to a backend.

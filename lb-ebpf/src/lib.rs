@@ -77,7 +77,7 @@ fn request(packet: &Packet<'_>, parsed: &Parsed, listener: &Listener) -> Result<
         answer.current
     };
     if chosen == backend::NONE {
-        count::pool_drop(answer.pool);
+        count::pool_drop(answer.table);
         return Err(Reason::EmptyPool);
     }
     forward::request(packet, parsed, listener, record, chosen)

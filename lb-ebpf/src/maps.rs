@@ -11,7 +11,7 @@ use lb_common::{
     listener::{Endpoint, Listener, Reply},
     maps::{
         DEFAULT_FLOWS, MAX_BACKENDS, MAX_LISTENERS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_REPLIES,
-        MAX_SERVICES,
+        MAX_SERVICES, MAX_TABLES,
     },
     node::Node,
     pool::SLOT_COUNT,
@@ -35,9 +35,10 @@ pub static ACTIVE: Array<u32, { MAX_SERVICES as usize }> = Array::new();
 #[btf_map]
 pub static RECORDS: Array<Record, { MAX_RECORDS as usize }> = Array::new();
 
-/// Pool to its table, which is one element, so that one system call writes it and one swaps it.
+/// Tables, two for each pool; a table is one element, so that one system call writes it. Only
+/// tables that no live record names are ever written.
 #[btf_map]
-pub static POOLS: ArrayOfMaps<Array<[u32; SLOT_COUNT], 1>, { MAX_POOLS as usize }> =
+pub static TABLES: ArrayOfMaps<Array<[u32; SLOT_COUNT], 1>, { MAX_TABLES as usize }> =
     ArrayOfMaps::new();
 
 /// `backend::index` to where the backend is.

@@ -9,8 +9,8 @@ use crate::{
 
 /// What the record and the tables say of one flow.
 pub struct Answer {
-    /// The pool that new connections go to.
-    pub pool: u32,
+    /// The table by which new connections go.
+    pub table: u32,
     /// The backend that new connections go to.
     pub current: u16,
     /// The backend that connections of unknown past belong to.
@@ -30,18 +30,18 @@ pub fn live(service: u32) -> Result<&'static Record, Reason> {
 #[inline(always)]
 pub fn answer(record: &Record, client: u64, slot: u32) -> Result<Answer, Reason> {
     let bucket = hash::bucket(client, record.salt);
-    let pool = record.pool(bucket);
-    let here = pool::slot(pool, slot)?;
+    let table = record.table(bucket);
+    let here = pool::slot(table, slot)?;
     let mut origin = here.origin();
     if record.has(Record::MOVING) {
-        let before = record.origin_pool(hash::bucket(client, record.origin_salt));
-        if before != pool {
+        let before = record.origin_table(hash::bucket(client, record.origin_salt));
+        if before != table {
             origin = pool::slot(before, slot)?.origin();
         }
     }
     let current = here.current();
     Ok(Answer {
-        pool,
+        table,
         current,
         // A flow can't have come from a pool that had no backend.
         origin: if origin == backend::NONE {

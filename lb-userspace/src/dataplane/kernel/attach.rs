@@ -1,0 +1,141 @@
+//! The program on the interfaces: one pinned link each, named by the interface's index.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use aya::programs::{
+    ProgramError, Xdp,
+    links::{FdLink, PinnedLink},
+    xdp::XdpMode,
+};
+
+use super::{
+    KernelError,
+    adopt::{self, pin_error},
+    error::errno,
+};
+
+/// Name of a link's pin, before the interface's index; names of interfaces may hold dots, which
+/// bpffs refuses.
+const LINK: &str = "link_";
+/// Name of the program's pin.
+const PROGRAM: &str = "program";
+
+/// Where the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver, before an skb exists.
+    Native,
+    /// In the network stack, on any driver, slower.
+    Generic,
+}
+
+/// What [`attach`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// The program was there already, by an adopted link.
+    Already,
+    /// It is there now.
+    Anew,
+}
+
+/// Attaches to one interface, by a link that is pinned.
+pub fn attach(
+    program: &mut Xdp,
+    directory: &Path,
+    (ifindex, name): (u32, &str),
+    mode: Mode,
+) -> Result<Attached, KernelError> {
+    let path = link_path(directory, ifindex);
+    if path.exists() {
+        return Ok(Attached::Already);
+    }
+    let id = program
+        .attach_to_if_index(ifindex, XdpMode::from(mode))
+        .map_err(|source| attach_error(name, mode, source))?;
+    let link = program.take_link(id).map_err(KernelError::program)?;
+    // A netlink attachment ends with nobody's file descriptor; it can't be pinned or updated.
+    let link = FdLink::try_from(link).map_err(|_| KernelError::NoLink(name.to_owned()))?;
+    link.pin(&path).map_err(|source| KernelError::Link {
+        ifindex,
+        what: "pinned",
+        source: Box::new(source),
+    })?;
+    Ok(Attached::Anew)
+}
+
+/// Puts this program in the place of the one before it, on every interface.
+pub fn update_links(program: &mut Xdp, directory: &Path) -> Result<(), KernelError> {
+    for ifindex in links(directory)? {
+        let path = link_path(directory, ifindex);
+        let pinned = PinnedLink::from_pin(&path).map_err(KernelError::link(ifindex, "opened"))?;
+        // The handle is dropped on failure; the pin, and so the old program, stay.
+        let link = FdLink::from(pinned)
+            .try_into()
+            .map_err(KernelError::link(ifindex, "used"))?;
+        match program.attach_to_link(link) {
+            Ok(id) => drop(program.take_link(id).map_err(KernelError::program)?),
+            // The interface is gone, and with it what the link did.
+            Err(error) if errno(&error) == Some(libc::ENOLINK) => {
+                fs::remove_file(&path).map_err(pin_error(&path, "can't be removed"))?;
+            }
+            Err(source) => {
+                let source = Box::new(source);
+                return Err(KernelError::Link {
+                    ifindex,
+                    what: "updated",
+                    source,
+                });
+            }
+        }
+    }
+    pin_program(program, directory)
+}
+
+/// Removes the links of interfaces for which `keep` says no; closing the last handle detaches.
+pub fn detach_others(directory: &Path, keep: impl Fn(u32) -> bool) -> Result<(), KernelError> {
+    for ifindex in links(directory)?
+        .into_iter()
+        .filter(|&ifindex| !keep(ifindex))
+    {
+        let path = link_path(directory, ifindex);
+        fs::remove_file(&path).map_err(pin_error(&path, "can't be removed"))?;
+    }
+    Ok(())
+}
+
+/// The interfaces that links are pinned for.
+pub fn links(directory: &Path) -> Result<Vec<u32>, KernelError> {
+    adopt::numbered(directory, LINK)
+}
+
+/// The program's own pin is for people with bpftool; the links hold it by themselves.
+fn pin_program(program: &mut Xdp, directory: &Path) -> Result<(), KernelError> {
+    let path = directory.join(PROGRAM);
+    if path.exists() {
+        fs::remove_file(&path).map_err(pin_error(&path, "can't be removed"))?;
+    }
+    program
+        .pin(&path)
+        .map_err(|error| pin_error(&path, "can't be pinned")(std::io::Error::other(error)))
+}
+
+fn link_path(directory: &Path, ifindex: u32) -> PathBuf {
+    directory.join(format!("{LINK}{ifindex}"))
+}
+
+fn attach_error(name: &str, mode: Mode, source: ProgramError) -> KernelError {
+    match errno(&source) {
+        Some(libc::EBUSY | libc::EEXIST) => KernelError::Occupied(name.to_owned()),
+        Some(libc::EOPNOTSUPP) if mode == Mode::Native => KernelError::NotNative(name.to_owned()),
+        Some(libc::EPERM) => KernelError::Permission {
+            what: format!("attach to interface `{name}`"),
+        },
+        _ => KernelError::Attach {
+            name: name.to_owned(),
+            source: Box::new(source),
+        },
+    }
+}

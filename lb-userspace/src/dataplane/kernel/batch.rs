@@ -1,0 +1,108 @@
+//! The bpf(2) calls that aya does not have, on maps that it has opened.
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    time::Duration,
+};
+
+use bytemuck::{Pod, Zeroable};
+use lb_common::flow;
+use nix::time::{ClockId, clock_gettime};
+
+use super::KernelError;
+
+/// Entries that one call brings.
+const BATCH: u32 = 4096;
+
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+
+/// `union bpf_attr`, the member for batches (include/uapi/linux/bpf.h).
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct BatchCall {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: i32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Shows every entry of a hash map to `each`, a batch a call; entries that come or go meanwhile
+/// may be missed.
+pub fn each<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    name: &'static str,
+    each: &mut dyn FnMut(K, V),
+) -> Result<(), KernelError> {
+    let mut keys = vec![K::zeroed(); BATCH as usize];
+    let mut values = vec![V::zeroed(); BATCH as usize];
+    // Where the kernel stands: for hash maps the number of a bucket.
+    let mut position = 0_u32;
+    let mut started = false;
+    loop {
+        let mut call = BatchCall {
+            in_batch: if started {
+                &raw const position as u64
+            } else {
+                0
+            },
+            out_batch: &raw mut position as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: BATCH,
+            map_fd: map.as_raw_fd(),
+            ..BatchCall::zeroed()
+        };
+        // SAFETY: the addresses are of live buffers, each with room for `count` entries of the
+        // map's own sizes, and the position is the 4 bytes that hash maps use.
+        let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut call) };
+        let last = match result {
+            Ok(()) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(source) => {
+                return Err(KernelError::System { what: name, source });
+            }
+        };
+        let found = call.count as usize;
+        keys[..found]
+            .iter()
+            .zip(&values[..found])
+            .for_each(|(&key, &value)| each(key, value));
+        if last {
+            return Ok(());
+        }
+        started = true;
+    }
+}
+
+/// The tick by which pins are stamped, now.
+pub fn now() -> u32 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Into::into);
+    flow::tick(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// bpf(2).
+///
+/// # Safety
+///
+/// Every address in `attributes` must be good for what the command does with it.
+unsafe fn bpf<T: Pod>(command: libc::c_long, attributes: &mut T) -> io::Result<()> {
+    // SAFETY: `attributes` is live and its size is told; the caller answers for what it points to.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attributes),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

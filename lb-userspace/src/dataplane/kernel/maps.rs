@@ -1,0 +1,205 @@
+//! The maps by their types.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+};
+
+use aya::{
+    Ebpf, Pod,
+    maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    programs::{Program, TestRun as _, TestRunOptions, Xdp},
+    util::nr_cpus,
+};
+use lb_common::{
+    backend::{Backend, ENTRIES},
+    counters::BackendCounters,
+    flow::{FlowKey, Pin},
+    listener::{Endpoint, Listener, Reply},
+    maps::name,
+    node::Node,
+    release::Record,
+};
+
+use super::{KernelError, error::errno, sum, tables::Tables};
+
+/// Lets aya carry a type whose lack of padding bytemuck has proved.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Raw<T>(pub T);
+
+// SAFETY: `bytemuck::Pod` demands all that aya's `Pod` does: any bytes are a value, and no padding.
+unsafe impl<T: bytemuck::Pod> Pod for Raw<T> {}
+
+/// All maps of the data plane.
+pub struct Maps {
+    pub node: Array<MapData, Raw<Node>>,
+    pub listeners: HashMap<MapData, Raw<Endpoint>, Raw<Listener>>,
+    pub active: Array<MapData, u32>,
+    pub records: Array<MapData, Raw<Record>>,
+    pub tables: Tables,
+    pub backends: Array<MapData, Raw<Backend>>,
+    pub replies: HashMap<MapData, Raw<Endpoint>, Raw<Reply>>,
+    pub flows: HashMap<MapData, Raw<FlowKey>, Raw<Pin>>,
+    pub ports: DevMapHash<MapData>,
+    pub counters: PerCpuArray<MapData, u64>,
+    pub pool_drops: PerCpuArray<MapData, u64>,
+    backend_counters: PerCpuArray<MapData, Raw<BackendCounters>>,
+    /// A second handle, for the calls that aya lacks.
+    flows_handle: MapData,
+}
+
+impl Maps {
+    /// Takes all of them out of a loaded object whose maps are pinned in `directory`.
+    pub fn take(object: &mut Ebpf, directory: &Path) -> Result<Self, KernelError> {
+        let flows_handle = MapData::from_pin(directory.join(name::FLOWS));
+        Ok(Self {
+            flows_handle: flows_handle.map_err(KernelError::map(name::FLOWS))?,
+            node: typed(object, name::NODE)?,
+            listeners: typed(object, name::LISTENERS)?,
+            active: typed(object, name::ACTIVE)?,
+            records: typed(object, name::RECORDS)?,
+            tables: Tables::adopt(typed(object, name::TABLES)?, directory)?,
+            backends: typed(object, name::BACKENDS)?,
+            replies: typed(object, name::REPLIES)?,
+            flows: typed(object, name::FLOWS)?,
+            ports: typed(object, name::PORTS)?,
+            counters: typed(object, name::COUNTERS)?,
+            pool_drops: typed(object, name::POOL_DROPS)?,
+            backend_counters: typed(object, name::BACKEND_COUNTERS)?,
+        })
+    }
+
+    pub fn flows_fd(&self) -> BorrowedFd<'_> {
+        self.flows_handle.fd().as_fd()
+    }
+
+    pub fn listeners(&self) -> Result<BTreeMap<Endpoint, Listener>, KernelError> {
+        collect(self.listeners.iter()).map_err(KernelError::map(name::LISTENERS))
+    }
+
+    pub fn replies(&self) -> Result<BTreeMap<Endpoint, Reply>, KernelError> {
+        collect(self.replies.iter()).map_err(KernelError::map(name::REPLIES))
+    }
+
+    pub fn ports(&self) -> Result<BTreeSet<u32>, KernelError> {
+        self.ports
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(KernelError::map(name::PORTS))
+    }
+
+    pub fn backends(&self) -> Result<BTreeMap<u32, Backend>, KernelError> {
+        let mut present = BTreeMap::new();
+        for index in 0..ENTRIES {
+            let entry = self
+                .backends
+                .get(&index, 0)
+                .map_err(KernelError::map(name::BACKENDS))?;
+            if entry.0.is_present() {
+                present.insert(index, entry.0);
+            }
+        }
+        Ok(present)
+    }
+
+    pub fn record(&self, index: u32) -> Result<Record, KernelError> {
+        let record = self
+            .records
+            .get(&index, 0)
+            .map_err(KernelError::map(name::RECORDS))?;
+        Ok(record.0)
+    }
+
+    pub fn backend_counters(&self, id: u16) -> Result<BackendCounters, KernelError> {
+        let values = self.backend_counters.get(&u32::from(id), 0);
+        let values = values.map_err(KernelError::map(name::BACKEND_COUNTERS))?;
+        Ok(sum(values.iter().map(|raw| raw.0)))
+    }
+
+    pub fn clear_backend_counters(&mut self, id: u32) -> Result<(), KernelError> {
+        let zero = vec![Raw(BackendCounters::default()); cpus()?];
+        let values = PerCpuValues::try_from(zero).map_err(|source| KernelError::System {
+            what: "counting the CPUs",
+            source,
+        })?;
+        self.backend_counters
+            .set(id, values, 0)
+            .map_err(KernelError::map(name::BACKEND_COUNTERS))
+    }
+}
+
+/// One counter, summed over all CPUs.
+pub fn total(
+    counters: &PerCpuArray<MapData, u64>,
+    map: &'static str,
+    index: u32,
+) -> Result<u64, KernelError> {
+    let values = counters.get(&index, 0).map_err(KernelError::map(map))?;
+    Ok(values.iter().sum())
+}
+
+/// Removing what is not there is no error: the wanted state is reached.
+pub fn absent_is_fine<E>(map: &'static str, result: Result<(), E>) -> Result<(), KernelError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match result {
+        Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(()),
+        other => other.map_err(KernelError::map(map)),
+    }
+}
+
+/// One program of a loaded object.
+pub fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, KernelError> {
+    match object.program_mut(name) {
+        Some(Program::Xdp(program)) => Ok(program),
+        _ => Err(KernelError::Incomplete(format!("program {name}"))),
+    }
+}
+
+/// Room that a rewritten frame may grow into.
+const FRAME_ROOM: usize = 256;
+
+pub fn test_run(program: &Xdp, frame: &[u8]) -> Result<(u32, Vec<u8>), KernelError> {
+    let mut out = vec![0; frame.len() + FRAME_ROOM];
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        data_out: Some(&mut out),
+        ..TestRunOptions::new()
+    };
+    let result = program.test_run(options).map_err(KernelError::program)?;
+    out.truncate(result.data_size_out as usize);
+    Ok((result.return_value, out))
+}
+
+fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+    object
+        .take_map(name)
+        .ok_or_else(|| KernelError::Incomplete(format!("map {name}")))
+}
+
+fn typed<T>(object: &mut Ebpf, name: &'static str) -> Result<T, KernelError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    take(object, name)?
+        .try_into()
+        .map_err(KernelError::map(name))
+}
+
+fn collect<K: Ord, V>(
+    entries: impl Iterator<Item = Result<(Raw<K>, Raw<V>), MapError>>,
+) -> Result<BTreeMap<K, V>, MapError> {
+    entries
+        .map(|entry| entry.map(|(key, value)| (key.0, value.0)))
+        .collect()
+}
+
+fn cpus() -> Result<usize, KernelError> {
+    nr_cpus().map_err(|(_, source)| KernelError::System {
+        what: "counting the CPUs",
+        source,
+    })
+}

@@ -1,0 +1,293 @@
+//! The adapter to the kernel: the only module that knows aya.
+//!
+//! Maps, program and links are pinned, so that they outlive the daemon. A start adopts the maps
+//! it finds, loads the program of this build on them, and puts it in the old one's place on every
+//! interface in one step each (`bpf_link_update`): a restart and an upgrade are the same thing,
+//! and lose no packet.
+
+mod adopt;
+mod attach;
+mod barrier;
+mod batch;
+mod error;
+mod maps;
+mod tables;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use aya::{Ebpf, EbpfLoader, programs::xdp::XdpMode};
+use bytemuck::Zeroable as _;
+use lb_common::{
+    backend::Backend,
+    counters::BackendCounters,
+    flow::{FlowKey, Pin},
+    maps::{RECORDS_PER_SERVICE, name},
+    node::Node,
+    reason::{FlowEvent, Reason, flow_event_index},
+    release::Record,
+};
+
+use self::maps::{Maps, Raw};
+pub use self::{
+    adopt::detach,
+    attach::{Attached, Mode},
+    batch::now,
+    error::KernelError,
+};
+use super::{Counters, Dataplane, Image, Table, Write};
+
+/// What one data plane is made from.
+pub struct Settings<'a> {
+    /// The compiled object.
+    pub object: &'static [u8],
+    /// The program in it that meets packets.
+    pub program: &'static str,
+    /// Directory of the pins, below a bpffs; a versioned one is made in it.
+    pub pins: &'a Path,
+    /// Written once; a data plane that was made with another is refused.
+    pub node: Node,
+    /// Size of the flow table.
+    pub flows: u32,
+}
+
+/// A loaded data plane.
+pub struct Kernel {
+    maps: Maps,
+    object: Ebpf,
+    program: &'static str,
+    directory: PathBuf,
+    /// Index of each service's live record.
+    live: HashMap<u32, u32>,
+    /// Kept for its lock: one daemon for one set of pins.
+    _lock: adopt::Lock,
+}
+
+impl Kernel {
+    /// Adopts the data plane under these pins, or makes one.
+    pub fn open(settings: &Settings<'_>) -> Result<Self, KernelError> {
+        let (directory, lock) = adopt::claim(settings.pins)?;
+        adopt::check_pinned_maps(&directory, settings.flows)?;
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries(name::FLOWS, settings.flows);
+        for map in name::ALL {
+            loader.map_pin_path(map, directory.join(map));
+        }
+        let mut object = loader.load(settings.object).map_err(KernelError::load)?;
+        let mut maps = Maps::take(&mut object, &directory)?;
+        adopt::check_node(&mut maps, &settings.node, settings.pins)?;
+        let program = maps::program(&mut object, settings.program)?;
+        program.load().map_err(KernelError::program)?;
+        attach::update_links(program, &directory)?;
+        let (program, live) = (settings.program, HashMap::new());
+        Ok(Self {
+            maps,
+            object,
+            program,
+            directory,
+            live,
+            _lock: lock,
+        })
+    }
+
+    /// Everything the maps hold; also learns which records are live.
+    pub fn image(&mut self) -> Result<Image, KernelError> {
+        let mut image = Image {
+            listeners: self.maps.listeners()?,
+            ..Image::default()
+        };
+        image.replies = self.maps.replies()?;
+        image.ports = self.maps.ports()?;
+        for (index, backend) in self.maps.backends()? {
+            image.backends.insert(index, backend);
+        }
+        for service in 0..self.maps.active.len() {
+            let index = self
+                .maps
+                .active
+                .get(&service, 0)
+                .map_err(KernelError::map(name::ACTIVE))?;
+            let record = self.maps.record(index)?;
+            // An index that was never stored is 0, which is service 0's.
+            if index / RECORDS_PER_SERVICE == service && record.epoch != 0 {
+                self.live.insert(service, index);
+                image.records.insert(service, record);
+            }
+        }
+        let named: BTreeSet<u32> = image.records.values().flat_map(Record::tables).collect();
+        for index in named {
+            let table = self.maps.tables.read(index)?;
+            image.tables.extend(table.map(|table| (index, table)));
+        }
+        Ok(image)
+    }
+
+    /// Puts the program on these interfaces, unless it is there already; see [`Attached`].
+    pub fn attach(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        mode: Mode,
+    ) -> Result<Attached, KernelError> {
+        let program = maps::program(&mut self.object, self.program)?;
+        attach::attach(program, &self.directory, (ifindex, name), mode)
+    }
+
+    /// Takes the program off the interfaces for which `keep` says no.
+    pub fn detach_others(&self, keep: impl Fn(u32) -> bool) -> Result<(), KernelError> {
+        attach::detach_others(&self.directory, keep)
+    }
+
+    /// Runs the program on one frame, as if it had come in by `lo`.
+    pub fn test_run(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), KernelError> {
+        maps::test_run(maps::program(&mut self.object, self.program)?, frame)
+    }
+
+    /// Instructions that the verifier walked.
+    pub fn verified_instructions(&mut self) -> Result<u32, KernelError> {
+        let program = maps::program(&mut self.object, self.program)?;
+        let info = program.info().map_err(KernelError::program)?;
+        Ok(info.verified_instruction_count().unwrap_or(0))
+    }
+
+    /// The loaded object, for the benchmark, which has programs and maps of its own in it.
+    pub fn object(&mut self) -> &mut Ebpf {
+        &mut self.object
+    }
+
+    /// Writes a copy of the record that is not live, then makes it live.
+    fn set_record(&mut self, service: u32, record: &Record) -> Result<SystemTime, KernelError> {
+        let first = service * RECORDS_PER_SERVICE;
+        let index = self.live.get(&service).map_or(first, |live| {
+            first + (live + 1 - first) % RECORDS_PER_SERVICE
+        });
+        let write = self.maps.records.set(index, Raw(*record), 0);
+        write.map_err(KernelError::map(name::RECORDS))?;
+        self.maps
+            .active
+            .set(service, index, 0)
+            .map_err(KernelError::map(name::ACTIVE))?;
+        let stored = SystemTime::now();
+        self.live.insert(service, index);
+        Ok(stored)
+    }
+
+    fn remove_record(&mut self, service: u32) -> Result<(), KernelError> {
+        let first = service * RECORDS_PER_SERVICE;
+        for index in first..first + RECORDS_PER_SERVICE {
+            let write = self.maps.records.set(index, Raw(Record::zeroed()), 0);
+            write.map_err(KernelError::map(name::RECORDS))?;
+        }
+        self.live.remove(&service);
+        Ok(())
+    }
+
+    fn remove_backend(&mut self, index: u32) -> Result<(), KernelError> {
+        let entry = self.maps.backends.set(index, Raw(Backend::zeroed()), 0);
+        entry.map_err(KernelError::map(name::BACKENDS))?;
+        self.maps.clear_backend_counters(index >> 1)
+    }
+}
+
+impl Dataplane for Kernel {
+    fn write(&mut self, write: &Write) -> Result<Option<SystemTime>, KernelError> {
+        match write {
+            Write::SetRecord(service, record) => {
+                return self.set_record(*service, record).map(Some);
+            }
+            Write::RemoveRecord(service) => self.remove_record(*service)?,
+            Write::SetTable(index, table) => self.maps.tables.write(*index, table)?,
+            // Its map stays, to be written again.
+            Write::RemoveTable(_) => {}
+            Write::SetBackend(index, backend) => self
+                .maps
+                .backends
+                .set(*index, Raw(*backend), 0)
+                .map_err(KernelError::map(name::BACKENDS))?,
+            Write::RemoveBackend(index) => self.remove_backend(*index)?,
+            Write::SetReply(endpoint, reply) => self
+                .maps
+                .replies
+                .insert(Raw(*endpoint), Raw(*reply), 0)
+                .map_err(KernelError::map(name::REPLIES))?,
+            Write::RemoveReply(endpoint) => {
+                maps::absent_is_fine(name::REPLIES, self.maps.replies.remove(&Raw(*endpoint)))?;
+            }
+            Write::SetListener(endpoint, listener) => self
+                .maps
+                .listeners
+                .insert(Raw(*endpoint), Raw(*listener), 0)
+                .map_err(KernelError::map(name::LISTENERS))?,
+            Write::RemoveListener(endpoint) => {
+                maps::absent_is_fine(name::LISTENERS, self.maps.listeners.remove(&Raw(*endpoint)))?;
+            }
+            Write::AddPort(ifindex) => self
+                .maps
+                .ports
+                .insert(*ifindex, *ifindex, None, 0)
+                .map_err(KernelError::map(name::PORTS))?,
+            Write::RemovePort(ifindex) => {
+                maps::absent_is_fine(name::PORTS, self.maps.ports.remove(*ifindex))?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn wait_for_packets(&mut self) -> Result<(), KernelError> {
+        barrier::wait_for_packets()
+    }
+
+    fn counters(&self, backends: &[u16], pools: &[u32]) -> Result<Counters, KernelError> {
+        let count = |index| maps::total(&self.maps.counters, name::COUNTERS, index);
+        let reasons = Reason::ALL
+            .iter()
+            .map(|&reason| Ok((reason, count(reason as u32)?)));
+        let events = FlowEvent::ALL
+            .iter()
+            .map(|&event| Ok((event, count(flow_event_index(event))?)));
+        let backends = backends
+            .iter()
+            .map(|&id| Ok((id, self.maps.backend_counters(id)?)));
+        let drops = pools.iter().map(|&pool| {
+            Ok((
+                pool,
+                maps::total(&self.maps.pool_drops, name::POOL_DROPS, pool)?,
+            ))
+        });
+        Ok(Counters {
+            reasons: reasons.collect::<Result<_, KernelError>>()?,
+            flow_events: events.collect::<Result<_, KernelError>>()?,
+            backends: backends.collect::<Result<_, KernelError>>()?,
+            pool_drops: drops.collect::<Result<_, KernelError>>()?,
+        })
+    }
+
+    fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
+        batch::each::<FlowKey, Pin>(self.maps.flows_fd(), name::FLOWS, each)
+    }
+
+    fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {
+        for key in keys {
+            maps::absent_is_fine(name::FLOWS, self.maps.flows.remove(&Raw(*key)))?;
+        }
+        Ok(())
+    }
+}
+
+/// The mode that aya calls by another name.
+impl From<Mode> for XdpMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Native => Self::Driver,
+            Mode::Generic => Self::Skb,
+        }
+    }
+}
+
+/// Sums of one backend over all CPUs.
+fn sum(values: impl Iterator<Item = BackendCounters>) -> BackendCounters {
+    values.fold(BackendCounters::default(), BackendCounters::plus)
+}

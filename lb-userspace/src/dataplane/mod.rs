@@ -1,0 +1,137 @@
+//! The data plane as the daemon sees it: what the maps hold, and how they come to hold something else.
+//!
+//! [`Image`] says what should be there, [`plan::plan`] makes an ordered list of [`Write`]s out of
+//! two of them, and a [`Dataplane`] carries those out: [`kernel`] for real, [`memory`] in tests.
+
+pub mod kernel;
+pub mod maglev;
+pub mod memory;
+pub mod plan;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use lb_common::{
+    backend::Backend,
+    counters::BackendCounters,
+    flow::{FlowKey, Pin},
+    listener::{Endpoint, Listener, Reply},
+    pool::{SLOT_COUNT, Slot},
+    reason::{FlowEvent, Reason},
+    release::Record,
+};
+
+/// The table of one pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table(Arc<[u32; SLOT_COUNT]>);
+
+impl Table {
+    /// The table whose slot `i` is `slot(i)`.
+    pub fn new(mut slot: impl FnMut(usize) -> Slot) -> Self {
+        let mut bits = Box::new([0; SLOT_COUNT]);
+        for (index, place) in bits.iter_mut().enumerate() {
+            *place = slot(index).bits();
+        }
+        Self(Arc::from(bits))
+    }
+
+    /// A table in the map's layout.
+    pub fn from_bits(bits: &[u32; SLOT_COUNT]) -> Self {
+        Self(Arc::new(*bits))
+    }
+
+    /// All slots.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.0.iter().copied().map(Slot::from_bits)
+    }
+
+    /// One slot.
+    pub fn slot(&self, index: usize) -> Slot {
+        Slot::from_bits(self.0[index])
+    }
+
+    /// The map's value.
+    pub fn bits(&self) -> &[u32; SLOT_COUNT] {
+        &self.0
+    }
+}
+
+/// Everything that the daemon writes into the maps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Interfaces that the program may send on, by index.
+    pub ports: BTreeSet<u32>,
+    /// By `lb_common::backend::index`.
+    pub backends: BTreeMap<u32, Backend>,
+    /// By backend endpoint.
+    pub replies: BTreeMap<Endpoint, Reply>,
+    /// Tables that a live record names, by index.
+    pub tables: BTreeMap<u32, Table>,
+    /// The live record, by service.
+    pub records: BTreeMap<u32, Record>,
+    /// By VIP endpoint.
+    pub listeners: BTreeMap<Endpoint, Listener>,
+}
+
+/// One change of the maps. After each, every packet still meets a whole state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Allow sending on an interface.
+    AddPort(u32),
+    /// Write a backend's entry.
+    SetBackend(u32, Backend),
+    /// Write whose reply a backend's packet is.
+    SetReply(Endpoint, Reply),
+    /// Write a table that no live record names.
+    SetTable(u32, Table),
+    /// Write a service's record aside and make it the live one: the store.
+    SetRecord(u32, Record),
+    /// Let a VIP in.
+    SetListener(Endpoint, Listener),
+    /// Leave a VIP to the kernel.
+    RemoveListener(Endpoint),
+    /// Drop a service's record.
+    RemoveRecord(u32),
+    /// No live record names the table any more; it may be written.
+    RemoveTable(u32),
+    /// A backend's packets are not replies any more.
+    RemoveReply(Endpoint),
+    /// Clear a backend's entry and counters.
+    RemoveBackend(u32),
+    /// No longer send on an interface.
+    RemovePort(u32),
+}
+
+/// What the packet path has counted, summed over all CPUs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Exits, by reason.
+    pub reasons: Vec<(Reason, u64)>,
+    /// What happened to the flow table.
+    pub flow_events: Vec<(FlowEvent, u64)>,
+    /// By backend id.
+    pub backends: BTreeMap<u16, BackendCounters>,
+    /// Packets dropped for want of a backend, by pool.
+    pub pool_drops: BTreeMap<u32, u64>,
+}
+
+/// Something that holds an image and forwards packets by it.
+pub trait Dataplane: Send {
+    /// Carries out one write; for [`Write::SetRecord`], tells when the store was done.
+    fn write(&mut self, write: &Write) -> Result<Option<SystemTime>, kernel::KernelError>;
+
+    /// Returns when no packet is any more on its way through by what was there before.
+    fn wait_for_packets(&mut self) -> Result<(), kernel::KernelError>;
+
+    /// The counters of these backends and pools, and all the others.
+    fn counters(&self, backends: &[u16], pools: &[u32]) -> Result<Counters, kernel::KernelError>;
+
+    /// Shows every pin to `each`.
+    fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), kernel::KernelError>;
+
+    /// Removes pins; those that are gone already don't matter.
+    fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), kernel::KernelError>;
+}

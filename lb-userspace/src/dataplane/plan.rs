@@ -1,0 +1,93 @@
+//! From one image to another by single writes, each of which leaves a whole state.
+//!
+//! A table is never changed in place: the images name another index where its content differs.
+//! Make before break: whatever is named exists before it is named (interfaces, backends and their
+//! replies, tables, records, listeners), and is named no more before it goes (the same way back).
+
+use std::collections::BTreeMap;
+
+use super::{Image, Write};
+
+/// The writes that turn `from` into `to`, in order.
+pub fn plan(from: &Image, to: &Image) -> Vec<Write> {
+    let mut writes = Vec::new();
+    writes.extend(
+        to.ports
+            .difference(&from.ports)
+            .map(|&port| Write::AddPort(port)),
+    );
+    set(&mut writes, &from.backends, &to.backends, Write::SetBackend);
+    set(&mut writes, &from.replies, &to.replies, Write::SetReply);
+    set(&mut writes, &from.tables, &to.tables, Write::SetTable);
+    set(&mut writes, &from.records, &to.records, Write::SetRecord);
+    set(
+        &mut writes,
+        &from.listeners,
+        &to.listeners,
+        Write::SetListener,
+    );
+
+    remove(
+        &mut writes,
+        &from.listeners,
+        &to.listeners,
+        Write::RemoveListener,
+    );
+    remove(&mut writes, &from.records, &to.records, Write::RemoveRecord);
+    remove(&mut writes, &from.tables, &to.tables, Write::RemoveTable);
+    remove(&mut writes, &from.replies, &to.replies, Write::RemoveReply);
+    remove(
+        &mut writes,
+        &from.backends,
+        &to.backends,
+        Write::RemoveBackend,
+    );
+    writes.extend(
+        from.ports
+            .difference(&to.ports)
+            .map(|&port| Write::RemovePort(port)),
+    );
+    writes
+}
+
+fn set<K: Ord + Clone, V: PartialEq + Clone>(
+    writes: &mut Vec<Write>,
+    from: &BTreeMap<K, V>,
+    to: &BTreeMap<K, V>,
+    write: impl Fn(K, V) -> Write,
+) {
+    let changed = to
+        .iter()
+        .filter(|(key, value)| from.get(key) != Some(value));
+    writes.extend(changed.map(|(key, value)| write(key.clone(), value.clone())));
+}
+
+fn remove<K: Ord + Clone, V>(
+    writes: &mut Vec<Write>,
+    from: &BTreeMap<K, V>,
+    to: &BTreeMap<K, V>,
+    write: impl Fn(K) -> Write,
+) {
+    let gone = from.keys().filter(|key| !to.contains_key(key));
+    writes.extend(gone.map(|key| write(key.clone())));
+}
+
+impl Image {
+    /// The image after one more write.
+    pub fn apply(&mut self, write: &Write) {
+        match write {
+            Write::AddPort(port) => drop(self.ports.insert(*port)),
+            Write::SetBackend(index, backend) => drop(self.backends.insert(*index, *backend)),
+            Write::SetReply(endpoint, reply) => drop(self.replies.insert(*endpoint, *reply)),
+            Write::SetTable(pool, table) => drop(self.tables.insert(*pool, table.clone())),
+            Write::SetRecord(service, record) => drop(self.records.insert(*service, *record)),
+            Write::SetListener(vip, listener) => drop(self.listeners.insert(*vip, *listener)),
+            Write::RemoveListener(vip) => drop(self.listeners.remove(vip)),
+            Write::RemoveRecord(service) => drop(self.records.remove(service)),
+            Write::RemoveTable(pool) => drop(self.tables.remove(pool)),
+            Write::RemoveReply(endpoint) => drop(self.replies.remove(endpoint)),
+            Write::RemoveBackend(index) => drop(self.backends.remove(index)),
+            Write::RemovePort(port) => drop(self.ports.remove(port)),
+        }
+    }
+}

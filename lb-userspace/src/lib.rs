@@ -1,4 +1,18 @@
 //! Serin's daemon and command line: the policy. `main.rs` is the binary `serin`.
 
+pub mod cli;
+
+pub mod config;
+
+pub mod release;
+pub mod seed;
+pub mod state;
+
+pub mod control;
+
 pub mod dataplane;
+pub mod neighbour;
 pub mod object;
+
+pub mod api;
+pub mod daemon;

@@ -3,6 +3,7 @@
 //! [`Image`] says what should be there, [`plan::plan`] makes an ordered list of [`Write`]s out of
 //! two of them, and a [`Dataplane`] carries those out: [`kernel`] for real, [`memory`] in tests.
 
+pub mod choice;
 pub mod kernel;
 pub mod maglev;
 pub mod memory;
@@ -30,12 +31,13 @@ pub struct Table(Arc<[u32; SLOT_COUNT]>);
 
 impl Table {
     /// The table whose slot `i` is `slot(i)`.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "the iterator has exactly that length"
+    )]
     pub fn new(mut slot: impl FnMut(usize) -> Slot) -> Self {
-        let mut bits = Box::new([0; SLOT_COUNT]);
-        for (index, place) in bits.iter_mut().enumerate() {
-            *place = slot(index).bits();
-        }
-        Self(Arc::from(bits))
+        let bits: Arc<[u32]> = (0..SLOT_COUNT).map(|index| slot(index).bits()).collect();
+        Self(bits.try_into().expect("as many as were counted"))
     }
 
     /// A table in the map's layout.

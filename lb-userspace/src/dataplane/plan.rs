@@ -4,7 +4,12 @@
 //! Make before break: whatever is named exists before it is named (interfaces, backends and their
 //! replies, tables, records, listeners), and is named no more before it goes (the same way back).
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use lb_common::{listener::Endpoint, maps::TABLES_PER_POOL, protocol};
 
 use super::{Image, Write};
 
@@ -88,6 +93,50 @@ impl Image {
             Write::RemoveReply(endpoint) => drop(self.replies.remove(endpoint)),
             Write::RemoveBackend(index) => drop(self.backends.remove(index)),
             Write::RemovePort(port) => drop(self.ports.remove(port)),
+        }
+    }
+}
+
+impl std::fmt::Display for Write {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = |endpoint: &Endpoint| {
+            let port = u16::from_be_bytes(endpoint.port());
+            let protocol = if endpoint.protocol() == protocol::TCP {
+                "tcp"
+            } else {
+                "udp"
+            };
+            let address = SocketAddr::new(IpAddr::from(*endpoint.address()), port);
+            format!("{protocol}://{address}")
+        };
+        match self {
+            Self::AddPort(ifindex) => write!(f, "allow sending on interface {ifindex}"),
+            Self::SetBackend(index, entry) => {
+                write!(
+                    f,
+                    "set backend {} to {}",
+                    index >> 1,
+                    IpAddr::from(*entry.address())
+                )
+            }
+            Self::SetReply(from, _) => write!(f, "take replies from {}", place(from)),
+            Self::SetTable(index, _) => {
+                write!(f, "write table {index} of pool {}", index / TABLES_PER_POOL)
+            }
+            Self::SetRecord(service, record) => {
+                write!(
+                    f,
+                    "store record of service {service}, share {} ppm",
+                    record.share_ppm
+                )
+            }
+            Self::SetListener(vip, _) => write!(f, "listen on {}", place(vip)),
+            Self::RemoveListener(vip) => write!(f, "stop listening on {}", place(vip)),
+            Self::RemoveRecord(service) => write!(f, "remove service {service}"),
+            Self::RemoveTable(index) => write!(f, "retire table {index}"),
+            Self::RemoveReply(from) => write!(f, "stop taking replies from {}", place(from)),
+            Self::RemoveBackend(index) => write!(f, "remove backend {}", index >> 1),
+            Self::RemovePort(ifindex) => write!(f, "stop sending on interface {ifindex}"),
         }
     }
 }

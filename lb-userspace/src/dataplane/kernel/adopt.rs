@@ -21,6 +21,7 @@ use lb_common::{
     release::Record,
 };
 use nix::{
+    errno::Errno,
     fcntl::{Flock, FlockArg},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
@@ -33,8 +34,18 @@ use super::{
 /// Held as long as a daemon uses the pins.
 pub type Lock = Flock<File>;
 
+/// A directory of pins that is this process's alone.
+pub struct Claim {
+    /// The versioned directory.
+    pub directory: PathBuf,
+    /// Keeps others out.
+    pub lock: Lock,
+    /// Nothing was there.
+    pub fresh: bool,
+}
+
 /// Makes the versioned directory, mounts bpffs if need be, and locks out a second daemon.
-pub fn claim(pins: &Path) -> Result<(PathBuf, Lock), KernelError> {
+pub fn claim(pins: &Path) -> Result<Claim, KernelError> {
     let directory = versioned(pins);
     mount_bpffs(pins)?;
     fs::create_dir_all(&directory).map_err(|source| KernelError::Pins {
@@ -44,33 +55,47 @@ pub fn claim(pins: &Path) -> Result<(PathBuf, Lock), KernelError> {
         remedy: "run serin as root, or choose another node.pins on a bpffs",
     })?;
     refuse_other_abi(pins)?;
-    let file = File::open(&directory).map_err(pin_error(&directory, "can't be opened"))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok((directory, lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(KernelError::Busy(pins.to_owned())),
-        Err((_, errno)) => Err(pin_error(&directory, "can't be locked")(errno.into())),
-    }
+    let lock = lock(pins, &directory)?;
+    let fresh = !directory.join(name::NODE).exists();
+    Ok(Claim {
+        directory,
+        lock,
+        fresh,
+    })
 }
 
-/// Ends the data plane under these pins: links first, so that no packet meets a half.
-/// Returns the interfaces' indices.
-pub fn detach(pins: &Path) -> Result<Vec<u32>, KernelError> {
+fn lock(pins: &Path, directory: &Path) -> Result<Lock, KernelError> {
+    let file = File::open(directory).map_err(pin_error(directory, "can't be opened"))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        if errno == Errno::EWOULDBLOCK {
+            KernelError::Busy(pins.to_owned())
+        } else {
+            pin_error(directory, "can't be locked")(errno.into())
+        }
+    })
+}
+
+/// Ends the data plane under these pins; refused while a daemon uses it.
+pub fn detach(pins: &Path) -> Result<(), KernelError> {
     let directory = versioned(pins);
     if !directory.exists() {
-        return Ok(Vec::new());
+        return Ok(());
     }
-    let interfaces = attach::links(&directory)?;
-    attach::detach_others(&directory, |_| false)?;
-    for entry in fs::read_dir(&directory).map_err(pin_error(&directory, "can't be read"))? {
-        let path = entry
-            .map_err(pin_error(&directory, "can't be read"))?
-            .path();
+    let _lock = lock(pins, &directory)?;
+    remove(&directory)
+}
+
+/// Removes all pins: links first, so that no packet meets a half.
+pub fn remove(directory: &Path) -> Result<(), KernelError> {
+    attach::detach_others(directory, |_| false)?;
+    for entry in fs::read_dir(directory).map_err(pin_error(directory, "can't be read"))? {
+        let path = entry.map_err(pin_error(directory, "can't be read"))?.path();
         fs::remove_file(&path).map_err(pin_error(&path, "can't be removed"))?;
     }
-    fs::remove_dir(&directory).map_err(pin_error(&directory, "can't be removed"))?;
-    // Another version's pins may be in it; then it stays.
-    let _still_used = fs::remove_dir(pins);
-    Ok(interfaces)
+    fs::remove_dir(directory).map_err(pin_error(directory, "can't be removed"))?;
+    // Another version's pins may be beside it; then the directory stays.
+    let _still_used = directory.parent().map(fs::remove_dir);
+    Ok(())
 }
 
 /// Refuses maps that another build has left with another shape.

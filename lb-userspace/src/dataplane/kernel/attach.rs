@@ -32,6 +32,15 @@ pub enum Mode {
     Generic,
 }
 
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
 /// What [`attach`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attached {

@@ -31,14 +31,17 @@ use lb_common::{
     release::Record,
 };
 
-use self::maps::{Maps, Raw};
+use self::{
+    adopt::Claim,
+    maps::{Maps, Raw},
+};
 pub use self::{
     adopt::detach,
     attach::{Attached, Mode},
     batch::now,
     error::KernelError,
 };
-use super::{Counters, Dataplane, Image, Table, Write};
+use super::{Counters, Dataplane, Image, Write};
 
 /// What one data plane is made from.
 pub struct Settings<'a> {
@@ -62,6 +65,7 @@ pub struct Kernel {
     directory: PathBuf,
     /// Index of each service's live record.
     live: HashMap<u32, u32>,
+    fresh: bool,
     /// Kept for its lock: one daemon for one set of pins.
     _lock: adopt::Lock,
 }
@@ -69,7 +73,21 @@ pub struct Kernel {
 impl Kernel {
     /// Adopts the data plane under these pins, or makes one.
     pub fn open(settings: &Settings<'_>) -> Result<Self, KernelError> {
-        let (directory, lock) = adopt::claim(settings.pins)?;
+        let claim = adopt::claim(settings.pins)?;
+        let (directory, fresh) = (claim.directory.clone(), claim.fresh);
+        let result = Self::load(settings, claim);
+        if result.is_err() && fresh {
+            adopt::remove(&directory)?;
+        }
+        result
+    }
+
+    fn load(settings: &Settings<'_>, claim: Claim) -> Result<Self, KernelError> {
+        let Claim {
+            directory,
+            lock,
+            fresh,
+        } = claim;
         adopt::check_pinned_maps(&directory, settings.flows)?;
         let mut loader = EbpfLoader::new();
         loader.map_max_entries(name::FLOWS, settings.flows);
@@ -89,6 +107,7 @@ impl Kernel {
             program,
             directory,
             live,
+            fresh,
             _lock: lock,
         })
     }
@@ -134,6 +153,16 @@ impl Kernel {
     ) -> Result<Attached, KernelError> {
         let program = maps::program(&mut self.object, self.program)?;
         attach::attach(program, &self.directory, (ifindex, name), mode)
+    }
+
+    /// Whether there was no data plane under these pins before.
+    pub const fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Ends the data plane.
+    pub fn remove(&mut self) -> Result<(), KernelError> {
+        adopt::remove(&self.directory)
     }
 
     /// Takes the program off the interfaces for which `keep` says no.

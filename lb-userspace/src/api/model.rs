@@ -1,0 +1,211 @@
+//! What goes over the socket. Field names are a contract with scripts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::state::Admin;
+
+/// The answer to an order that changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// The service.
+    pub service: String,
+    /// Number of the service's live record.
+    pub epoch: u64,
+    /// Name of the active pool.
+    pub active: String,
+    /// Name of the candidate pool, if there is one.
+    pub candidate: Option<String>,
+    /// The candidate's share of clients, in parts per million.
+    pub share_ppm: u32,
+    /// When the record was stored, in nanoseconds of `CLOCK_REALTIME`; null if none had to be.
+    pub stored_at_ns: Option<u64>,
+    /// How long the daemon took, in microseconds.
+    pub took_us: u64,
+}
+
+/// A line of `serin list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The service.
+    pub service: String,
+    /// Name of the active pool.
+    pub active: String,
+    /// Name of the candidate pool, if there is one.
+    pub candidate: Option<String>,
+    /// The candidate's share of clients, in parts per million.
+    pub share_ppm: u32,
+    /// No change is under way.
+    pub settled: bool,
+    /// As configured.
+    pub listeners: Vec<String>,
+}
+
+/// `serin status SERVICE`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The service.
+    pub service: String,
+    /// `nat` or `l2`.
+    pub forward: String,
+    /// Name of the active pool.
+    pub active: String,
+    /// Name of the candidate pool, if there is one.
+    pub candidate: Option<String>,
+    /// The candidate's share of clients, in parts per million.
+    pub share_ppm: u32,
+    /// No change is under way.
+    pub settled: bool,
+    /// Connections may be pinned, and are looked up.
+    pub pinned: bool,
+    /// Seconds until the changes under way settle; null if there are none.
+    pub settles_in_s: Option<u64>,
+    /// Number of the live record.
+    pub epoch: u64,
+    /// As configured.
+    pub listeners: Vec<String>,
+    /// What the kernel counted since the last change of the mapping.
+    pub measured: Measured,
+    /// By name.
+    pub pools: Vec<PoolStatus>,
+}
+
+/// The share as the kernel saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// TCP connections started, on both pools.
+    pub connections: u64,
+    /// Those on the candidate.
+    pub candidate_connections: u64,
+    /// The candidate's part, in parts per million; null while there are no connections.
+    pub share_ppm: Option<u32>,
+}
+
+/// One pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// The pool.
+    pub name: String,
+    /// `active`, `candidate` or `idle`.
+    pub role: String,
+    /// Packets dropped because it had no backend.
+    pub dropped: u64,
+    /// Sums over its backends.
+    pub traffic: Traffic,
+    /// By name.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// One backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// The backend.
+    pub name: String,
+    /// As configured.
+    pub address: Vec<String>,
+    /// The weight in force.
+    pub weight: u32,
+    /// The weight in the configuration.
+    pub configured_weight: u32,
+    /// What its operator wants of it.
+    pub state: Admin,
+    /// Gone from the configuration, kept for its last connections.
+    pub leaving: bool,
+    /// `resolved`, `resolving`, `no-route` or `local`.
+    pub next_hop: String,
+    /// What it served.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+/// Counters; only ever growing while the backend stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets from clients.
+    pub packets: u64,
+    /// Their bytes, from the Ethernet header on.
+    pub bytes: u64,
+    /// TCP connections started.
+    pub connections: u64,
+    /// Packets to clients (`nat` only).
+    pub reply_packets: u64,
+    /// Their bytes.
+    pub reply_bytes: u64,
+}
+
+/// `serin status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// What is to be said of each interface.
+    pub interfaces: BTreeMap<String, String>,
+    /// Packets by the reason with which they left the program.
+    pub reasons: BTreeMap<String, u64>,
+    /// What happened to the flow table.
+    pub flows: BTreeMap<String, u64>,
+}
+
+/// Body of a share order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareOrder {
+    /// Parts per million, to 1 000 000.
+    pub share_ppm: u32,
+    /// The pool, where it is not the only other one.
+    #[serde(default)]
+    pub to: Option<String>,
+}
+
+/// Body of a cutover.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutoverOrder {
+    /// The pool, where it is not the only other one.
+    #[serde(default)]
+    pub to: Option<String>,
+}
+
+/// Body of an order about a backend.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum BackendOrder {
+    /// A weight, 0 to 65535.
+    Weight(u32),
+    /// An administrative state.
+    State(Admin),
+}
+
+/// Body of a reload.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyOrder {
+    /// Another file than the daemon's own.
+    #[serde(default)]
+    pub file: Option<std::path::PathBuf>,
+    /// Only tell what would be written.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// The answer to a reload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Applied {
+    /// The writes, in order.
+    pub writes: Vec<String>,
+    /// Nothing was written.
+    pub dry_run: bool,
+    /// What is to be said besides.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// An error (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The kind of error, in short.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Object and remedy.
+    pub detail: String,
+}

@@ -1,0 +1,254 @@
+//! The daemon's side of the socket.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State, rejection::JsonRejection},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::model::{
+    Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, Line, NodeStatus, Problem, ShareOrder,
+    Status,
+};
+use crate::{
+    control::{Control, ControlError},
+    dataplane::{Dataplane, kernel::now},
+    state::StateError,
+};
+
+/// What the handlers share with the daemon's own loop.
+pub struct Shared<D> {
+    control: Mutex<Control<D>>,
+    /// Something changed: the loop looks at its clock anew.
+    pub changed: Notify,
+    /// Orders that need more than the core: the network, the interfaces.
+    pub errands: mpsc::Sender<Errand>,
+}
+
+/// An order that the daemon's loop carries out.
+pub enum Errand {
+    /// Take another configuration.
+    Apply(ApplyOrder, oneshot::Sender<Result<Applied, ControlError>>),
+    /// End the data plane, and then the daemon.
+    Detach(oneshot::Sender<Result<(), ControlError>>),
+}
+
+impl<D> Shared<D> {
+    /// A core to serve.
+    pub fn new(control: Control<D>, errands: mpsc::Sender<Errand>) -> Arc<Self> {
+        Arc::new(Self {
+            control: Mutex::new(control),
+            changed: Notify::new(),
+            errands,
+        })
+    }
+
+    /// The core, for as long as nobody waits.
+    pub fn control(&self) -> MutexGuard<'_, Control<D>> {
+        // A panic in another handler left a whole state: commits replace it at their very end.
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All routes.
+pub fn router<D: Dataplane + 'static>(shared: Arc<Shared<D>>) -> Router {
+    Router::new()
+        .route("/v1/node", get(node))
+        .route("/v1/services", get(list))
+        .route("/v1/services/{service}", get(status))
+        .route("/v1/services/{service}/share", post(share))
+        .route("/v1/services/{service}/cutover", post(cutover))
+        .route("/v1/services/{service}/rollback", post(rollback))
+        .route("/v1/services/{service}/backends/{backend}", put(backend))
+        .route("/v1/apply", post(apply))
+        .route("/v1/detach", post(detach))
+        .fallback(unknown)
+        .with_state(shared)
+}
+
+type Answer<T> = Result<Json<T>, Failure>;
+type Core<D> = State<Arc<Shared<D>>>;
+
+async fn node<D: Dataplane>(State(shared): Core<D>) -> Answer<NodeStatus> {
+    Ok(Json(shared.control().node_status()?))
+}
+
+async fn list<D: Dataplane>(State(shared): Core<D>) -> Json<Vec<Line>> {
+    Json(shared.control().list())
+}
+
+async fn status<D: Dataplane>(
+    State(shared): Core<D>,
+    Path(service): Path<String>,
+) -> Answer<Status> {
+    Ok(Json(shared.control().status(&service, now())?))
+}
+
+async fn share<D: Dataplane>(
+    State(shared): Core<D>,
+    Path(service): Path<String>,
+    order: Result<Json<ShareOrder>, JsonRejection>,
+) -> Answer<Done> {
+    let Json(order) = order?;
+    if order.share_ppm > lb_common::hash::BUCKETS {
+        return Err(Failure::usage("share_ppm: at most 1000000 (100%)"));
+    }
+    shared.order(|core| core.share(&service, order.share_ppm, order.to.as_deref(), now()))
+}
+
+async fn cutover<D: Dataplane>(
+    State(shared): Core<D>,
+    Path(service): Path<String>,
+    order: Result<Json<CutoverOrder>, JsonRejection>,
+) -> Answer<Done> {
+    let Json(order) = order?;
+    shared.order(|core| core.cutover(&service, order.to.as_deref(), now()))
+}
+
+async fn rollback<D: Dataplane>(
+    State(shared): Core<D>,
+    Path(service): Path<String>,
+) -> Answer<Done> {
+    shared.order(|core| core.rollback(&service, now()))
+}
+
+async fn backend<D: Dataplane>(
+    State(shared): Core<D>,
+    Path((service, backend)): Path<(String, String)>,
+    order: Result<Json<BackendOrder>, JsonRejection>,
+) -> Answer<Done> {
+    let Json(order) = order?;
+    match order {
+        BackendOrder::Weight(weight) if weight > u32::from(u16::MAX) => {
+            Err(Failure::usage("weight: at most 65535"))
+        }
+        BackendOrder::Weight(weight) => {
+            shared.order(|core| core.weight(&service, &backend, weight, now()))
+        }
+        BackendOrder::State(admin) => {
+            shared.order(|core| core.admin(&service, &backend, admin, now()))
+        }
+    }
+}
+
+async fn apply<D: Dataplane>(
+    State(shared): Core<D>,
+    order: Result<Json<ApplyOrder>, JsonRejection>,
+) -> Answer<Applied> {
+    let Json(order) = order?;
+    let (answer, wait) = oneshot::channel();
+    shared.errand(Errand::Apply(order, answer), wait).await
+}
+
+async fn detach<D: Dataplane>(State(shared): Core<D>) -> Answer<()> {
+    let (answer, wait) = oneshot::channel();
+    shared.errand(Errand::Detach(answer), wait).await
+}
+
+async fn unknown() -> Failure {
+    Failure {
+        status: StatusCode::NOT_FOUND,
+        detail: "no such resource; see /v1/services".to_owned(),
+    }
+}
+
+impl<D: Dataplane> Shared<D> {
+    fn order(
+        &self,
+        order: impl FnOnce(&mut Control<D>) -> Result<Done, ControlError>,
+    ) -> Answer<Done> {
+        let done = order(&mut self.control())?;
+        self.changed.notify_one();
+        Ok(Json(done))
+    }
+
+    async fn errand<T>(
+        &self,
+        errand: Errand,
+        wait: oneshot::Receiver<Result<T, ControlError>>,
+    ) -> Answer<T> {
+        if self.errands.send(errand).await.is_err() {
+            return Err(Failure::stopping());
+        }
+        match wait.await {
+            Ok(result) => Ok(Json(result?)),
+            Err(_) => Err(Failure::stopping()),
+        }
+    }
+}
+
+/// An error on its way to the client.
+struct Failure {
+    status: StatusCode,
+    detail: String,
+}
+
+impl Failure {
+    fn usage(detail: &str) -> Self {
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            detail: detail.to_owned(),
+        }
+    }
+
+    fn stopping() -> Self {
+        let detail = "the daemon is stopping; start it again with `serin run`".to_owned();
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            detail,
+        }
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            detail: rejection.body_text(),
+        }
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let status = match &error {
+            ControlError::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            ControlError::State(
+                StateError::NoService(_) | StateError::NoPool { .. } | StateError::NoBackend { .. },
+            ) => StatusCode::NOT_FOUND,
+            ControlError::State(_)
+            | ControlError::Refused { .. }
+            | ControlError::Unfit { .. }
+            | ControlError::Fixed(_)
+            | ControlError::Host(_) => StatusCode::CONFLICT,
+            ControlError::File(_) | ControlError::Kernel(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self {
+            status,
+            detail: error.to_string(),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let problem = Problem {
+            title: self.status.canonical_reason().unwrap_or("error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+        };
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        (self.status, kind, Json(problem)).into_response()
+    }
+}
+
+/// How long a client may take to be told that the daemon stops.
+pub const FAREWELL: Duration = Duration::from_millis(500);

@@ -1,0 +1,181 @@
+//! Commands that go to the daemon.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::{Failure, Format, share::Share, show};
+use crate::{
+    api::{
+        client::{Client, ClientError},
+        model::{
+            Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, Line, NodeStatus, ShareOrder,
+            Status,
+        },
+    },
+    state::Admin,
+};
+
+/// What the daemon is asked.
+#[derive(Debug, Subcommand)]
+pub enum Order {
+    /// Take the changed configuration: all of it, or nothing
+    Apply {
+        /// Another file than the daemon's own
+        file: Option<PathBuf>,
+        /// Only show what would be written
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// A line for each service
+    List,
+    /// Everything about a service; without one, about the host
+    Status {
+        /// The service
+        service: Option<String>,
+    },
+    #[command(flatten)]
+    Change(Change),
+}
+
+/// What changes a service.
+#[derive(Debug, Subcommand)]
+pub enum Change {
+    /// Send a share of the clients to the candidate
+    Share {
+        /// The service
+        service: String,
+        /// Like 5%, 0.01% or 50000ppm
+        share: Share,
+        /// The pool, where it is not the only other one
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Send all clients to another pool, in one store
+    Cutover {
+        /// The service
+        service: String,
+        /// The pool, where it is not the only other one
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Take the share back, or else the last cutover
+    Rollback {
+        /// The service
+        service: String,
+    },
+    /// Set a backend's weight
+    Weight {
+        #[command(flatten)]
+        target: Target,
+        /// 0 to 65535, relative to the others of its pool
+        #[arg(value_parser = clap::value_parser!(u32).range(..=65535))]
+        weight: u32,
+    },
+    /// Give a backend no new connections; live ones stay
+    Drain(Target),
+    /// Give a backend nothing at all; live connections are cut
+    Maint(Target),
+    /// Let a backend serve again
+    Ready(Target),
+}
+
+/// One backend.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The service
+    service: String,
+    /// The backend
+    backend: String,
+}
+
+impl Order {
+    /// Sends the order, and prints the answer.
+    pub(super) async fn give(self, socket: &Path, output: Format) -> Result<(), Failure> {
+        let client = Client::new(socket);
+        match self {
+            Self::List => {
+                let lines: Vec<Line> = client.get("/v1/services").await?;
+                show::list(&lines, output);
+            }
+            Self::Status { service: None } => {
+                let status: NodeStatus = client.get("/v1/node").await?;
+                show::node(&status, output);
+            }
+            Self::Status {
+                service: Some(service),
+            } => {
+                let status: Status = client.get(&resource(&service, "")).await?;
+                show::status(&status, output);
+            }
+            Self::Apply { file, dry_run } => {
+                let order = ApplyOrder {
+                    file: absolute(file.as_deref())?,
+                    dry_run,
+                };
+                let applied: Applied = client.post("/v1/apply", &order).await?;
+                show::applied(&applied, output);
+            }
+            Self::Change(change) => show::done(&change.give(&client).await?, output),
+        }
+        Ok(())
+    }
+}
+
+impl Change {
+    async fn give(self, client: &Client) -> Result<Done, ClientError> {
+        match self {
+            Self::Share { service, share, to } => {
+                let order = ShareOrder {
+                    share_ppm: share.ppm,
+                    to,
+                };
+                client.post(&resource(&service, "/share"), &order).await
+            }
+            Self::Cutover { service, to } => {
+                client
+                    .post(&resource(&service, "/cutover"), &CutoverOrder { to })
+                    .await
+            }
+            Self::Rollback { service } => client.post(&resource(&service, "/rollback"), &()).await,
+            Self::Weight { target, weight } => {
+                target.put(client, BackendOrder::Weight(weight)).await
+            }
+            Self::Drain(target) => target.put(client, BackendOrder::State(Admin::Drain)).await,
+            Self::Maint(target) => target.put(client, BackendOrder::State(Admin::Maint)).await,
+            Self::Ready(target) => target.put(client, BackendOrder::State(Admin::Ready)).await,
+        }
+    }
+}
+
+impl Target {
+    async fn put(self, client: &Client, order: BackendOrder) -> Result<Done, ClientError> {
+        let backend = format!("/backends/{}", escape(&self.backend));
+        client.put(&resource(&self.service, &backend), &order).await
+    }
+}
+
+/// Asks the daemon to end the data plane and itself.
+pub async fn detach(socket: &Path) -> Result<(), ClientError> {
+    Client::new(socket).post("/v1/detach", &()).await
+}
+
+fn resource(service: &str, below: &str) -> String {
+    format!("/v1/services/{}{below}", escape(service))
+}
+
+/// Percent-encodes whatever can't stand in a path (RFC 3986, section 2.3).
+fn escape(name: &str) -> String {
+    let kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let escaped = name.bytes().map(|byte| match byte {
+        byte if kept(byte) => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    });
+    escaped.collect()
+}
+
+/// The daemon has another working directory.
+fn absolute(file: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+    let absolute = file.map(std::path::absolute).transpose();
+    absolute.map_err(|error| Failure::usage(format!("configuration file: {error}")))
+}

@@ -1,0 +1,241 @@
+//! Answers, for people and for programs.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Format, share::Share};
+use crate::{
+    api::model::{Applied, BackendStatus, Done, Line, NodeStatus, PoolStatus, Status},
+    config::{Config, Finding},
+    state::Admin,
+};
+
+/// `serin check -o json`.
+#[derive(Serialize)]
+pub struct Checked {
+    file: String,
+    services: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Checked {
+    /// What is to be said of a good file.
+    pub fn new(file: &Path, config: &Config, findings: &[Finding]) -> Self {
+        Self {
+            file: file.display().to_string(),
+            services: config
+                .services
+                .iter()
+                .map(|service| service.name.clone())
+                .collect(),
+            warnings: findings.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// One value, indented.
+pub fn json(value: &impl Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => println!("{text}"),
+        Err(error) => eprintln!("serin: the answer can't be printed: {error}"),
+    }
+}
+
+pub fn done(done: &Done, output: Format) {
+    if output == Format::Json {
+        return json(done);
+    }
+    let share = Share {
+        ppm: done.share_ppm,
+    };
+    let candidate = match &done.candidate {
+        Some(candidate) if done.share_ppm > 0 => format!(", {candidate} has {share}"),
+        _ => String::new(),
+    };
+    let Done {
+        service,
+        active,
+        epoch,
+        took_us,
+        ..
+    } = done;
+    println!("{service}: {active} is active{candidate} (epoch {epoch}, {took_us} us)");
+}
+
+pub fn list(lines: &[Line], output: Format) {
+    if output == Format::Json {
+        return json(&lines);
+    }
+    let rows = lines.iter().map(|line| {
+        let candidate = match &line.candidate {
+            Some(candidate) if line.share_ppm > 0 => candidate.as_str(),
+            _ => "-",
+        };
+        [
+            line.service.clone(),
+            line.active.clone(),
+            candidate.to_owned(),
+            Share {
+                ppm: line.share_ppm,
+            }
+            .to_string(),
+            if line.settled { "settled" } else { "draining" }.to_owned(),
+            line.listeners.join(" "),
+        ]
+    });
+    table(
+        [
+            "SERVICE",
+            "ACTIVE",
+            "CANDIDATE",
+            "SHARE",
+            "STATE",
+            "LISTENERS",
+        ],
+        rows,
+    );
+}
+
+pub fn status(status: &Status, output: Format) {
+    if output == Format::Json {
+        return json(status);
+    }
+    println!(
+        "{}  {} on {}",
+        status.service,
+        status.forward,
+        status.listeners.join(" ")
+    );
+    println!("  active    {}", status.active);
+    if let Some(candidate) = status.candidate.as_ref().filter(|_| status.share_ppm > 0) {
+        println!("  candidate {candidate}");
+    }
+    println!(
+        "  share     asked {}, measured {}",
+        Share {
+            ppm: status.share_ppm
+        },
+        measured(status)
+    );
+    println!("  state     {} (epoch {})", condition(status), status.epoch);
+    for pool in &status.pools {
+        print_pool(pool);
+    }
+}
+
+pub fn node(status: &NodeStatus, output: Format) {
+    if output == Format::Json {
+        return json(status);
+    }
+    let interfaces = status
+        .interfaces
+        .iter()
+        .map(|(name, said)| [name.clone(), said.clone()]);
+    table(["INTERFACE", "STATE"], interfaces);
+    println!();
+    let counters = status.reasons.iter().chain(&status.flows);
+    let seen = counters.filter(|(_, count)| **count > 0);
+    table(
+        ["COUNTER", "EVENTS"],
+        seen.map(|(name, count)| [name.clone(), count.to_string()]),
+    );
+}
+
+pub fn applied(applied: &Applied, output: Format) {
+    if output == Format::Json {
+        return json(applied);
+    }
+    for write in applied.writes.iter().filter(|_| applied.dry_run) {
+        println!("would {write}");
+    }
+    let verb = if applied.dry_run { "would be" } else { "were" };
+    println!("{} writes {verb} made", applied.writes.len());
+    for note in &applied.notes {
+        println!("note: {note}");
+    }
+}
+
+fn measured(status: &Status) -> String {
+    let measured = &status.measured;
+    match measured.share_ppm {
+        Some(ppm) => format!(
+            "{} of {} connections since the last change",
+            Share { ppm },
+            measured.connections
+        ),
+        None => "nothing yet: no connections since the last change".to_owned(),
+    }
+}
+
+fn condition(status: &Status) -> String {
+    match (status.settled, status.pinned, status.settles_in_s) {
+        (true, false, _) => "settled".to_owned(),
+        (true, true, _) => "settled, older connections still live".to_owned(),
+        (false, _, Some(left)) => format!("draining, settles in {left} s"),
+        (false, _, None) => "draining".to_owned(),
+    }
+}
+
+fn print_pool(pool: &PoolStatus) {
+    println!();
+    let dropped = match pool.dropped {
+        0 => String::new(),
+        dropped => format!(", {dropped} packets dropped for want of a backend"),
+    };
+    println!("  pool {} ({}{dropped})", pool.name, pool.role);
+    let header = [
+        "  BACKEND",
+        "ADDRESS",
+        "WEIGHT",
+        "STATE",
+        "NEXT HOP",
+        "CONNS",
+        "PACKETS",
+        "REPLIES",
+    ];
+    table(header, pool.backends.iter().map(row));
+}
+
+fn row(backend: &BackendStatus) -> [String; 8] {
+    let weight = if backend.weight == backend.configured_weight {
+        backend.weight.to_string()
+    } else {
+        format!(
+            "{} (configured {})",
+            backend.weight, backend.configured_weight
+        )
+    };
+    let state = match backend.state {
+        _ if backend.leaving => "leaving",
+        Admin::Ready => "ready",
+        Admin::Drain => "drain",
+        Admin::Maint => "maint",
+    };
+    [
+        format!("  {}", backend.name),
+        backend.address.join(" "),
+        weight,
+        state.to_owned(),
+        backend.next_hop.clone(),
+        backend.traffic.connections.to_string(),
+        backend.traffic.packets.to_string(),
+        backend.traffic.reply_packets.to_string(),
+    ]
+}
+
+/// Columns as wide as their widest cell.
+fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) {
+    let rows: Vec<[String; N]> = std::iter::once(header.map(str::to_owned))
+        .chain(rows)
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
+    for row in &rows {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}

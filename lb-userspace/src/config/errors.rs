@@ -1,0 +1,226 @@
+//! What can be wrong with a configuration file, and where.
+
+use std::{
+    error::Error,
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use super::{AddressError, Clash, ListenError, SettingError};
+
+/// Why there is no configuration: the file can't be read, or has problems. Shown one a line.
+#[derive(Debug)]
+pub struct ConfigError {
+    path: Option<PathBuf>,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    Read(io::Error),
+    Problems(Vec<Problem>),
+}
+
+/// One problem, and the object that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it is; nothing if it lies between several places.
+    pub position: Option<Position>,
+    /// The object, as in "service `shop`: pool `green`".
+    pub object: String,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+/// A place in the text, both counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Line.
+    pub line: usize,
+    /// Character within the line.
+    pub column: usize,
+}
+
+/// What is wrong with an object, and the remedy; the object is the sentence's subject.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The text is not TOML.
+    #[error("is not TOML: {0}")]
+    Syntax(String),
+    /// There is no `[node]`.
+    #[error("has no [node]; add it with `interfaces` and `hash_seed`")]
+    NoNode,
+    /// A key that means nothing here.
+    #[error("has the unknown key `{key}`; {remedy}")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The nearest known key, or all of them.
+        remedy: String,
+    },
+    /// A key that is promised, but not built.
+    #[error("uses `{0}`, which is not built yet; leave it out")]
+    NotBuilt(&'static str),
+    /// A required key is not there.
+    #[error("has no `{key}`; add {example}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// What could be added.
+        example: &'static str,
+    },
+    /// A value of the wrong type.
+    #[error("gives `{key}` {found}; it takes {expected}")]
+    WrongType {
+        /// The key.
+        key: &'static str,
+        /// The type that it has.
+        found: String,
+        /// The type that it needs.
+        expected: &'static str,
+    },
+    /// A value of the right type that can't be.
+    #[error("sets `{key}` to `{found}`: {why}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        found: String,
+        /// What is wrong with it.
+        why: ValueError,
+    },
+    /// The name stands for something else already.
+    #[error("has the name of an earlier {0}; rename one")]
+    NameTaken(&'static str),
+    /// The node names no interface.
+    #[error("has no interface; add one to `interfaces`, such as \"eth0\"")]
+    NoInterface,
+    /// The node names an interface again.
+    #[error("names interface `{0}` twice; remove one")]
+    InterfaceTwice(String),
+    /// The service has no listener.
+    #[error("has no listener; add one to `listen`, such as \"tcp://192.0.2.80:443\"")]
+    NoListener,
+    /// The service has fewer than two pools.
+    #[error("has {found}; a release goes from one pool to another: add a [[service.pool]]")]
+    FewPools {
+        /// How many it has.
+        found: &'static str,
+    },
+    /// The pool has no backend.
+    #[error("has no backend; add one under [[service.pool]]")]
+    NoBackend,
+    /// No backend of the pool may get traffic.
+    #[error("has a weight of 0 everywhere; give one backend a weight above 0")]
+    NoWeight,
+    /// The backend's list of addresses has the wrong length.
+    #[error("has {found} addresses; give one or two, at most one of each family")]
+    AddressCount {
+        /// How many it has.
+        found: usize,
+    },
+    /// The backend has two addresses of one family.
+    #[error("has two {family} addresses; keep one")]
+    FamilyTwice {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+    },
+    /// The backend can't be reached from a listener's family.
+    #[error(
+        "has no {family} address, which listener `{listener}` needs; add one to `address`, or \
+         drop the listener"
+    )]
+    NoFamily {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+        /// The listener.
+        listener: String,
+    },
+    /// A port that `forward = "l2"` can't change to.
+    #[error("sets port {0}, but with forward = \"l2\" the port can't change; remove it")]
+    PortInL2(u16),
+    /// What belongs to different services, or to different pools, doesn't fit.
+    #[error(transparent)]
+    Clash(#[from] Clash),
+}
+
+/// What is wrong with a single value, and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// With a listener.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// With a backend's address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// With a word, number, time, name or path.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// With a pool's name.
+    #[error("the service has no such pool; name {0}")]
+    NoSuchPool(String),
+}
+
+impl ConfigError {
+    pub(super) fn read(path: &Path, error: io::Error) -> Self {
+        Self {
+            path: Some(path.to_owned()),
+            cause: Cause::Read(error),
+        }
+    }
+
+    pub(super) fn new(problems: Vec<Problem>) -> Self {
+        Self {
+            path: None,
+            cause: Cause::Problems(problems),
+        }
+    }
+
+    pub(super) fn in_file(mut self, path: &Path) -> Self {
+        self.path = Some(path.to_owned());
+        self
+    }
+
+    /// The problems, in the order of the file; none if the file can't be read.
+    pub fn problems(&self) -> &[Problem] {
+        match &self.cause {
+            Cause::Read(_) => &[],
+            Cause::Problems(problems) => problems,
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self
+            .path
+            .as_ref()
+            .map(|path| format!("{}: ", path.display()));
+        let file = file.unwrap_or_default();
+        match &self.cause {
+            Cause::Read(error) => write!(f, "{file}can't be read: {error}; name a readable file"),
+            Cause::Problems(problems) => {
+                let lines = problems.iter().map(|problem| format!("{file}{problem}"));
+                f.write_str(&lines.collect::<Vec<_>>().join("\n"))
+            }
+        }
+    }
+}
+
+impl Error for ConfigError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            Cause::Read(error) => Some(error),
+            Cause::Problems(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Position { line, column }) = self.position {
+            write!(f, "line {line}, column {column}: ")?;
+        }
+        write!(f, "{} {}", self.object, self.fault)
+    }
+}

@@ -1,0 +1,251 @@
+//! What the file means. [`Config::parse`] makes no value that breaks what is said here.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// A valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What holds for the whole host.
+    pub node: Node,
+    /// Where the daemon is controlled.
+    pub api: Api,
+    /// The services, in the order of the file; none is an empty data plane.
+    pub services: Vec<Service>,
+}
+
+/// `[node]`: what holds for the whole host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Interfaces that the program is attached to; at least one, each once.
+    pub interfaces: Vec<String>,
+    /// Where in the interface's receive path it is attached.
+    pub attach: Attach,
+    /// Key of all hashes; the same on every host that shares VIPs.
+    pub hash_seed: String,
+    /// Entries of the flow table.
+    pub connections: u32,
+    /// What of an address tells clients apart.
+    pub client_prefix: ClientPrefix,
+    /// Directory on bpffs for what outlives the daemon.
+    pub pins: PathBuf,
+    /// The state file.
+    pub state: PathBuf,
+}
+
+/// Where XDP programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// Native where the driver can, else generic.
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the network stack, for any driver.
+    Generic,
+}
+
+/// Leading bits of a client's address that tell it from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientPrefix {
+    /// Of 32 bits.
+    pub v4: u8,
+    /// Of 128 bits.
+    pub v6: u8,
+}
+
+impl Default for ClientPrefix {
+    /// An IPv4 address, or the /64 that an IPv6 host chooses its addresses from (RFC 4291).
+    fn default() -> Self {
+        Self { v4: 32, v6: 64 }
+    }
+}
+
+/// `[api]`: where the daemon is controlled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// The unix socket.
+    pub socket: PathBuf,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("/run/serin/serin.sock"),
+        }
+    }
+}
+
+/// `[[service]]`: what is released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Unique in the file.
+    pub name: String,
+    /// At least one; they cut over together.
+    pub listeners: Vec<Listen>,
+    /// How packets reach a backend.
+    pub forward: Forward,
+    /// What chooses the backend inside a pool.
+    pub affinity: Affinity,
+    /// How long a change stands before it settles; 1 second to 24 hours.
+    pub drain: Duration,
+    /// Name of the pool that serves at the first start; one of `pools`.
+    pub active: String,
+    /// At least two, each with a backend of weight above 0.
+    pub pools: Vec<Pool>,
+}
+
+/// How packets reach a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// The destination is rewritten, and so is the reply's source.
+    Nat,
+    /// Only the frame is readdressed; the backend has the VIP and answers the client directly.
+    L2,
+}
+
+/// What chooses the backend inside a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    /// Each connection by itself.
+    Connection,
+    /// The client, by its [`ClientPrefix`].
+    Client,
+}
+
+/// A VIP address, port and protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The VIP.
+    pub address: IpAddr,
+    /// The VIP's port, not 0.
+    pub port: u16,
+    /// Port of the backends that name none, where it is not the listener's.
+    pub to: Option<u16>,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 768.
+    Udp,
+}
+
+/// `[[service.pool]]`: one version of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Unique in its service.
+    pub name: String,
+    /// At least one.
+    pub backends: Vec<Backend>,
+}
+
+/// A server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Unique in its service, over all pools.
+    pub name: String,
+    /// Where it is over IPv4.
+    pub v4: Option<Place<Ipv4Addr>>,
+    /// Where it is over IPv6.
+    pub v6: Option<Place<Ipv6Addr>>,
+    /// Its part of the pool, relative to the others'; 0 to 65535.
+    pub weight: u32,
+}
+
+/// An address, and a port where it is not the listener's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<A> {
+    /// Unicast, and not the host's own.
+    pub address: A,
+    /// Not 0.
+    pub port: Option<u16>,
+}
+
+impl Config {
+    /// The service of this name.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
+    }
+}
+
+impl Service {
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+}
+
+impl Pool {
+    /// The sum of its backends' weights.
+    pub fn weight(&self) -> u64 {
+        self.backends.iter().map(|b| u64::from(b.weight)).sum()
+    }
+}
+
+impl Listen {
+    /// The port of backends that name none.
+    pub fn backend_port(&self) -> u16 {
+        self.to.unwrap_or(self.port)
+    }
+}
+
+impl Backend {
+    /// Its addresses, IPv4 first, with the ports that it names itself.
+    pub fn places(&self) -> impl Iterator<Item = Place<IpAddr>> {
+        let v4 = self.v4.map(|place| place.map(IpAddr::V4));
+        v4.into_iter()
+            .chain(self.v6.map(|place| place.map(IpAddr::V6)))
+    }
+
+    /// Where connections to `listener` go with `forward = "nat"`; nothing if the backend has no
+    /// address of the listener's family.
+    pub fn endpoint(&self, listener: &Listen) -> Option<SocketAddr> {
+        let place = match listener.address {
+            IpAddr::V4(_) => self.v4?.map(IpAddr::V4),
+            IpAddr::V6(_) => self.v6?.map(IpAddr::V6),
+        };
+        let port = place.port.unwrap_or_else(|| listener.backend_port());
+        Some(SocketAddr::new(place.address, port))
+    }
+}
+
+impl<A> Place<A> {
+    /// The same place with its address in another type.
+    pub fn map<B>(self, convert: impl FnOnce(A) -> B) -> Place<B> {
+        Place {
+            address: convert(self.address),
+            port: self.port,
+        }
+    }
+}
+
+/// Gives an enum's values the words that the file has for them.
+macro_rules! words {
+    ($kind:ty: $($word:literal = $value:ident),+) => {
+        impl $kind {
+            /// All values, with the words that the file has for them.
+            pub(super) const WORDS: &[(&str, Self)] = &[$(($word, Self::$value)),+];
+        }
+
+        impl fmt::Display for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$value => $word),+
+                })
+            }
+        }
+    };
+}
+
+words!(Attach: "auto" = Auto, "native" = Native, "generic" = Generic);
+words!(Forward: "nat" = Nat, "l2" = L2);
+words!(Affinity: "connection" = Connection, "client" = Client);
+words!(Protocol: "tcp" = Tcp, "udp" = Udp);

@@ -1,0 +1,213 @@
+//! `[node]` and `[api]`.
+
+use std::{collections::BTreeSet, ops::RangeInclusive, path::PathBuf};
+
+use lb_common::maps::DEFAULT_FLOWS;
+
+use super::{
+    errors::Fault,
+    model::{Api, Attach, ClientPrefix, Node},
+    raw::Section,
+    setting::{self, SettingError},
+};
+
+/// Sizes that the flow table may have, in entries.
+const CONNECTIONS: RangeInclusive<u32> = 1024..=16_777_216;
+/// Lengths that a client's prefix may have, in bits.
+const CLIENT_PREFIX_V4: RangeInclusive<u8> = 8..=32;
+const CLIENT_PREFIX_V6: RangeInclusive<u8> = 16..=128;
+
+/// What `[node]` means; nothing only where a problem has been reported.
+pub(super) fn read(section: &mut Section) -> Option<Node> {
+    section.require(
+        "hash_seed",
+        "hash_seed = \"a secret\", the same on every host that shares VIPs: it is the key of \
+         the hash that chooses a client's pool and backend",
+    );
+    Some(Node {
+        interfaces: interfaces(section),
+        attach: section
+            .setting("attach", |word: &String| {
+                setting::word(word, Attach::WORDS, &[])
+            })
+            .unwrap_or(Attach::Auto),
+        connections: section
+            .setting("connections", |n: &i64| setting::number(*n, CONNECTIONS))
+            .unwrap_or(DEFAULT_FLOWS),
+        client_prefix: section
+            .table("client_prefix", read_client_prefix)
+            .unwrap_or_default(),
+        pins: path(section, "pins", setting::bpffs_path)
+            .unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/serin")),
+        state: path(section, "state", setting::path)
+            .unwrap_or_else(|| PathBuf::from("/var/lib/serin/state.json")),
+        hash_seed: section.setting("hash_seed", |seed: &String| setting::secret(seed))?,
+    })
+}
+
+/// What `[api]` means.
+pub(super) fn read_api(section: &mut Section) -> Api {
+    section.not_built(&["http"]);
+    path(section, "socket", setting::socket_path).map_or_else(Api::default, |socket| Api { socket })
+}
+
+fn interfaces(section: &mut Section) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let interfaces = section.settings("interfaces", setting::interface);
+    if interfaces.as_ref().is_some_and(Vec::is_empty) {
+        section.refuse(Fault::NoInterface);
+    }
+    let interfaces = interfaces.unwrap_or_default();
+    for interface in interfaces.iter().flatten() {
+        if !seen.insert(interface) {
+            section.refuse(Fault::InterfaceTwice(interface.clone()));
+        }
+    }
+    interfaces.into_iter().flatten().collect()
+}
+
+fn read_client_prefix(section: &mut Section) -> ClientPrefix {
+    let mut length = |key, bounds, default| {
+        let length = section.setting(key, |n: &i64| setting::number(*n, bounds));
+        length.unwrap_or(default)
+    };
+    let ClientPrefix { v4, v6 } = ClientPrefix::default();
+    ClientPrefix {
+        v4: length("v4", CLIENT_PREFIX_V4, v4),
+        v6: length("v6", CLIENT_PREFIX_V6, v6),
+    }
+}
+
+fn path(
+    section: &mut Section,
+    key: &'static str,
+    meaning: impl Fn(&str) -> Result<PathBuf, SettingError>,
+) -> Option<PathBuf> {
+    section.setting(key, |path: &String| meaning(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::refuses;
+
+    /// A node with a line of its own, at line 4.
+    fn node(line: &str) -> String {
+        format!("[node]\ninterfaces = [\"eth0\"]\nhash_seed = \"x\"\n{line}\n")
+    }
+
+    #[test]
+    fn no_interface_is_refused() {
+        let expected = "[node] has no interface; add one to `interfaces`";
+        refuses("[node]\nhash_seed = \"x\"", expected);
+        refuses("[node]\nhash_seed = \"x\"\ninterfaces = []", expected);
+    }
+
+    #[test]
+    fn the_same_interface_twice_is_refused() {
+        refuses(
+            "[node]\nhash_seed = \"x\"\ninterfaces = [\"eth0\", \"eth1\", \"eth0\"]",
+            "[node] names interface `eth0` twice; remove one",
+        );
+    }
+
+    #[test]
+    fn a_name_that_no_interface_can_have_is_refused() {
+        refuses(
+            "[node]\nhash_seed = \"x\"\ninterfaces = [\"eth0\", \"eth/1\"]",
+            "line 3, column 23: [node] sets `interfaces` to `eth/1`: no interface's name",
+        );
+    }
+
+    #[test]
+    fn a_missing_hash_seed_says_what_it_is_for() {
+        refuses(
+            "[node]\ninterfaces = [\"eth0\"]",
+            "[node] has no `hash_seed`; add hash_seed = \"a secret\", the same on every host that \
+             shares VIPs: it is the key of the hash",
+        );
+    }
+
+    #[test]
+    fn an_empty_hash_seed_is_refused() {
+        refuses(
+            "[node]\ninterfaces = [\"eth0\"]\nhash_seed = \" \"",
+            "[node] sets `hash_seed` to ` `: empty; write a secret",
+        );
+    }
+
+    #[test]
+    fn an_unknown_way_to_attach_is_refused_with_the_known_ones() {
+        refuses(
+            &node("attach = \"offload\""),
+            "[node] sets `attach` to `offload`: unknown word; write `auto`, `native` or \
+             `generic`",
+        );
+    }
+
+    #[test]
+    fn a_flow_table_out_of_bounds_is_refused() {
+        for connections in ["1023", "16_777_217", "-1", "0x1_0000_0000"] {
+            refuses(
+                &node(&format!("connections = {connections}")),
+                "out of bounds; choose a number from 1024 to 16777216",
+            );
+        }
+    }
+
+    #[test]
+    fn a_client_prefix_out_of_bounds_is_refused() {
+        refuses(
+            &node("client_prefix = { v4 = 7 }"),
+            "[node.client_prefix] sets `v4` to `7`: out of bounds; choose a number from 8 to 32",
+        );
+        refuses(
+            &node("client_prefix = { v6 = 129 }"),
+            "[node.client_prefix] sets `v6` to `129`: out of bounds; choose a number from 16 to 128",
+        );
+    }
+
+    #[test]
+    fn a_relative_path_is_refused() {
+        for key in ["pins", "state"] {
+            refuses(
+                &node(&format!("{key} = \"serin\"")),
+                &format!("[node] sets `{key}` to `serin`: a relative path; write it from the root"),
+            );
+        }
+        refuses(
+            &node("[api]\nsocket = \"\""),
+            "[api] sets `socket` to ``: a relative path",
+        );
+    }
+
+    #[test]
+    fn a_path_with_a_zero_byte_is_refused() {
+        refuses(
+            &node("state = \"/a\\u0000b\""),
+            "[node] sets `state` to `/a\\0b`: a path with control characters",
+        );
+    }
+
+    #[test]
+    fn a_pin_path_with_a_dot_is_refused() {
+        for path in [
+            "/sys/fs/bpf/serin.1",
+            "/sys/fs/bpf/../x",
+            "/sys/fs/bpf/.s/x",
+        ] {
+            refuses(
+                &node(&format!("pins = \"{path}\"")),
+                "bpffs refuses names with a dot; write a path without one",
+            );
+        }
+    }
+
+    #[test]
+    fn a_socket_path_that_the_kernel_has_no_room_for_is_refused() {
+        let path = format!("/{}", "x".repeat(107));
+        refuses(
+            &node(&format!("[api]\nsocket = \"{path}\"")),
+            "longer than the 107 bytes that a socket's path may have; shorten it",
+        );
+    }
+}

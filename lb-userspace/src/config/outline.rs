@@ -1,0 +1,197 @@
+//! What a configuration comes to, as `serin check` prints it for a good file.
+
+use lb_common::{
+    backend,
+    counters::BackendCounters,
+    flow::{FlowKey, Pin},
+    listener::{Endpoint, Listener, Reply},
+    maps::{MAX_BACKENDS, MAX_LISTENERS, MAX_POOLS, MAX_RECORDS, MAX_REPLIES, MAX_SERVICES},
+    pool::SLOT_COUNT,
+    reason,
+    release::Record,
+};
+
+use super::model::{Config, Pool, Service};
+
+/// Bytes of a hash map's entry beside key and value: `struct htab_elem` in the kernel's
+/// `kernel/bpf/hashtab.c`.
+const HASH_ENTRY: u64 = 48;
+/// Bytes of a hash map's bucket: `struct bucket`, ibidem.
+const HASH_BUCKET: u64 = 16;
+/// Bytes of a pool's table.
+const TABLE: u64 = 4 * SLOT_COUNT as u64;
+
+/// A line for each service, followed by one for each of its pools; then the memory of the maps.
+pub fn outline(config: &Config) -> String {
+    let services: String = config.services.iter().map(outline_service).collect();
+    services + &outline_memory(config)
+}
+
+fn outline_service(service: &Service) -> String {
+    let Service { name, forward, .. } = service;
+    let listeners: Vec<_> = service.listeners.iter().map(ToString::to_string).collect();
+    let listeners = listeners.join(", ");
+    let pools = service
+        .pools
+        .iter()
+        .map(|pool| outline_pool(pool, &service.active));
+    let pools: String = pools.collect();
+    format!("service {name}: {forward}, {listeners}\n{pools}")
+}
+
+fn outline_pool(pool: &Pool, active: &str) -> String {
+    let mark = if pool.name == active { " (active)" } else { "" };
+    let backends = outline_backends(pool);
+    format!("  pool {}{mark}: {backends}\n", pool.name)
+}
+
+fn outline_backends(pool: &Pool) -> String {
+    let backends = pool.backends.iter().map(|backend| {
+        let share = percent(backend.weight.into(), pool.weight());
+        format!("{} weight {} = {share}", backend.name, backend.weight)
+    });
+    backends.collect::<Vec<_>>().join(", ")
+}
+
+/// A part of a whole, to the nearest millionth and without needless zeros.
+fn percent(part: u64, whole: u64) -> String {
+    let ppm = (part * 1_000_000 + whole / 2)
+        .checked_div(whole)
+        .unwrap_or(0);
+    let text = format!("{}.{:04}", ppm / 10_000, ppm % 10_000);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// Kernel memory, by map: what a file's numbers decide, then what is the same for every file.
+fn outline_memory(config: &Config) -> String {
+    let flows = config.node.connections;
+    let buckets = u64::from(flows).next_power_of_two();
+    let entry = hash_entry::<FlowKey, Pin>();
+    let pools = config
+        .services
+        .iter()
+        .map(|service| service.pools.len() as u64);
+    let pools: u64 = pools.sum();
+    let memory = [flow_bytes(flows), pools * TABLE, fixed_bytes(), cpu_bytes()];
+    let [flow_memory, tables, fixed, cpu] = memory.map(bytes);
+    format!(
+        "memory of the kernel's maps:\n  \
+           flows: {flows} × {entry} + {buckets} × {HASH_BUCKET} bytes = {flow_memory}\n  \
+           tables: {pools} pools × {TABLE} bytes = {tables}, and one more while a pool changes\n  \
+           others: {fixed}, and {cpu} for each CPU\n"
+    )
+}
+
+/// Memory of a flow table, in bytes.
+pub(super) fn flow_bytes(connections: u32) -> u64 {
+    hash_bytes::<FlowKey, Pin>(connections)
+}
+
+/// Memory of the maps whose size no file changes, in bytes.
+fn fixed_bytes() -> u64 {
+    let arrays = [
+        u64::from(MAX_SERVICES) * padded::<u32>(),
+        u64::from(MAX_RECORDS) * padded::<Record>(),
+        u64::from(backend::ENTRIES) * padded::<backend::Backend>(),
+    ];
+    arrays.iter().sum::<u64>()
+        + hash_bytes::<Endpoint, Listener>(MAX_LISTENERS)
+        + hash_bytes::<Endpoint, Reply>(MAX_REPLIES)
+}
+
+/// Memory of the counters of one CPU, in bytes.
+fn cpu_bytes() -> u64 {
+    u64::from(MAX_BACKENDS) * padded::<BackendCounters>()
+        + u64::from(reason::COUNTERS + MAX_POOLS) * padded::<u64>()
+}
+
+/// Memory of a hash map that is allocated beforehand: `prealloc_init` and `htab_map_alloc` in the
+/// kernel's `kernel/bpf/hashtab.c`.
+fn hash_bytes<K, V>(entries: u32) -> u64 {
+    let entries = u64::from(entries);
+    entries * hash_entry::<K, V>() + entries.next_power_of_two() * HASH_BUCKET
+}
+
+fn hash_entry<K, V>() -> u64 {
+    HASH_ENTRY + padded::<K>() + padded::<V>()
+}
+
+/// The kernel rounds keys and values up to eight bytes.
+fn padded<T>() -> u64 {
+    size_of::<T>().next_multiple_of(8) as u64
+}
+
+/// An amount of memory for people.
+pub(super) fn bytes(bytes: u64) -> String {
+    let (unit, name) = if bytes < 1 << 20 {
+        (10, "KiB")
+    } else {
+        (20, "MiB")
+    };
+    let tenths = (bytes * 10 + (1 << (unit - 1))) >> unit;
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{EVERY_KEY, NODE};
+    use super::*;
+
+    #[test]
+    fn services_pools_and_shares_are_shown_with_the_memory_they_take() {
+        let text = outline(&Config::parse(EVERY_KEY).expect("valid"));
+        let expected = "\
+service shop: nat, tcp://192.0.2.80:443?to=8443, tcp://[2001:db8::80]:443
+  pool blue: b1 weight 99 = 100%, b2 weight 0 = 0%
+  pool green (active): g1 weight 7 = 100%
+memory of the kernel's maps:
+  flows: 65536 × 80 + 65536 × 16 bytes = 6.0 MiB
+  tables: 2 pools × 262148 bytes = 512.0 KiB, and one more while a pool changes
+  others: ";
+        assert!(text.starts_with(expected), "{text}");
+    }
+
+    /// What `/proc/PID/fdinfo` calls `memlock` for such maps on Linux 6.18, within a page or two.
+    #[test]
+    fn memory_is_what_the_kernel_takes() {
+        let all = [
+            (hash_bytes::<FlowKey, Pin>(1_048_576), 100_664_192),
+            (hash_bytes::<FlowKey, Pin>(65_536), 6_292_352),
+            (hash_bytes::<Endpoint, Reply>(65_536), 7_341_136),
+            (hash_bytes::<Endpoint, Listener>(4096), 394_288),
+            (TABLE, 262_464),
+        ];
+        for (bytes, measured) in all {
+            assert!(measured - bytes < 2048, "{bytes} {measured}");
+        }
+    }
+
+    #[test]
+    fn an_empty_data_plane_takes_its_flow_table_all_the_same() {
+        let config = Config::parse(NODE).expect("valid");
+        let text = outline(&config);
+        assert!(text.starts_with("memory"), "{text}");
+        assert!(
+            text.contains("1048576 × 80 + 1048576 × 16 bytes = 96.0 MiB"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn shares_are_exact_to_a_millionth() {
+        let all = [
+            ((1, 3), "33.3333%"),
+            ((2, 3), "66.6667%"),
+            ((1, 100), "1%"),
+            ((1, 1000), "0.1%"),
+            ((1, 65_535), "0.0015%"),
+            ((0, 7), "0%"),
+            ((7, 7), "100%"),
+            ((10, 100), "10%"),
+            ((0, 0), "0%"),
+        ];
+        for ((part, whole), expected) in all {
+            assert_eq!(percent(part, whole), expected);
+        }
+    }
+}

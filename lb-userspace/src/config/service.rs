@@ -1,0 +1,234 @@
+//! `[[service]]`.
+
+use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
+
+use super::{
+    errors::{Fault, ValueError},
+    listen::ListenError,
+    model::{Affinity, Forward, Listen, Pool, Service},
+    pool::{self, Frame},
+    raw::Section,
+    setting,
+};
+
+/// How long a change may stand before it settles.
+const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+const DEFAULT_DRAIN: Duration = Duration::from_mins(15);
+
+/// What a `[[service]]` means, given the names of earlier ones; nothing only where a problem has
+/// been reported.
+pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Option<Service> {
+    section.not_built(&["audience", "release"]);
+    let name = section.claim_name(names, "service");
+    let forward = read_forward(section);
+    let listeners = read_listeners(section, forward);
+    let pools = read_pools(section, forward, &listeners);
+    let active = read_active(section, &pools);
+    let affinity = section.setting("affinity", |word: &String| {
+        setting::word(word, Affinity::WORDS, &[])
+    });
+    let drain = section.setting("drain", |text: &String| setting::time(text, &DRAIN));
+    read_fixed(section);
+    Some(Service {
+        name: name?,
+        listeners,
+        forward: forward?,
+        affinity: affinity.unwrap_or(Affinity::Connection),
+        drain: drain.unwrap_or(DEFAULT_DRAIN),
+        active: active?,
+        pools: pools.into_iter().flatten().collect(),
+    })
+}
+
+/// Nothing if the file asks for what there is not, so that nothing more is concluded from it.
+fn read_forward(section: &mut Section) -> Option<Forward> {
+    if !section.contains("forward") {
+        return Some(Forward::Nat);
+    }
+    section.setting("forward", |word: &String| {
+        setting::word(word, Forward::WORDS, &["ipip", "gue"])
+    })
+}
+
+/// Keys that have one value so far.
+fn read_fixed(section: &mut Section) {
+    section.setting("connections", |word: &String| {
+        setting::word(word, &[("drain", ())], &["cut"])
+    });
+    section.setting("datagram", |word: &String| {
+        setting::word(word, &[("stateless", ())], &["session"])
+    });
+}
+
+fn read_listeners(section: &mut Section, forward: Option<Forward>) -> Vec<Listen> {
+    let listeners = section.settings("listen", |text| {
+        let listen: Listen = text.parse()?;
+        if forward == Some(Forward::L2) && listen.to.is_some() {
+            return Err(ListenError::ToInL2);
+        }
+        Ok(listen)
+    });
+    if listeners.as_ref().is_some_and(Vec::is_empty) {
+        section.refuse(Fault::NoListener);
+    }
+    listeners.into_iter().flatten().flatten().collect()
+}
+
+fn read_pools(
+    section: &mut Section,
+    forward: Option<Forward>,
+    listeners: &[Listen],
+) -> Vec<Option<Pool>> {
+    let mut frame = Frame::new(forward, listeners);
+    let pools = section.tables("pool", "pool", |pool| pool::read(pool, &mut frame));
+    match pools.as_ref().map(Vec::len) {
+        Some(0) => section.refuse(Fault::FewPools { found: "no pool" }),
+        Some(1) => section.refuse(Fault::FewPools { found: "one pool" }),
+        Some(_) | None => {}
+    }
+    pools.unwrap_or_default()
+}
+
+/// The pool that serves first. Any name passes while a pool's own name is missing.
+fn read_active(section: &mut Section, pools: &[Option<Pool>]) -> Option<String> {
+    let names: Vec<_> = pools.iter().flatten().map(|pool| &pool.name).collect();
+    let complete = !names.is_empty() && names.len() == pools.len();
+    if !section.contains("active") {
+        return names.first().map(|name| (*name).clone());
+    }
+    section.setting("active", |text: &String| {
+        if complete && !names.contains(&text) {
+            let names = names.iter().map(|name| name.as_str());
+            return Err(ValueError::NoSuchPool(setting::choice(names)));
+        }
+        Ok(text.clone())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{NODE, problems, refuses, shop};
+
+    #[test]
+    fn a_service_without_a_name_is_known_by_its_number() {
+        refuses(
+            &shop("").replacen("name = \"shop\"", "", 1),
+            "line 4, column 1: service 1 has no `name`; add one of letters, digits, `-` and `_`",
+        );
+    }
+
+    #[test]
+    fn a_service_without_a_listener_is_refused() {
+        let expected = "service `shop` has no listener; add one to `listen`, such as \
+                        \"tcp://192.0.2.80:443\"";
+        let empty = shop("").replace("[\"tcp://192.0.2.80:443\"]", "[]");
+        refuses(&empty, expected);
+        let line = "listen = [\"tcp://192.0.2.80:443\"]\n";
+        refuses(&shop("").replace(line, ""), expected);
+    }
+
+    #[test]
+    fn a_listener_that_cannot_be_is_named_with_its_place() {
+        let text = shop("").replace("192.0.2.80:443", "192.0.2.80");
+        let expected = "line 7, column 11: service `shop` sets `listen` to `tcp://192.0.2.80`: no \
+                        port; write it as tcp://192.0.2.80:443 or tcp://[2001:db8::80]:443";
+        assert_eq!(problems(&text), expected);
+    }
+
+    #[test]
+    fn fewer_than_two_pools_are_refused() {
+        let text = shop("");
+        let pools: Vec<_> = text.match_indices("[[service.pool]]").collect();
+        refuses(
+            &text[..pools[1].0],
+            "service `shop` has one pool; a release goes from one pool to another: add a \
+             [[service.pool]]",
+        );
+        refuses(&text[..pools[0].0], "service `shop` has no pool; a release");
+    }
+
+    #[test]
+    fn two_pools_of_one_name_are_refused() {
+        refuses(
+            &shop("").replace("green", "blue"),
+            "service `shop`: pool `blue` has the name of an earlier pool; rename one",
+        );
+    }
+
+    #[test]
+    fn an_active_pool_that_is_not_there_is_refused_with_those_that_are() {
+        refuses(
+            &shop("active = \"purple\""),
+            "service `shop` sets `active` to `purple`: the service has no such pool; name \
+             `blue` or `green`",
+        );
+    }
+
+    #[test]
+    fn what_is_promised_is_refused_as_not_built_yet() {
+        for forward in ["ipip", "gue"] {
+            let text = problems(&shop(&format!("forward = \"{forward}\"")));
+            let expected = format!("`forward` to `{forward}`: not built yet; write `nat` or `l2`");
+            assert!(text.ends_with(&expected), "{text}");
+            assert_eq!(text.lines().count(), 1);
+        }
+        let line = "connections = \"cut\"";
+        refuses(
+            &shop(line),
+            "`connections` to `cut`: not built yet; write `drain`",
+        );
+        let line = "datagram = \"session\"";
+        refuses(
+            &shop(line),
+            "`datagram` to `session`: not built yet; write `stateless`",
+        );
+        let quic = shop("").replace(":443", ":443?quic");
+        refuses(&quic, "?quic`: `?quic` is not built yet; leave it out");
+    }
+
+    #[test]
+    fn tables_that_are_promised_are_refused_as_not_built_yet() {
+        let health = shop("").replace("name = \"green\"", "name = \"green\"\nhealth = {}");
+        refuses(
+            &health,
+            "pool `green` uses `health`, which is not built yet; leave it out",
+        );
+        let audience = shop("") + "[[service.audience]]\nname = \"staff\"";
+        refuses(
+            &audience,
+            "service `shop` uses `audience`, which is not built yet",
+        );
+        let release = shop("") + "[service.release]\nstrategy = \"canary\"";
+        refuses(
+            &release,
+            "service `shop` uses `release`, which is not built yet",
+        );
+    }
+
+    #[test]
+    fn words_and_times_are_checked() {
+        refuses(
+            &shop("forward = \"nats\""),
+            "unknown word; write `nat` or `l2`",
+        );
+        refuses(
+            &shop("affinity = \"cookie\""),
+            "unknown word; write `connection` or `client`",
+        );
+        refuses(
+            &shop("drain = \"15\""),
+            "`drain` to `15`: no length of time",
+        );
+        refuses(&shop("drain = \"25h\""), "choose a time from 1s to 1day");
+    }
+
+    #[test]
+    fn a_service_may_stand_in_an_inline_table() {
+        let text = format!(
+            "service = [{{ name = \"s\", listen = [\"tcp://192.0.2.80:443\"], pool = [{{ name = \
+             \"a\", backends = [{{ name = \"x\", address = \"10.0.0.1\" }}] }}, {{ name = \"b\", \
+             backends = [{{ name = \"y\", address = \"10.0.0.2\" }}] }}] }}]\n{NODE}"
+        );
+        assert_eq!(problems(&text), "");
+    }
+}

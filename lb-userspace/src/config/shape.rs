@@ -1,0 +1,102 @@
+//! The types that a key of the file can have.
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+/// A type that a TOML value may have.
+pub(super) trait Shape<'t>: Sized {
+    /// What a problem calls the type.
+    const EXPECTED: &'static str;
+    /// What a problem calls an array of them.
+    const ARRAY: &'static str = "an array";
+
+    /// The value, or what a problem calls the type that it has instead.
+    fn shape(value: Spanned<DeValue<'t>>) -> Result<Self, String>;
+}
+
+impl<'t> Shape<'t> for String {
+    const EXPECTED: &'static str = "a string";
+    const ARRAY: &'static str = "an array of strings";
+
+    fn shape(value: Spanned<DeValue<'t>>) -> Result<Self, String> {
+        let found = kind(&value);
+        let DeValue::String(text) = value.into_inner() else {
+            return Err(found.to_owned());
+        };
+        Ok(text.into_owned())
+    }
+}
+
+impl<'t> Shape<'t> for i64 {
+    const EXPECTED: &'static str = "an integer";
+
+    fn shape(value: Spanned<DeValue<'t>>) -> Result<Self, String> {
+        let DeValue::Integer(number) = value.get_ref() else {
+            return Err(kind(&value).to_owned());
+        };
+        Self::from_str_radix(number.as_str(), number.radix())
+            .map_err(|_| "an integer beyond 64 bits".to_owned())
+    }
+}
+
+impl<'t> Shape<'t> for DeTable<'t> {
+    const EXPECTED: &'static str = "a table";
+    const ARRAY: &'static str = "an array of tables";
+
+    fn shape(value: Spanned<DeValue<'t>>) -> Result<Self, String> {
+        let found = kind(&value);
+        let DeValue::Table(table) = value.into_inner() else {
+            return Err(found.to_owned());
+        };
+        Ok(table)
+    }
+}
+
+impl<'t, T: Shape<'t>> Shape<'t> for Vec<Spanned<T>> {
+    const EXPECTED: &'static str = T::ARRAY;
+
+    fn shape(value: Spanned<DeValue<'t>>) -> Result<Self, String> {
+        let found = kind(&value);
+        let DeValue::Array(array) = value.into_inner() else {
+            return Err(found.to_owned());
+        };
+        let elements = array.into_iter().map(|element| {
+            let span = element.span();
+            let element = T::shape(element);
+            element
+                .map(|element| Spanned::new(span, element))
+                .map_err(|found| format!("an array that holds {found}"))
+        });
+        elements.collect()
+    }
+}
+
+/// A string, or an array of strings.
+pub(super) struct OneOrMore(pub Vec<Spanned<String>>);
+
+impl<'t> Shape<'t> for OneOrMore {
+    const EXPECTED: &'static str = "a string or an array of strings";
+
+    fn shape(value: Spanned<DeValue<'t>>) -> Result<Self, String> {
+        if let DeValue::String(text) = value.get_ref() {
+            let text = text.clone().into_owned();
+            return Ok(Self(vec![Spanned::new(value.span(), text)]));
+        }
+        Vec::shape(value).map(Self)
+    }
+}
+
+/// What a problem calls the type of a value.
+fn kind(value: &Spanned<DeValue>) -> &'static str {
+    match value.get_ref() {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}

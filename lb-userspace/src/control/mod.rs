@@ -1,0 +1,296 @@
+//! The daemon's core, without its sockets: it takes an order, works out the next state, and
+//! carries it out whole or not at all.
+//!
+//! An order's way: `State → State'` (pure), `compose` to an image, `plan` to writes, the state
+//! file (so that a crash leaves the intent), then the writes, then a wait for packets under way.
+
+mod orders;
+mod report;
+mod sweep;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use lb_common::{node::Node, release::Record};
+use thiserror::Error;
+
+use crate::{
+    api::model::Done,
+    config::{Config, ConfigError},
+    dataplane::{Dataplane, Image, kernel::KernelError, plan::plan},
+    neighbour::View,
+    release::Refusal,
+    seed::Seed,
+    state::{FileError, State, StateError, StateFile, compose, reconcile},
+};
+
+/// Why an order was not carried out. Whatever it is, nothing has changed.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// The configuration can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A name that is not there, or a change that the running state forbids.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The release's position forbids it.
+    #[error("service `{service}`: {object}{refusal}")]
+    Refused {
+        /// The service.
+        service: String,
+        /// The pool, where one is meant.
+        object: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The order is not for a service like this.
+    #[error("service `{service}`: {why}")]
+    Unfit {
+        /// The service.
+        service: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// Part of the configuration that can't change while the daemon runs.
+    #[error("{0} can't change while the data plane runs; run `serin detach`, then start again")]
+    Fixed(&'static str),
+    /// The host is not fit for it.
+    #[error("{0}")]
+    Host(String),
+    /// The state can't be kept.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// The core.
+pub struct Control<D> {
+    config: Config,
+    seed: Seed,
+    node: Node,
+    state: State,
+    image: Image,
+    view: View,
+    dataplane: D,
+    file: StateFile,
+    /// The configuration's own file, read again by `apply`.
+    source: PathBuf,
+    sweep: sweep::Schedule,
+    interfaces: BTreeMap<String, String>,
+}
+
+/// What a core is made from.
+pub struct Parts<D> {
+    /// The configuration.
+    pub config: Config,
+    /// Where it was read from.
+    pub source: PathBuf,
+    /// What the state file says.
+    pub saved: State,
+    /// What the maps hold.
+    pub image: Image,
+    /// Next hops.
+    pub view: View,
+    /// The adapter.
+    pub dataplane: D,
+}
+
+/// The node's part of the maps that follows from the configuration.
+pub fn node(config: &Config) -> Node {
+    let prefix = config.node.client_prefix;
+    Node::new(
+        Seed::new(&config.node.hash_seed).key(),
+        prefix.v4,
+        prefix.v6,
+    )
+}
+
+impl<D: Dataplane> Control<D> {
+    /// Takes up where the maps are, and brings them to what the configuration wants.
+    pub fn start(parts: Parts<D>, tick: u32) -> Result<Self, ControlError> {
+        let Parts {
+            config,
+            source,
+            mut saved,
+            image,
+            view,
+            dataplane,
+        } = parts;
+        sweep::adopt(&mut saved, &image, tick);
+        let seed = Seed::new(&config.node.hash_seed);
+        let state = reconcile(&saved, &config, &seed, tick)?;
+        let mut control = Self {
+            node: node(&config),
+            file: StateFile::new(&config.node.state),
+            seed,
+            config,
+            state: saved,
+            image,
+            view,
+            dataplane,
+            source,
+            sweep: sweep::Schedule::default(),
+            interfaces: BTreeMap::new(),
+        };
+        control.commit(state)?;
+        Ok(control)
+    }
+
+    /// The configuration in force.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The adapter, for what is not an order: attaching, detaching.
+    pub const fn dataplane(&mut self) -> &mut D {
+        &mut self.dataplane
+    }
+
+    /// The state in force.
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Next hops and interfaces, as last seen.
+    pub const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// What is to be said of an interface in listings; true if it is news.
+    pub fn note_interface(&mut self, name: &str, condition: &str) -> bool {
+        let before = self.interfaces.get(name);
+        // "attached" alone says less than what was said when it was.
+        if before.is_some_and(|before| before.starts_with(condition)) {
+            return false;
+        }
+        self.interfaces
+            .insert(name.to_owned(), condition.to_owned());
+        true
+    }
+
+    /// Says nothing any more of interfaces other than these.
+    pub fn forget_interfaces(&mut self, kept: &[String]) {
+        self.interfaces.retain(|name, _| kept.contains(name));
+    }
+
+    /// Takes new next hops and interfaces into the maps.
+    pub fn follow(&mut self, view: View) -> Result<(), ControlError> {
+        let before = std::mem::replace(&mut self.view, view);
+        let result = self.commit(self.state.clone()).map(drop);
+        if result.is_err() {
+            self.view = before;
+        }
+        result
+    }
+
+    /// Carries a state out: all of it, or nothing.
+    fn commit(&mut self, mut next: State) -> Result<Commit, ControlError> {
+        place_tables(&self.state, &mut next);
+        let mut image = compose::compose(&self.config, &next, &self.view);
+        self.number_records(&mut next, &mut image);
+        let writes = plan(&self.image, &image);
+        if next != self.state {
+            self.file.save(&next)?;
+        }
+        let stored = self.carry_out(&writes)?;
+        self.state = next;
+        Ok(Commit { stored })
+    }
+
+    /// A record that differs from the live one is the service's next.
+    fn number_records(&self, next: &mut State, image: &mut Image) {
+        for service in next.services.values_mut() {
+            let (Some(record), live) = (
+                image.records.get_mut(&service.id),
+                self.image.records.get(&service.id),
+            ) else {
+                continue;
+            };
+            let epoch = live.map_or(0, |live| live.epoch);
+            let same = live.is_some_and(|live| Record { epoch, ..*record } == *live);
+            record.epoch = if same { epoch } else { epoch + 1 };
+            service.position.epoch = record.epoch;
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        writes: &[crate::dataplane::Write],
+    ) -> Result<Option<SystemTime>, ControlError> {
+        let before = self.image.clone();
+        let mut stored = None;
+        for write in writes {
+            match self.dataplane.write(write) {
+                Ok(time) => stored = time.or(stored),
+                Err(error) => {
+                    self.undo(&before);
+                    return Err(error.into());
+                }
+            }
+            self.image.apply(write);
+        }
+        if !writes.is_empty() {
+            self.dataplane.wait_for_packets()?;
+        }
+        Ok(stored)
+    }
+
+    /// Goes back to where the maps were; what can't be undone is said, and tried by the next order.
+    fn undo(&mut self, before: &Image) {
+        for write in plan(&self.image, before) {
+            if let Err(error) = self.dataplane.write(&write) {
+                tracing::error!("undoing a change that failed half-way: {error}");
+                return;
+            }
+            self.image.apply(&write);
+        }
+        if let Err(error) = self.file.save(&self.state) {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// What a finished order reports.
+    fn done(&self, service: &str, commit: &Commit, began: Instant) -> Result<Done, ControlError> {
+        let state = self.state.service(service)?;
+        let position = &state.position;
+        let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Done {
+            service: service.to_owned(),
+            epoch: position.epoch,
+            active: state.pool_name(position.now.active).to_owned(),
+            candidate: state.candidate().map(str::to_owned),
+            share_ppm: position.now.share_ppm,
+            stored_at_ns: commit.stored.map(|time| nanoseconds(since_epoch(time))),
+            took_us: nanoseconds(began.elapsed()) / 1000,
+        })
+    }
+}
+
+/// What a commit did.
+struct Commit {
+    /// When the last record was stored, if one was.
+    stored: Option<SystemTime>,
+}
+
+/// Gives every table that has changed the place that is not live.
+fn place_tables(before: &State, next: &mut State) {
+    for (name, service) in &mut next.services {
+        let Some(old) = before.services.get(name) else {
+            continue;
+        };
+        for (name, pool) in &mut service.pools {
+            if let Some(live) = old.pools.get(name).filter(|old| old.id == pool.id) {
+                pool.table = pool.table.clone().beside(&live.table);
+            }
+        }
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,264 @@
+//! Time's part: changes settle after their drain, and pins are swept until none is left.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use lb_common::{
+    flow::{FlowKey, Pin},
+    listener::Endpoint,
+    maps::TABLES_PER_POOL,
+    node::Node,
+};
+
+use super::{Control, ControlError};
+use crate::{
+    config::Config,
+    dataplane::{Dataplane, Image},
+    state::{ServiceState, State},
+};
+
+/// Seconds in a tick (2^30 ns).
+const TICK: Duration = Duration::from_nanos(1 << 30);
+/// Ticks that a pin stays after its client has sent FIN or RST: longer than the server's last
+/// words take, as Linux's own `tcp_fin_timeout` allows for.
+const CLOSING_TICKS: u32 = 56;
+/// A sweep may take this part of the time at most.
+const SWEEP_BUDGET: u32 = 50;
+/// The shortest time between two sweeps.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+
+/// When the next sweep is due.
+#[derive(Debug, Default)]
+pub struct Schedule {
+    next: Option<Instant>,
+}
+
+/// What a sweep found of one service.
+#[derive(Default)]
+struct Found {
+    pins: u64,
+    backends: BTreeSet<u16>,
+}
+
+impl<D: Dataplane> Control<D> {
+    /// Does what is due; returns how long nothing will be, or `None` if nothing is pending.
+    pub fn tend(&mut self, tick: u32, now: Instant) -> Result<Option<Duration>, ControlError> {
+        let settled = settle(&self.state, &self.config, tick);
+        if settled != self.state {
+            self.commit(settled)?;
+        }
+        if !self.state.needs_sweep() {
+            return Ok(next_settlement(&self.state, &self.config, tick));
+        }
+        if self.sweep.next.is_none_or(|next| next <= now) {
+            self.sweep(tick)?;
+            let took = now.elapsed();
+            self.sweep.next = Some(now + SWEEP_PAUSE.max(took * SWEEP_BUDGET));
+        }
+        Ok(Some(SWEEP_PAUSE))
+    }
+
+    /// Removes pins that are over, then drops what nothing needs any more.
+    fn sweep(&mut self, tick: u32) -> Result<(), ControlError> {
+        let listeners = Listeners::of(&self.image);
+        let mut found: BTreeMap<u32, Found> = BTreeMap::new();
+        let mut over = Vec::new();
+        let (state, config, image, node) = (&self.state, &self.config, &self.image, &self.node);
+        let rules: BTreeMap<u32, Rule> = state
+            .services
+            .iter()
+            .map(|(name, s)| (s.id, Rule::of(name, s, config)))
+            .collect();
+        self.dataplane.each_pin(&mut |key, pin| {
+            let place = listeners.0.get(&key.listener());
+            let rule = place.and_then(|(service, _)| rules.get(service));
+            let (Some((service, endpoint)), Some(rule)) = (place, rule) else {
+                over.push(key);
+                return;
+            };
+            let redundant = || rule.settled && image.sends(node, endpoint, &key, pin);
+            if rule.is_over(pin, tick) || redundant() {
+                over.push(key);
+                return;
+            }
+            let found = found.entry(*service).or_default();
+            found.pins += 1;
+            found.backends.insert(pin.backend());
+        })?;
+        self.dataplane.unpin(&over)?;
+        self.commit(swept(&self.state, &found))?;
+        Ok(())
+    }
+}
+
+/// By which rule the pins of a service end.
+struct Rule {
+    /// Pins that say what the mapping says are of no use.
+    settled: bool,
+    /// Ticks without a packet after which a connection is taken for gone.
+    idle: u32,
+    generations: BTreeMap<u16, u16>,
+}
+
+impl Rule {
+    fn of(name: &str, service: &ServiceState, config: &Config) -> Self {
+        let generations = service
+            .backends
+            .iter()
+            .map(|(&id, backend)| (id, backend.generation))
+            .collect();
+        Self {
+            settled: !service.is_moving(),
+            idle: drain_ticks(config, name),
+            generations,
+        }
+    }
+
+    fn is_over(&self, pin: Pin, tick: u32) -> bool {
+        let idle = pin.idle_ticks(tick);
+        let void = self.generations.get(&pin.backend()) != Some(&pin.generation());
+        void || idle > self.idle || (pin.is_closing() && idle > CLOSING_TICKS.min(self.idle))
+    }
+}
+
+/// Service and endpoint of each listener's number.
+struct Listeners(BTreeMap<u16, (u32, Endpoint)>);
+
+impl Listeners {
+    fn of(image: &Image) -> Self {
+        let entries = image.listeners.iter();
+        Self(
+            entries
+                .map(|(endpoint, l)| (l.id(), (l.service(), *endpoint)))
+                .collect(),
+        )
+    }
+}
+
+impl Image {
+    /// Whether the mapping by itself sends a connection where its pin does.
+    fn sends(&self, node: &Node, endpoint: &Endpoint, key: &FlowKey, pin: Pin) -> bool {
+        self.choose(node, endpoint, *key.client(), key.client_port())
+            .is_some_and(|choice| choice.current == pin.backend())
+    }
+}
+
+impl State {
+    fn needs_sweep(&self) -> bool {
+        self.services.values().any(|service| {
+            service.is_touched() || service.backends.values().any(|backend| backend.leaving)
+        })
+    }
+}
+
+/// The state in which every change older than its drain has settled.
+fn settle(state: &State, config: &Config, tick: u32) -> State {
+    let mut next = state.clone();
+    for (name, service) in &mut next.services {
+        let drain = drain_ticks(config, name);
+        let due = |changed: Option<u32>| changed.is_some_and(|at| tick.saturating_sub(at) >= drain);
+        if due(service.position.changed) {
+            service.position = service.position.settled();
+        }
+        for pool in service
+            .pools
+            .values_mut()
+            .filter(|pool| due(pool.table.changed))
+        {
+            pool.table = pool.table.settled();
+        }
+    }
+    next
+}
+
+/// The state after a sweep: marks of services without pins go, and backends that nothing names.
+fn swept(state: &State, found: &BTreeMap<u32, Found>) -> State {
+    let mut next = state.clone();
+    for service in next.services.values_mut() {
+        let found = found.get(&service.id);
+        if !service.is_moving() && found.is_none_or(|found| found.pins == 0) {
+            service.position = service.position.swept();
+            for pool in service.pools.values_mut() {
+                pool.table = pool.table.swept();
+            }
+        }
+        let pools = &service.pools;
+        let needed = |id: u16| {
+            found.is_some_and(|found| found.backends.contains(&id))
+                || pools.values().any(|pool| pool.table.names(id))
+        };
+        service
+            .backends
+            .retain(|&id, backend| !backend.leaving || needed(id));
+    }
+    next
+}
+
+fn next_settlement(state: &State, config: &Config, tick: u32) -> Option<Duration> {
+    let services = state.services.iter();
+    let due = services.flat_map(|(name, service)| pending(service, config, name, tick));
+    due.min().map(|ticks| TICK * ticks.max(1))
+}
+
+/// Seconds until the last change of a service settles.
+pub fn settles_in_s(service: &ServiceState, config: &Config, name: &str, tick: u32) -> Option<u64> {
+    pending(service, config, name, tick)
+        .into_iter()
+        .max()
+        .map(|ticks| (TICK * ticks).as_secs())
+}
+
+/// Ticks until each of a service's changes settles.
+fn pending(service: &ServiceState, config: &Config, name: &str, tick: u32) -> Vec<u32> {
+    let drain = drain_ticks(config, name);
+    let tables = service.pools.values().map(|pool| pool.table.changed);
+    let changes = tables.chain([service.position.changed]).flatten();
+    changes
+        .map(|changed| (changed + drain).saturating_sub(tick))
+        .collect()
+}
+
+/// A service's drain in ticks, rounded up.
+fn drain_ticks(config: &Config, service: &str) -> u32 {
+    let drain = config
+        .service(service)
+        .map_or(Duration::ZERO, |service| service.drain);
+    u32::try_from(drain.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX)
+}
+
+/// Takes the kernel's word for where services are: it is what users see.
+///
+/// A crash between saving an intent and storing the record leaves a file that is one step ahead.
+pub fn adopt(saved: &mut State, image: &Image, tick: u32) {
+    for (name, service) in &mut saved.services {
+        let Some(record) = image.records.get(&service.id) else {
+            // The maps are new: nothing is pinned, and the mapping is all there is.
+            service.position = service.position.settled().swept();
+            for pool in service.pools.values_mut() {
+                pool.table = pool.table.settled().swept();
+            }
+            service.position.epoch = 0;
+            continue;
+        };
+        for pool in service.pools.values_mut() {
+            let mine = record
+                .tables()
+                .into_iter()
+                .find(|index| index / TABLES_PER_POOL == pool.id);
+            if let Some((index, table)) = mine.and_then(|i| image.tables.get(&i).map(|t| (i, t))) {
+                pool.table.adopt(index, table.clone());
+            }
+        }
+        if record.epoch != service.position.epoch {
+            tracing::warn!(
+                "service `{name}`: the state file says epoch {}, the kernel is at {}; \
+                 the kernel's word is taken",
+                service.position.epoch,
+                record.epoch
+            );
+            service.position.take(record, tick);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! `serin run`: the core, its sockets, its clock and its signals.
+//!
+//! The data plane does without this process: it may stop, be killed or be replaced, and no
+//! packet fares otherwise.
+
+mod interfaces;
+mod preflight;
+mod socket;
+mod turn;
+
+use self::{socket::Socket, turn::Loop};
+
+use std::{
+    future::IntoFuture as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use lb_common::maps::PROGRAM;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    api::server::{Shared, router},
+    config::{Config, ConfigError},
+    control::{Control, ControlError, Parts, node},
+    dataplane::kernel::{Kernel, KernelError, Settings, detach, now},
+    neighbour::{self, NeighbourError, View},
+    state::{FileError, State, StateFile, compose},
+};
+
+/// How long a start waits for next hops that are not resolved yet.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Errands that may wait for the loop.
+const ERRANDS: usize = 16;
+
+/// Why the daemon can't run.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The configuration can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The core refused.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Routes and neighbours can't be read.
+    #[error(transparent)]
+    Neighbour(#[from] NeighbourError),
+    /// The state file can't be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The host is not fit for the configuration.
+    #[error(transparent)]
+    Preflight(#[from] preflight::Unfit),
+    /// The socket can't be made.
+    #[error(transparent)]
+    Socket(#[from] socket::SocketError),
+    /// Maps without the names that belong to them.
+    #[error(
+        "state file {}: missing, but pins at {} are in use; restore the file, \
+         or run `serin detach` to end that data plane", state.display(), pins.display()
+    )]
+    Orphaned {
+        /// The state file.
+        state: PathBuf,
+        /// The pins.
+        pins: PathBuf,
+    },
+    /// The runtime failed.
+    #[error("the daemon's runtime failed: {0}; see dmesg and ulimit -n")]
+    Runtime(#[from] std::io::Error),
+}
+
+/// Runs until told to stop. The data plane goes on without it.
+pub async fn run(file: &Path) -> Result<(), DaemonError> {
+    let config = Config::load(file)?;
+    let socket = Socket::claim(&config.api.socket)?;
+    let view = look_around(
+        &config,
+        &StateFile::new(&config.node.state)
+            .load()?
+            .unwrap_or_default(),
+    )
+    .await?;
+    let control = open(config, file, view)?;
+    let (errands, waiting) = mpsc::channel(ERRANDS);
+    let targets = watch::Sender::new(compose::targets(control.state()));
+    let views = neighbour::watch(targets.subscribe())?;
+    let shared = Shared::new(control, errands);
+    let listener = socket.bind()?;
+    tracing::info!("ready; orders are taken at {}", socket.path().display());
+    let server = axum::serve(listener, router(Arc::clone(&shared))).into_future();
+    let daemon = Loop::new(shared, waiting, targets, views)?.turn();
+    tokio::select! {
+        broken = server => Ok(broken?),
+        done = daemon => done,
+    }
+}
+
+/// Next hops of everything that configuration and state name, and all interfaces.
+async fn look_around(config: &Config, state: &State) -> Result<View, DaemonError> {
+    let known = compose::targets(state);
+    let wanted = known
+        .union(&preflight::addresses(config))
+        .copied()
+        .collect();
+    let view = neighbour::survey(&wanted, PATIENCE).await?;
+    preflight::check(config, &view, &known)?;
+    Ok(view)
+}
+
+/// Adopts or makes the data plane; one that was made here does not outlive a failure.
+fn open(config: Config, file: &Path, view: View) -> Result<Control<Kernel>, DaemonError> {
+    let pins = config.node.pins.clone();
+    let kernel = Kernel::open(&Settings {
+        object: crate::object::SERIN,
+        program: PROGRAM,
+        pins: &pins,
+        node: node(&config),
+        flows: config.node.connections,
+    })?;
+    let fresh = kernel.is_fresh();
+    start(kernel, config, file, view).inspect_err(|_| {
+        if fresh && let Err(error) = detach(&pins) {
+            tracing::error!("removing what the failed start has made: {error}");
+        }
+    })
+}
+
+/// The program goes on the interfaces first: it passes everything until it knows a listener, and
+/// then must be at the backends' side too.
+fn start(
+    mut kernel: Kernel,
+    config: Config,
+    file: &Path,
+    view: View,
+) -> Result<Control<Kernel>, DaemonError> {
+    let image = kernel.image()?;
+    let saved = match StateFile::new(&config.node.state).load()? {
+        Some(saved) => saved,
+        None if image.listeners.is_empty() => State::default(),
+        None => {
+            let (state, pins) = (config.node.state, config.node.pins);
+            return Err(DaemonError::Orphaned { state, pins });
+        }
+    };
+    let conditions = interfaces::attach_all(&mut kernel, &config, &view)?;
+    let source = file.to_owned();
+    let parts = Parts {
+        config,
+        source,
+        saved,
+        image,
+        view,
+        dataplane: kernel,
+    };
+    let mut control = Control::start(parts, now())?;
+    for (name, condition) in conditions {
+        control.note_interface(&name, &condition);
+    }
+    Ok(control)
+}

@@ -1,0 +1,80 @@
+//! What the packet path will do with a client's connection, worked out from an image.
+
+use lb_common::{
+    address::Address,
+    hash,
+    listener::Endpoint,
+    node::Node,
+    pool::{SLOTS, Slot},
+    release::Record,
+};
+
+use super::Image;
+
+/// The answer for one flow, and what it follows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The client's place among a million, under the release's salt.
+    pub bucket: u32,
+    /// The flow's place in the table.
+    pub slot: u32,
+    /// The table by which new connections go.
+    pub table: u32,
+    /// The backend of a new connection.
+    pub current: u16,
+    /// The backend of a connection of unknown past.
+    pub origin: u16,
+    /// Whether a pin is looked for although both are the same.
+    pub touched: bool,
+}
+
+impl Image {
+    /// The choice for a client's port (network byte order) and a listener.
+    pub fn choose(
+        &self,
+        node: &Node,
+        listener: &Endpoint,
+        client: Address,
+        port: [u8; 2],
+    ) -> Option<Choice> {
+        let record = self.records.get(&self.listeners.get(listener)?.service())?;
+        let v6 = !client.is_v4();
+        let client_hash = node.client_hash(&client, v6);
+        let ports = (port, listener.port());
+        let slot = if record.has(Record::AFFINITY_CLIENT) {
+            hash::client_slot(client_hash, SLOTS)
+        } else {
+            let flow = node
+                .key()
+                .flow(&client, listener.address(), ports, listener.protocol());
+            hash::slot(flow, SLOTS)
+        };
+        let bucket = hash::bucket(client_hash, record.salt);
+        let table = record.table(bucket);
+        let here = self.slot(table, slot)?;
+        let before = record.origin_table(hash::bucket(client_hash, record.origin_salt));
+        let moving = record.has(Record::MOVING) && before != table;
+        let origin = if moving {
+            self.slot(before, slot)?.origin()
+        } else {
+            here.origin()
+        };
+        let current = here.current();
+        Some(Choice {
+            bucket,
+            slot,
+            table,
+            current,
+            origin: if origin == lb_common::backend::NONE {
+                current
+            } else {
+                origin
+            },
+            touched: here.is_touched() || record.touches(bucket),
+        })
+    }
+
+    fn slot(&self, table: u32, slot: u32) -> Option<Slot> {
+        Some(self.tables.get(&table)?.slot(slot as usize))
+    }
+}

@@ -1,0 +1,452 @@
+//! Where a service's release stands: which pool a client gets, and which it got before.
+
+use lb_common::{hash::BUCKETS, maps::TABLES_PER_POOL, release::Record};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A pool's number.
+pub type PoolId = u32;
+
+/// From a client to a pool: the whole answer of one state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// The pool of clients at or above the share.
+    pub active: PoolId,
+    /// The pool of clients below the share.
+    pub candidate: PoolId,
+    /// The candidate's share of clients, in parts per million.
+    pub share_ppm: u32,
+    /// Draws the clients.
+    pub salt: u64,
+}
+
+impl Mapping {
+    /// All clients on one pool.
+    pub const fn all(pool: PoolId, salt: u64) -> Self {
+        Self {
+            active: pool,
+            candidate: pool,
+            share_ppm: 0,
+            salt,
+        }
+    }
+
+    /// Whether every client gets the same from both.
+    pub fn answers_like(&self, other: &Self) -> bool {
+        match (self.single(), other.single()) {
+            (Some(pool), Some(others)) => pool == others,
+            (None, None) => self == other,
+            _ => false,
+        }
+    }
+
+    /// The one pool that all clients get, if they do.
+    const fn single(&self) -> Option<PoolId> {
+        match self.share_ppm {
+            0 => Some(self.active),
+            BUCKETS => Some(self.candidate),
+            _ => None,
+        }
+    }
+}
+
+/// An order that can't be carried out; the pools are named by who knows their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The candidate is the active pool.
+    #[error("it serves all users already; name another pool with --to")]
+    AlreadyActive,
+    /// Another candidate has a share.
+    #[error("another release is under way; roll it back or cut it over first")]
+    UnderWay(PoolId),
+    /// No share, and no cutover before.
+    #[error("there is nothing to roll back: no share is out, and no cutover was made")]
+    NothingToRollBack,
+}
+
+/// Salts of successive releases.
+pub trait Salts {
+    /// The salt of the `number`th release.
+    fn salt(&self, number: u64) -> u64;
+}
+
+impl<F: Fn(u64) -> u64> Salts for F {
+    fn salt(&self, number: u64) -> u64 {
+        self(number)
+    }
+}
+
+/// A release's position: the mapping now, the last settled one, and where pins may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// For new connections.
+    pub now: Mapping,
+    /// For connections of unknown past.
+    pub origin: Mapping,
+    /// Pins may exist for buckets below this.
+    pub touched_ppm: u32,
+    /// Tick of the last change that has not settled.
+    pub changed: Option<u32>,
+    /// The pool that a rollback returns to after a cutover.
+    pub previous: Option<PoolId>,
+    /// Number of the release that `now.salt` belongs to.
+    pub release: u64,
+    /// The release is over: the next share draws new clients.
+    pub over: bool,
+    /// Counts records written.
+    pub epoch: u64,
+}
+
+impl Position {
+    /// A service at rest on one pool.
+    pub fn new(active: PoolId, salts: &impl Salts) -> Self {
+        let now = Mapping::all(active, salts.salt(1));
+        Self {
+            now,
+            origin: now,
+            touched_ppm: 0,
+            changed: None,
+            previous: None,
+            release: 1,
+            over: false,
+            epoch: 0,
+        }
+    }
+
+    /// Sends `share_ppm` of the clients to `candidate`.
+    pub fn share(
+        &self,
+        candidate: PoolId,
+        share_ppm: u32,
+        tick: u32,
+        salts: &impl Salts,
+    ) -> Result<Self, Refusal> {
+        let now = self.now;
+        if candidate == now.active {
+            return Err(Refusal::AlreadyActive);
+        }
+        if now.share_ppm > 0 && candidate != now.candidate {
+            return Err(Refusal::UnderWay(now.candidate));
+        }
+        let mut next = self.clone();
+        let another = now.candidate != candidate && now.candidate != now.active;
+        if now.share_ppm == 0 && share_ppm > 0 && (self.over || another) {
+            next.release += 1;
+            next.over = false;
+        }
+        let salt = salts.salt(next.release);
+        next.go(
+            Mapping {
+                candidate,
+                share_ppm,
+                salt,
+                ..now
+            },
+            tick,
+        );
+        Ok(next)
+    }
+
+    /// Sends all clients to `to`, in one store.
+    pub fn cutover(&self, to: PoolId, tick: u32) -> Result<Self, Refusal> {
+        let now = self.now;
+        if to == now.active && now.share_ppm == 0 {
+            return Err(Refusal::AlreadyActive);
+        }
+        let mut next = self.clone();
+        if to == now.active {
+            next.go(
+                Mapping {
+                    share_ppm: 0,
+                    ..now
+                },
+                tick,
+            );
+        } else {
+            next.previous = Some(now.active);
+            next.over = true;
+            next.go(
+                Mapping {
+                    active: to,
+                    candidate: now.active,
+                    share_ppm: 0,
+                    ..now
+                },
+                tick,
+            );
+        }
+        Ok(next)
+    }
+
+    /// Takes the share back, or else the last cutover.
+    pub fn rollback(&self, tick: u32) -> Result<Self, Refusal> {
+        if self.now.share_ppm > 0 {
+            return self.cutover(self.now.active, tick);
+        }
+        let previous = self.previous.ok_or(Refusal::NothingToRollBack)?;
+        let mut next = self.cutover(previous, tick)?;
+        next.previous = None;
+        Ok(next)
+    }
+
+    /// The origin becomes the current mapping; pins stay until a sweep finds none.
+    #[must_use]
+    pub fn settled(&self) -> Self {
+        Self {
+            origin: self.now,
+            changed: None,
+            ..self.clone()
+        }
+    }
+
+    /// No pin of this service is left.
+    #[must_use]
+    pub fn swept(&self) -> Self {
+        Self {
+            touched_ppm: 0,
+            ..self.clone()
+        }
+    }
+
+    /// Takes over what a record in the maps says.
+    pub fn take(&mut self, record: &Record, tick: u32) {
+        let pool = |table| table / TABLES_PER_POOL;
+        self.now = Mapping {
+            active: pool(record.active),
+            candidate: pool(record.candidate),
+            share_ppm: record.share_ppm,
+            salt: record.salt,
+        };
+        self.origin = Mapping {
+            active: pool(record.origin_active),
+            candidate: pool(record.origin_candidate),
+            share_ppm: record.origin_share_ppm,
+            salt: record.origin_salt,
+        };
+        self.touched_ppm = record.touched_ppm;
+        self.changed = (self.is_moving() || self.touched_ppm > 0).then_some(tick);
+        self.epoch = record.epoch;
+    }
+
+    /// Drops every mention of a pool that no client gets or got.
+    pub fn forget(&mut self, pool: PoolId) {
+        for mapping in [&mut self.now, &mut self.origin] {
+            if mapping.candidate == pool {
+                mapping.candidate = mapping.active;
+            }
+        }
+        self.previous = self.previous.filter(|&previous| previous != pool);
+    }
+
+    /// Whether some client's answer differs from the origin's.
+    pub fn is_moving(&self) -> bool {
+        !self.now.answers_like(&self.origin)
+    }
+
+    /// The record, with pools named by what `table` says; flags but [`Record::MOVING`] are the caller's.
+    pub fn record(&self, table: impl Fn(PoolId) -> u32, flags: u32) -> Record {
+        let moving = if self.is_moving() { Record::MOVING } else { 0 };
+        Record {
+            active: table(self.now.active),
+            candidate: table(self.now.candidate),
+            origin_active: table(self.origin.active),
+            origin_candidate: table(self.origin.candidate),
+            share_ppm: self.now.share_ppm,
+            origin_share_ppm: self.origin.share_ppm,
+            touched_ppm: self.touched_ppm,
+            flags: flags | moving,
+            salt: self.now.salt,
+            origin_salt: self.origin.salt,
+            epoch: self.epoch,
+        }
+    }
+
+    fn go(&mut self, next: Mapping, tick: u32) {
+        let before = self.now;
+        if !self.is_moving() {
+            self.origin = before;
+        }
+        self.touched_ppm = self.touched_by(&next);
+        self.now = next;
+        self.changed = (self.is_moving() || self.touched_ppm > 0).then_some(tick);
+    }
+
+    /// Pins may be wherever some state since the last sweep differed from the origin. While
+    /// active pool and salt stay the same, those are the buckets below the highest share.
+    fn touched_by(&self, next: &Mapping) -> u32 {
+        if self.touched_ppm == 0 && next.answers_like(&self.origin) && !self.is_moving() {
+            return 0;
+        }
+        let pinned = self.touched_ppm > 0;
+        let states = [&self.now, &self.origin];
+        let same_active = states.iter().all(|state| state.active == next.active);
+        let same_salt = states
+            .iter()
+            .all(|state| state.salt == next.salt || state.share_ppm == 0);
+        if same_active && same_salt && !(pinned && self.now.salt != next.salt) {
+            let highest = self
+                .now
+                .share_ppm
+                .max(self.origin.share_ppm)
+                .max(next.share_ppm);
+            self.touched_ppm.max(highest)
+        } else {
+            BUCKETS
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::hash::bucket;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BLUE: PoolId = 0;
+    const GREEN: PoolId = 1;
+    const ALL: u32 = BUCKETS;
+
+    fn salts(number: u64) -> u64 {
+        number * 1000
+    }
+
+    fn at_rest() -> Position {
+        Position::new(BLUE, &salts)
+    }
+
+    #[test]
+    fn a_ramp_touches_the_buckets_below_its_highest_share() {
+        let step = at_rest().share(GREEN, 10_000, 1, &salts).expect("1%");
+        let step = step.share(GREEN, 50_000, 2, &salts).expect("5%");
+        let back = step.rollback(3).expect("a share is out");
+        assert_eq!(back.now.share_ppm, 0);
+        assert_eq!(back.touched_ppm, 50_000);
+        assert!(!back.is_moving());
+        assert_eq!(back.settled().swept().touched_ppm, 0);
+    }
+
+    #[test]
+    fn the_origin_stays_the_last_settled_mapping_through_several_changes() {
+        let settled = at_rest()
+            .share(GREEN, 10_000, 1, &salts)
+            .expect("1%")
+            .settled();
+        let later = settled.share(GREEN, 250_000, 2, &salts).expect("25%");
+        let later = later.cutover(GREEN, 3).expect("green is not active");
+        assert_eq!(later.origin.share_ppm, 10_000);
+        assert_eq!(later.origin.active, BLUE);
+        assert_eq!(later.touched_ppm, ALL);
+    }
+
+    #[test]
+    fn a_retry_hits_the_same_users_and_a_new_release_draws_new_ones() {
+        let first = at_rest().share(GREEN, 10_000, 1, &salts).expect("1%");
+        let retry = first
+            .rollback(2)
+            .expect("back")
+            .share(GREEN, 10_000, 3, &salts)
+            .expect("1%");
+        assert_eq!(retry.now.salt, first.now.salt);
+        let next = retry.cutover(GREEN, 4).expect("promoted").settled().swept();
+        let next = next
+            .share(BLUE, 10_000, 5, &salts)
+            .expect("the next release");
+        assert_ne!(next.now.salt, first.now.salt);
+        assert_eq!(next.touched_ppm, 10_000);
+    }
+
+    #[test]
+    fn a_new_salt_while_pins_remain_looks_everywhere_for_them() {
+        let promoted = at_rest()
+            .share(GREEN, ALL, 1, &salts)
+            .expect("100%")
+            .cutover(GREEN, 2);
+        let pinned = promoted.expect("promoted").settled();
+        let next = pinned
+            .share(BLUE, 10_000, 3, &salts)
+            .expect("the next release");
+        assert_eq!(next.touched_ppm, ALL);
+    }
+
+    #[test]
+    fn promotion_from_a_full_share_changes_no_answer() {
+        let full = at_rest()
+            .share(GREEN, ALL, 1, &salts)
+            .expect("100%")
+            .settled()
+            .swept();
+        let promoted = full.cutover(GREEN, 2).expect("promoted");
+        assert!(!promoted.is_moving());
+        assert_eq!(promoted.touched_ppm, 0);
+        assert_eq!(promoted.rollback(3).expect("back").now.active, BLUE);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let rest = at_rest();
+        assert_eq!(rest.rollback(1), Err(Refusal::NothingToRollBack));
+        assert_eq!(rest.cutover(BLUE, 1), Err(Refusal::AlreadyActive));
+        assert_eq!(rest.share(BLUE, 1, 1, &salts), Err(Refusal::AlreadyActive));
+        let step = rest.share(GREEN, 1, 1, &salts).expect("a share");
+        assert_eq!(step.share(2, 1, 1, &salts), Err(Refusal::UnderWay(GREEN)));
+    }
+
+    fn pool(mapping: &Mapping, client: u64) -> PoolId {
+        let bucket = bucket(client, mapping.salt);
+        if bucket < mapping.share_ppm {
+            mapping.candidate
+        } else {
+            mapping.active
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Order {
+        Share(PoolId, u32),
+        Cutover(PoolId),
+        Rollback,
+        Settle,
+        Sweep,
+    }
+
+    fn order() -> impl Strategy<Value = Order> {
+        prop_oneof![
+            (0..3_u32, 0..=ALL).prop_map(|(pool, share)| Order::Share(pool, share)),
+            (0..3_u32).prop_map(Order::Cutover),
+            Just(Order::Rollback),
+            Just(Order::Settle),
+            Just(Order::Sweep),
+        ]
+    }
+
+    proptest! {
+        /// The flow step looks for a pin where the answer differs from the origin's, or below
+        /// `touched_ppm`. A pin is made where it differs; it must never be out of sight later.
+        #[test]
+        fn no_pin_is_ever_out_of_sight(
+            orders in prop::collection::vec(order(), 1..40),
+            client in any::<u64>(),
+        ) {
+            let mut position = at_rest();
+            let mut pinned = false;
+            for (tick, order) in (0..).zip(orders) {
+                let next = match order {
+                    Order::Share(to, share) => position.share(to, share, tick, &salts),
+                    Order::Cutover(to) => position.cutover(to, tick),
+                    Order::Rollback => position.rollback(tick),
+                    Order::Settle => Ok(position.settled()),
+                    // The sweep clears the mark only once nothing can be pinned and nothing is.
+                    Order::Sweep if !pinned && !position.is_moving() => Ok(position.swept()),
+                    Order::Sweep => continue,
+                };
+                let Ok(next) = next else { continue };
+                position = next;
+                let differs = pool(&position.now, client) != pool(&position.origin, client);
+                pinned |= differs;
+                let bucket = bucket(client, position.now.salt);
+                prop_assert!(!pinned || differs || bucket < position.touched_ppm);
+            }
+        }
+    }
+}

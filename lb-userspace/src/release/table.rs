@@ -1,0 +1,233 @@
+//! A pool's table through its changes: current owners, owners at the last settled state, and the
+//! mark that pins may exist.
+
+use lb_common::{backend::NONE, maps::TABLES_PER_POOL, pool::Slot};
+use serde::{Deserialize, Serialize};
+
+use crate::dataplane::Table;
+
+/// Says of a backend whether its live connections are cut.
+pub trait Cut {
+    /// Whether nothing may reach this backend any more.
+    fn is_cut(&self, backend: u16) -> bool;
+}
+
+impl<F: Fn(u16) -> bool> Cut for F {
+    fn is_cut(&self, backend: u16) -> bool {
+        self(backend)
+    }
+}
+
+/// A pool's table, and which of its two places in the maps it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolTable {
+    half: u32,
+    /// Tick of the last change that has not settled.
+    pub changed: Option<u32>,
+    /// The kernel's pinned map is where it is kept over a restart.
+    #[serde(skip)]
+    slots: Slots,
+}
+
+/// A table, and what a look at all its slots tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Slots {
+    table: Table,
+    moving: bool,
+    touched: bool,
+}
+
+impl Slots {
+    fn new(table: Table) -> Self {
+        let moving = table.slots().any(|slot| slot.current() != slot.origin());
+        let touched = table.slots().any(Slot::is_touched);
+        Self {
+            table,
+            moving,
+            touched,
+        }
+    }
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self::new(Table::new(|_| Slot::default()))
+    }
+}
+
+impl PoolTable {
+    /// A pool that has served nobody yet: its origin is its present.
+    pub fn new(owners: &[u16]) -> Self {
+        let slots = Slots::new(Table::new(|slot| Slot::settled(owners[slot])));
+        Self {
+            half: 0,
+            changed: None,
+            slots,
+        }
+    }
+
+    /// A pool whose slots nobody owns yet.
+    pub fn empty() -> Self {
+        Self {
+            half: 0,
+            changed: None,
+            slots: Slots::default(),
+        }
+    }
+
+    /// The table as the kernel has it.
+    pub fn adopt(&mut self, index: u32, table: Table) {
+        self.half = index % TABLES_PER_POOL;
+        self.slots = Slots::new(table);
+    }
+
+    /// Where the table of `pool` is in the maps.
+    pub const fn index(&self, pool: u32) -> u32 {
+        pool * TABLES_PER_POOL + self.half
+    }
+
+    /// The slots.
+    pub const fn slots(&self) -> &Table {
+        &self.slots.table
+    }
+
+    /// New connections go by `owners`; live ones stay, but for those on backends that are cut.
+    #[must_use]
+    pub fn reassigned(&self, owners: &[u16], cut: &impl Cut, tick: u32) -> Self {
+        let next = Table::new(|slot| {
+            let (before, owner) = (self.slots.table.slot(slot), owners[slot]);
+            let origin = match before.origin() {
+                origin if origin != NONE && !cut.is_cut(origin) => origin,
+                _ => owner,
+            };
+            let next = Slot::new(owner, origin);
+            if before.is_touched() || origin != owner {
+                next.touch()
+            } else {
+                next
+            }
+        });
+        self.replaced(next, Some(tick))
+    }
+
+    /// The origin becomes the current owner; the mark stays until a sweep finds no pin.
+    #[must_use]
+    pub fn settled(&self) -> Self {
+        let next = Table::new(|slot| {
+            let before = self.slots.table.slot(slot);
+            let settled = Slot::settled(before.current());
+            if before.is_touched() {
+                settled.touch()
+            } else {
+                settled
+            }
+        });
+        self.replaced(next, None)
+    }
+
+    /// No pin is left.
+    #[must_use]
+    pub fn swept(&self) -> Self {
+        let next = Table::new(|slot| self.slots.table.slot(slot).untouch());
+        self.replaced(next, self.changed)
+    }
+
+    /// Whether some slot's owner differs from its origin.
+    pub const fn is_moving(&self) -> bool {
+        self.slots.moving
+    }
+
+    /// Whether pins may exist for some slot.
+    pub const fn is_touched(&self) -> bool {
+        self.slots.touched
+    }
+
+    /// Whether some slot names this backend, now or as its origin.
+    pub fn names(&self, backend: u16) -> bool {
+        self.slots
+            .table
+            .slots()
+            .any(|slot| slot.current() == backend || slot.origin() == backend)
+    }
+
+    /// The table in its place, given the one that is live: another content takes the other
+    /// place, since a table that packets go by is never written.
+    #[must_use]
+    pub fn beside(mut self, live: &Self) -> Self {
+        self.half = live.half;
+        if self.slots != live.slots {
+            self.half = (live.half + 1) % TABLES_PER_POOL;
+        }
+        self
+    }
+
+    fn replaced(&self, table: Table, changed: Option<u32>) -> Self {
+        if table == self.slots.table {
+            return Self {
+                changed: self.changed.and(changed),
+                ..self.clone()
+            };
+        }
+        Self {
+            half: self.half,
+            changed,
+            slots: Slots::new(table),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::pool::SLOT_COUNT;
+
+    use super::*;
+
+    const NOBODY: fn(u16) -> bool = |_| false;
+
+    fn owners(backend: impl Fn(usize) -> u16) -> Vec<u16> {
+        (0..SLOT_COUNT).map(backend).collect()
+    }
+
+    #[test]
+    fn only_slots_that_change_are_touched_and_the_origin_outlasts_two_changes() {
+        let table = PoolTable::new(&owners(|_| 1));
+        let table = table.reassigned(&owners(|slot| if slot == 7 { 2 } else { 1 }), &NOBODY, 5);
+        let table = table.reassigned(&owners(|slot| if slot == 7 { 3 } else { 1 }), &NOBODY, 6);
+        assert_eq!(table.slots().slot(7), Slot::new(3, 1).touch());
+        assert_eq!(
+            table
+                .slots()
+                .slots()
+                .filter(|slot| slot.is_touched())
+                .count(),
+            1
+        );
+        assert!(table.is_moving());
+    }
+
+    #[test]
+    fn settling_keeps_the_mark_and_a_sweep_takes_it() {
+        let table = PoolTable::new(&owners(|_| 1)).reassigned(&owners(|_| 2), &NOBODY, 1);
+        let settled = table.settled();
+        assert!(settled.is_touched() && !settled.is_moving() && settled.changed.is_none());
+        assert!(!settled.swept().is_touched());
+    }
+
+    #[test]
+    fn connections_of_a_backend_that_is_cut_have_no_origin_there() {
+        let table = PoolTable::new(&owners(|_| 1));
+        let cut = table.reassigned(&owners(|_| 2), &|backend| backend == 1, 1);
+        assert!(!cut.names(1));
+    }
+
+    #[test]
+    fn every_new_content_takes_the_other_place_however_it_came_about() {
+        let live = PoolTable::new(&owners(|_| 1));
+        let same = live.reassigned(&owners(|_| 1), &NOBODY, 1).beside(&live);
+        let other = live
+            .reassigned(&owners(|_| 2), &NOBODY, 1)
+            .settled()
+            .beside(&live);
+        assert_eq!((live.index(3), same.index(3), other.index(3)), (6, 6, 7));
+    }
+}

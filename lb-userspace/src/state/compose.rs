@@ -1,0 +1,166 @@
+//! From configuration, state and next hops to what the maps should hold.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use lb_common::{
+    address::Address,
+    backend::{self, Backend},
+    listener::{Endpoint, Listener, Reply},
+    protocol,
+    release::Record,
+};
+
+use super::{BackendState, ServiceState, State};
+use crate::{
+    config::{Affinity, Config, Listen, Protocol, Service},
+    dataplane::Image,
+    neighbour::{Reach, View},
+};
+
+/// The image of a state.
+pub fn compose(config: &Config, state: &State, view: &View) -> Image {
+    let mut image = Image {
+        ports: ports(config, view),
+        ..Image::default()
+    };
+    for service in &config.services {
+        if let Some(state) = state.services.get(&service.name) {
+            add_service(&mut image, service, state, view);
+        }
+    }
+    image
+}
+
+/// All addresses whose next hop is needed.
+pub fn targets(state: &State) -> BTreeSet<IpAddr> {
+    let backends = state
+        .services
+        .values()
+        .flat_map(|service| service.backends.values());
+    backends
+        .flat_map(|backend| backend.places.iter().map(|&(address, _)| address))
+        .collect()
+}
+
+fn ports(config: &Config, view: &View) -> BTreeSet<u32> {
+    let configured = config
+        .node
+        .interfaces
+        .iter()
+        .filter_map(|name| view.links.get(name));
+    let mut ports: BTreeSet<u32> = configured.map(|link| link.ifindex).collect();
+    ports.extend(view.reach.values().filter_map(|reach| match reach {
+        Reach::Via(hop) => Some(hop.ifindex),
+        Reach::Resolving { ifindex } => Some(*ifindex),
+        Reach::NoRoute | Reach::Local => None,
+    }));
+    ports
+}
+
+fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view: &View) {
+    for (&id, backend) in &state.backends {
+        add_backend(image, state, id, backend, view);
+    }
+    let record = record(service, state);
+    for pool in state.pools.values() {
+        let index = pool.table.index(pool.id);
+        if record.tables().contains(&index) {
+            image.tables.insert(index, pool.table.slots().clone());
+        }
+    }
+    image.records.insert(state.id, record);
+    for listener in &service.listeners {
+        let id = state.listeners[&listener.to_string()];
+        let entry = Listener::new(state.id, id, listener.backend_port());
+        image.listeners.insert(endpoint(listener), entry);
+        if !state.l2 {
+            add_replies(image, state, listener);
+        }
+    }
+}
+
+fn record(service: &Service, state: &ServiceState) -> Record {
+    let mut flags = 0;
+    if state.l2 {
+        flags |= Record::FORWARD_L2;
+    }
+    if service.affinity == Affinity::Client {
+        flags |= Record::AFFINITY_CLIENT;
+    }
+    let table = |id| {
+        let pool = state.pools.values().find(|pool| pool.id == id);
+        pool.map_or(0, |pool| pool.table.index(id))
+    };
+    state.position.record(table, flags)
+}
+
+fn add_backend(
+    image: &mut Image,
+    service: &ServiceState,
+    id: u16,
+    backend: &BackendState,
+    view: &View,
+) {
+    for v6 in [false, true] {
+        let of_family = backend
+            .places
+            .iter()
+            .find(|(address, _)| address.is_ipv6() == v6);
+        // With direct server return only the frame is addressed, so any address will do.
+        let any = of_family.or(if service.l2 {
+            backend.places.first()
+        } else {
+            None
+        });
+        if let Some(&(address, port)) = any {
+            let entry = Backend::new(address.into(), port.unwrap_or(0), backend.generation);
+            let entry = match view.reach.get(&address) {
+                Some(Reach::Via(hop)) => entry.via(hop.ifindex, hop.source_mac, hop.next_hop_mac),
+                _ => entry,
+            };
+            image.backends.insert(backend::index(id, v6), entry);
+        }
+    }
+}
+
+/// Those that are leaving first: where a new backend has an old one's endpoint, it is the new
+/// one's now.
+fn add_replies(image: &mut Image, service: &ServiceState, listener: &Listen) {
+    let (leaving, present): (Vec<_>, Vec<_>) = service
+        .backends
+        .iter()
+        .partition(|(_, backend)| backend.leaving);
+    for (&id, backend) in leaving.into_iter().chain(present) {
+        for &(address, port) in &backend.places {
+            if address.is_ipv6() != listener.address.is_ipv6() {
+                continue;
+            }
+            let port = port.unwrap_or_else(|| listener.backend_port());
+            let from = Endpoint::new(
+                address.into(),
+                port.to_be_bytes(),
+                number(listener.protocol),
+            );
+            let reply = Reply::new(listener.address.into(), listener.port, id);
+            image.replies.insert(from, reply);
+        }
+    }
+}
+
+/// The key of a listener in the maps.
+pub fn endpoint(listener: &Listen) -> Endpoint {
+    let address = Address::from(listener.address);
+    Endpoint::new(
+        address,
+        listener.port.to_be_bytes(),
+        number(listener.protocol),
+    )
+}
+
+/// The IANA number of a protocol.
+pub const fn number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => protocol::TCP,
+        Protocol::Udp => protocol::UDP,
+    }
+}

@@ -1,0 +1,295 @@
+//! Where we are: what the configuration leaves open, what commands have changed, and which
+//! numbers stand for which names. Kept in one file over restarts.
+
+pub mod compose;
+mod file;
+mod reconcile;
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use self::{
+    file::{FileError, StateFile},
+    reconcile::reconcile,
+};
+use crate::{
+    config::{Backend, Place},
+    dataplane::maglev::{self, Share},
+    release::{PoolTable, Position},
+    seed::Seed,
+};
+
+/// The runtime state of all services.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// By name.
+    pub services: BTreeMap<String, ServiceState>,
+    /// The generation given out last; tells backends apart that had the same id one after another.
+    pub generation: u16,
+}
+
+/// The runtime state of one service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceState {
+    /// Its number in the maps.
+    pub id: u32,
+    /// Direct server return; can't change while connections live.
+    pub l2: bool,
+    /// Where the release stands.
+    pub position: Position,
+    /// Numbers of the listeners, by their text in the configuration.
+    pub listeners: BTreeMap<String, u16>,
+    /// By name.
+    pub pools: BTreeMap<String, PoolState>,
+    /// By id; also those that have left the configuration but still have connections.
+    pub backends: BTreeMap<u16, BackendState>,
+    /// Connections by backend at the last change of the mapping, to measure the share since.
+    pub baseline: BTreeMap<u16, u64>,
+}
+
+/// The runtime state of one pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolState {
+    /// Its number in the maps.
+    pub id: u32,
+    /// Its table.
+    pub table: PoolTable,
+}
+
+/// The runtime state of one backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendState {
+    /// Unique among those that have not left.
+    pub name: String,
+    /// Name of its pool.
+    pub pool: String,
+    /// Pins carry it; a pin of another generation is void.
+    pub generation: u16,
+    /// Where it is.
+    pub places: Vec<(IpAddr, Option<u16>)>,
+    /// The configured weight.
+    pub configured_weight: u32,
+    /// A weight set by command, until the configured one changes.
+    pub weight: Option<u32>,
+    /// What its operator wants of it.
+    pub admin: Admin,
+    /// Gone from the configuration; stays until its last connection ends.
+    pub leaving: bool,
+}
+
+/// A backend's administrative state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Admin {
+    /// Serves.
+    #[default]
+    Ready,
+    /// No new connections; live ones stay.
+    Drain,
+    /// Nothing at all; live connections are cut.
+    Maint,
+}
+
+/// A configuration that the running state does not allow, or a name that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StateError {
+    /// No such service.
+    #[error("service `{0}`: not configured; `serin list` shows those that are")]
+    NoService(String),
+    /// No such pool.
+    #[error("service `{service}`: no pool `{pool}`; it has {known}")]
+    NoPool {
+        /// The service.
+        service: String,
+        /// The name asked for.
+        pool: String,
+        /// Those that exist.
+        known: String,
+    },
+    /// No such backend.
+    #[error("service `{service}`: no backend `{backend}`; it has {known}")]
+    NoBackend {
+        /// The service.
+        service: String,
+        /// The name asked for.
+        backend: String,
+        /// Those that exist.
+        known: String,
+    },
+    /// The pool serves, or connections of it are still told by the mapping.
+    #[error(
+        "service `{service}`: pool `{pool}` can't be removed while {why}; \
+         move its users off first (`serin cutover` or `serin rollback`), and let it drain"
+    )]
+    PoolInUse {
+        /// The service.
+        service: String,
+        /// The pool.
+        pool: String,
+        /// What it does.
+        why: &'static str,
+    },
+    /// `forward` can't change under live connections.
+    #[error(
+        "service `{0}`: forward can't change while the service runs, since live connections \
+         would break; remove the service, apply, and add it again"
+    )]
+    ForwardChanged(String),
+    /// Too many of something.
+    #[error("more than {limit} {what} on one host; split them over several")]
+    Full {
+        /// Services, pools, backends or listeners.
+        what: &'static str,
+        /// How many the maps hold.
+        limit: u32,
+    },
+}
+
+impl State {
+    /// A service by name.
+    pub fn service(&self, name: &str) -> Result<&ServiceState, StateError> {
+        self.services
+            .get(name)
+            .ok_or_else(|| StateError::NoService(name.to_owned()))
+    }
+
+    /// A service by name, to change it.
+    pub fn service_mut(&mut self, name: &str) -> Result<&mut ServiceState, StateError> {
+        self.services
+            .get_mut(name)
+            .ok_or_else(|| StateError::NoService(name.to_owned()))
+    }
+
+    /// A generation that no live pin can have.
+    pub fn next_generation(&mut self) -> u16 {
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        self.generation
+    }
+
+    /// Ids of all backends, also of those that are leaving.
+    pub fn backend_ids(&self) -> Vec<u16> {
+        self.services
+            .values()
+            .flat_map(|service| service.backends.keys().copied())
+            .collect()
+    }
+
+    /// Ids of all pools.
+    pub fn pool_ids(&self) -> Vec<u32> {
+        self.services
+            .values()
+            .flat_map(|service| service.pools.values().map(|p| p.id))
+            .collect()
+    }
+}
+
+impl ServiceState {
+    /// Name of the pool with this id.
+    pub fn pool_name(&self, id: u32) -> &str {
+        let found = self.pools.iter().find(|(_, pool)| pool.id == id);
+        found.map_or("?", |(name, _)| name)
+    }
+
+    /// The backends of a pool that have not left, with their ids.
+    pub fn members(&self, pool: &str) -> impl Iterator<Item = (u16, &BackendState)> {
+        let members = self
+            .backends
+            .iter()
+            .filter(move |(_, b)| b.pool == pool && !b.leaving);
+        members.map(|(&id, backend)| (id, backend))
+    }
+
+    /// The id of a backend that has not left.
+    pub fn backend_id(&self, name: &str) -> Option<u16> {
+        self.backends
+            .iter()
+            .find(|(_, b)| b.name == name && !b.leaving)
+            .map(|(&id, _)| id)
+    }
+
+    /// Whether a pool has a backend that may take connections.
+    pub fn can_serve(&self, pool: &str) -> bool {
+        self.members(pool)
+            .any(|(_, backend)| backend.takes_connections())
+    }
+
+    /// The owners of a pool's slots, by weights and administrative states.
+    pub fn owners(&self, pool: &str, seed: &Seed) -> Vec<u16> {
+        let mut members: Vec<_> = self.members(pool).collect();
+        // Hosts that share VIPs must agree, whatever ids they have given out.
+        members.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+        let shares: Vec<Share> = members
+            .iter()
+            .map(|(_, b)| Share {
+                hashes: seed.permutation(&b.name),
+                weight: b.effective_weight(),
+            })
+            .collect();
+        let up: Vec<bool> = members.iter().map(|(_, b)| b.takes_connections()).collect();
+        let owner = |slot: Option<usize>| slot.map_or(lb_common::backend::NONE, |i| members[i].0);
+        maglev::build(&shares, &up).into_iter().map(owner).collect()
+    }
+
+    /// Deals a pool's slots anew; live connections stay, but for those of backends in `maint`.
+    pub fn reassign(&mut self, pool: &str, seed: &Seed, tick: u32) {
+        let owners = self.owners(pool, seed);
+        let cut = |id: u16| {
+            self.backends
+                .get(&id)
+                .is_none_or(|b| b.admin == Admin::Maint)
+        };
+        let table = self
+            .pools
+            .get(pool)
+            .map(|state| state.table.reassigned(&owners, &cut, tick));
+        if let (Some(table), Some(state)) = (table, self.pools.get_mut(pool)) {
+            state.table = table;
+        }
+    }
+
+    /// Whether something is on its way to being settled.
+    pub fn is_moving(&self) -> bool {
+        self.position.is_moving() || self.pools.values().any(|pool| pool.table.is_moving())
+    }
+
+    /// Whether pins may exist.
+    pub fn is_touched(&self) -> bool {
+        self.position.touched_ppm > 0 || self.pools.values().any(|pool| pool.table.is_touched())
+    }
+}
+
+impl BackendState {
+    /// A backend as configured.
+    pub fn new(backend: &Backend, pool: &str, generation: u16) -> Self {
+        Self {
+            name: backend.name.clone(),
+            pool: pool.to_owned(),
+            generation,
+            places: places(backend),
+            configured_weight: backend.weight,
+            weight: None,
+            admin: Admin::Ready,
+            leaving: false,
+        }
+    }
+
+    /// The weight in force.
+    pub fn effective_weight(&self) -> u32 {
+        self.weight.unwrap_or(self.configured_weight)
+    }
+
+    /// Whether it may be given new connections.
+    pub fn takes_connections(&self) -> bool {
+        self.admin == Admin::Ready && self.effective_weight() > 0
+    }
+}
+
+/// A backend's addresses, each with the port that it names itself.
+pub fn places(backend: &Backend) -> Vec<(IpAddr, Option<u16>)> {
+    backend
+        .places()
+        .map(|Place { address, port }| (address, port))
+        .collect()
+}

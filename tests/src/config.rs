@@ -1,0 +1,213 @@
+//! Serin's config file, as far as the harness writes it. Tests change fields before they start a
+//! daemon, or between two `serin apply`.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::topology::{Lab, VIP_V4, VIP_V6};
+
+/// The whole file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// The host.
+    pub node: Node,
+    /// Where the daemon listens.
+    pub api: Api,
+    /// What is released.
+    pub service: Vec<Service>,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, Serialize)]
+pub struct Node {
+    /// Where to attach.
+    pub interfaces: Vec<String>,
+    /// `native`, `generic` or `auto`.
+    pub attach: Attach,
+    /// The key of the hash.
+    pub hash_seed: String,
+    /// Size of the flow table.
+    pub connections: u32,
+    /// The directory of pins in bpffs.
+    pub pins: String,
+    /// The state file.
+    pub state: String,
+}
+
+/// How the program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attach {
+    /// By the driver.
+    Native,
+    /// By the kernel's generic hook.
+    Generic,
+    /// Native where the driver can.
+    Auto,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, Serialize)]
+pub struct Api {
+    /// The unix socket.
+    pub socket: String,
+}
+
+/// `[[service]]`
+#[derive(Clone, Debug, Serialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Listeners: `tcp://192.0.2.80:80?to=8080`.
+    pub listen: Vec<String>,
+    /// `nat` or `l2`.
+    pub forward: String,
+    /// `drain` or `cut`.
+    pub connections: String,
+    /// How long a change lasts: `15m`.
+    pub drain: String,
+    /// The pool that is active at the first start.
+    pub active: String,
+    /// The versions.
+    pub pool: Vec<Pool>,
+}
+
+/// `[[service.pool]]`
+#[derive(Clone, Debug, Serialize)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// Its servers.
+    pub backends: Vec<PoolBackend>,
+}
+
+/// One of `backends`.
+#[derive(Clone, Debug, Serialize)]
+pub struct PoolBackend {
+    /// Its name.
+    pub name: String,
+    /// Its address and port of each family.
+    pub address: Vec<String>,
+    /// Its part of the pool's traffic.
+    pub weight: u32,
+}
+
+impl Config {
+    /// For a daemon on a lab's edge that keeps its files in `directory` and its pins in `pins`.
+    pub fn new(lab: &Lab, attach: Attach, directory: &Path, pins: &Path) -> Self {
+        let file = |name: &str| directory.join(name).display().to_string();
+        Self {
+            node: Node {
+                interfaces: lab.edge_interfaces.clone(),
+                attach,
+                hash_seed: "lab".to_owned(),
+                connections: 65_536,
+                pins: pins.display().to_string(),
+                state: file("state.json"),
+            },
+            api: Api {
+                socket: file("serin.sock"),
+            },
+            service: Vec::new(),
+        }
+    }
+
+    /// The text of the file.
+    ///
+    /// # Panics
+    /// Never: every field has a form in TOML.
+    pub fn text(&self) -> String {
+        toml::to_string(self).expect("plain strings and numbers")
+    }
+}
+
+impl Service {
+    /// A shop with pools `blue` (the first half of the lab's backends, named b1, b2, …) and
+    /// `green` (the second half: g1, g2, …), on TCP and UDP port 80 of both VIPs.
+    ///
+    /// With `nat` the servers listen on `port`; `l2` can't change a port, so there it must be 80.
+    pub fn shop(lab: &Lab, forward: &str, port: u16) -> Self {
+        let (blue, green) = lab.backends.split_at(lab.backends.len() / 2);
+        let pool = |name: &str, letter: char, backends: &[crate::topology::Backend]| Pool {
+            name: name.to_owned(),
+            backends: (1..)
+                .zip(backends)
+                .map(|(number, backend)| PoolBackend {
+                    name: format!("{letter}{number}"),
+                    address: backend.endpoints(port),
+                    weight: 1,
+                })
+                .collect(),
+        };
+        Self {
+            name: "shop".to_owned(),
+            listen: listeners(),
+            forward: forward.to_owned(),
+            connections: "drain".to_owned(),
+            drain: "15m".to_owned(),
+            active: "blue".to_owned(),
+            pool: vec![pool("blue", 'b', blue), pool("green", 'g', green)],
+        }
+    }
+}
+
+fn listeners() -> Vec<String> {
+    ["tcp", "udp"]
+        .iter()
+        .flat_map(|protocol| {
+            [
+                format!("{protocol}://{VIP_V4}:80"),
+                format!("{protocol}://[{VIP_V6}]:80"),
+            ]
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_has_the_tables_of_the_contract() {
+        let config = Config {
+            node: Node {
+                interfaces: vec!["front".to_owned()],
+                attach: Attach::Native,
+                hash_seed: "lab".to_owned(),
+                connections: 1,
+                pins: "/sys/fs/bpf/x".to_owned(),
+                state: "/tmp/x/state.json".to_owned(),
+            },
+            api: Api {
+                socket: "/tmp/x/serin.sock".to_owned(),
+            },
+            service: vec![Service {
+                name: "shop".to_owned(),
+                listen: listeners(),
+                forward: "nat".to_owned(),
+                connections: "drain".to_owned(),
+                drain: "15m".to_owned(),
+                active: "blue".to_owned(),
+                pool: vec![Pool {
+                    name: "blue".to_owned(),
+                    backends: vec![PoolBackend {
+                        name: "b1".to_owned(),
+                        address: vec!["10.72.0.2:8080".to_owned()],
+                        weight: 1,
+                    }],
+                }],
+            }],
+        };
+
+        let table: toml::Table = config.text().parse().expect("TOML");
+
+        assert_eq!(table["node"]["attach"].as_str(), Some("native"));
+        let shop = &table["service"][0];
+        assert_eq!(shop["listen"][3].as_str(), Some("udp://[2001:db8::80]:80"));
+        assert_eq!(
+            shop["pool"][0]["backends"][0]["weight"].as_integer(),
+            Some(1)
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! The real daemon on a lab's edge, and the real command line that talks to it.
+
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    command::{checked, complaint},
+    config::{Attach, Config, Service},
+    deadline,
+    process::Process,
+    topology::Lab,
+    unique,
+};
+
+const READY: Duration = Duration::from_secs(10);
+const STOPPED: Duration = Duration::from_secs(5);
+
+/// `serin run` in a lab's edge namespace; detached, stopped and its files removed on drop.
+#[derive(Debug)]
+pub struct Daemon {
+    /// What it was told. Change it and call [`Self::write_config`], then `apply` or [`Self::start`].
+    pub config: Config,
+    binary: PathBuf,
+    directory: TempDir,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// Starts the daemon on a lab's edge and waits until it answers.
+    pub fn run(lab: &Lab, attach: Attach, services: Vec<Service>) -> Result<Self> {
+        let mut daemon = Self::prepare(lab, attach, services)?;
+        daemon.start(lab)?;
+        Ok(daemon)
+    }
+
+    /// Writes a config for the lab without starting anything yet.
+    pub fn prepare(lab: &Lab, attach: Attach, services: Vec<Service>) -> Result<Self> {
+        let directory = unique::directory()?;
+        let pins = Path::new("/sys/fs/bpf").join(unique::name());
+        let mut config = Config::new(lab, attach, directory.path(), &pins);
+        config.service = services;
+        let daemon = Self {
+            config,
+            binary: binary()?,
+            directory,
+            process: None,
+        };
+        daemon.write_config()?;
+        Ok(daemon)
+    }
+
+    /// Starts it, for the first time or again, and waits until it answers.
+    pub fn start(&mut self, lab: &Lab) -> Result<()> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
+        let mut command = lab.edge.command(&self.binary);
+        command.args(["run", "--config"]).arg(self.config_path());
+        command.stdout(log.try_clone()?).stderr(log);
+        self.process = Some(Process::start(&mut command)?);
+        self.wait_until_ready()
+            .with_context(|| format!("`serin run` said:\n{}", self.log()))
+    }
+
+    /// Ends it as a service manager would (SIGTERM). The data plane stays.
+    pub fn terminate(&mut self) -> Result<()> {
+        let status = self.process()?.stop(Signal::SIGTERM, STOPPED)?;
+        self.process = None;
+        ensure!(
+            status.success(),
+            "`serin run` ended with {status} after SIGTERM:\n{}",
+            self.log()
+        );
+        Ok(())
+    }
+
+    /// Ends it as a crash would (SIGKILL). The data plane stays.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process()?.stop(Signal::SIGKILL, STOPPED)?;
+        self.process = None;
+        Ok(())
+    }
+
+    /// Sends any other signal, such as SIGHUP.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process()?.signal(signal)
+    }
+
+    /// Its process id, for looking at its memory and capabilities.
+    pub fn id(&mut self) -> Result<u32> {
+        Ok(self.process()?.id())
+    }
+
+    /// Runs a command that must succeed, and returns its JSON: `daemon.serin(&["status", "shop"])`.
+    pub fn serin(&self, words: &[&str]) -> Result<Value> {
+        let mut command = self.command(words);
+        command.args(["-o", "json"]);
+        let output = command.output().context("running serin")?;
+        let text = checked(&command, output)?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("`serin {}` wrote:\n{text}", words.join(" ")))
+    }
+
+    /// Runs a command and returns its exit code and what it wrote, whatever they are.
+    pub fn output(&self, words: &[&str]) -> Result<Output> {
+        self.command(words).output().context("running serin")
+    }
+
+    /// Writes [`Self::config`] to its file.
+    pub fn write_config(&self) -> Result<()> {
+        fs::write(self.config_path(), self.config.text()).context("writing the config")
+    }
+
+    /// The config file, for tests that write one by hand.
+    pub fn config_path(&self) -> PathBuf {
+        self.directory.path().join("serin.toml")
+    }
+
+    /// Everything the daemon has written so far, over all its starts.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.path().join("serin.log")
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["--socket", &self.config.api.socket])
+            .args(words);
+        command
+    }
+
+    fn process(&mut self) -> Result<&mut Process> {
+        self.process
+            .as_mut()
+            .context("the daemon isn't running; start it first")
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        deadline::until("the daemon's socket to answer", READY, || {
+            if let Some(status) = self.process()?.ended()? {
+                bail!("the daemon ended at once with {status}");
+            }
+            let listed = self.output(&["list", "-o", "json"])?;
+            Ok(listed.status.success().then_some(()))
+        })
+    }
+
+    fn detach(&mut self) -> Result<()> {
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        if process.ended()?.is_none() {
+            let output = self.output(&["detach"])?;
+            ensure!(
+                output.status.success(),
+                "`serin detach`: {}",
+                complaint(&output)
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Err(error) = self.detach() {
+            eprintln!("{error:#}; its pins are removed by hand");
+        }
+        // Dropping kills it, if `detach` has not ended it.
+        self.process = None;
+        // Without its pins the kernel frees programs, maps and links. After `detach` there are none.
+        let _ = fs::remove_dir_all(&self.config.node.pins);
+    }
+}
+
+/// `SERIN_BIN`, or the `serin` that was built beside this program.
+fn binary() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("SERIN_BIN") {
+        return Ok(path.into());
+    }
+    let ours = env::current_exe()?;
+    ours.ancestors()
+        .skip(1)
+        // A binary lies in target/debug, a test in target/debug/deps.
+        .take(2)
+        .map(|directory| directory.join("serin"))
+        .find(|path| path.is_file())
+        .context("no `serin` beside this program; `cargo build -p lb-userspace` makes it, or set SERIN_BIN")
+}

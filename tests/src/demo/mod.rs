@@ -1,0 +1,166 @@
+//! The demo: a release from 1% to 100%, cutovers, a rollback and a crash of the daemon, under load,
+//! each step measured from outside.
+
+mod arrivals;
+mod measure;
+mod restart;
+mod row;
+mod script;
+mod stage;
+mod table;
+mod users;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+pub use self::row::Row;
+use self::{
+    measure::{Done, Observer},
+    restart::Reported,
+    script::{Action, SCRIPT, Step},
+    stage::{SERVICE, Stage},
+};
+use crate::{clock, interrupt};
+
+/// How many users the load has.
+pub const USERS: u32 = 1000;
+
+/// How to tell what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// For people.
+    Table,
+    /// For programs: an object a line.
+    Json,
+}
+
+/// Two turns of all users, at a second a turn: one may be under way, one is measured.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// Runs the whole demo and returns what went wrong, in sentences; nothing is what is wanted.
+///
+/// Fails if a step can't even be carried out. However it ends, all it has built is removed.
+pub fn run(style: Style) -> Result<Vec<String>> {
+    interrupt::watch()?;
+    let begun = Instant::now();
+    if style == Style::Table {
+        table::introduce();
+    }
+    let mut play = Play::open()?;
+    if style == Style::Table {
+        table::legend();
+    }
+    for step in SCRIPT {
+        let row = play
+            .perform(step)
+            .with_context(|| format!("step `{}`", step.name))?;
+        match style {
+            Style::Table => table::row(&row),
+            Style::Json => println!("{}", serde_json::to_string(&row)?),
+        }
+    }
+    let (summary, problems) = play.close()?;
+    match style {
+        Style::Table => table::verdict(&summary, &problems, begun.elapsed()),
+        Style::Json => {
+            println!("{}", serde_json::to_string(&summary)?);
+            for problem in &problems {
+                eprintln!("{problem}");
+            }
+        }
+    }
+    Ok(problems)
+}
+
+/// A demo under way.
+struct Play {
+    stage: Stage,
+    observer: Observer,
+    /// What the daemon said of itself before it was killed.
+    before_crash: Option<Reported>,
+    rows: Vec<Row>,
+    problems: Vec<String>,
+}
+
+impl Play {
+    fn open() -> Result<Self> {
+        Ok(Self {
+            stage: Stage::set()?,
+            observer: Observer::default(),
+            before_crash: None,
+            rows: Vec::new(),
+            problems: Vec::new(),
+        })
+    }
+
+    /// Carries a step out, lets every user connect anew, and measures.
+    fn perform(&mut self, step: &Step) -> Result<Row> {
+        let answer = self.act(step.action)?;
+        let done = Done {
+            returned_ns: clock::now_ns(),
+            stored_at_ns: answer.as_ref().map(stored_at_ns).transpose()?,
+        };
+        self.stage.load.whole_round(ROUND)?;
+        let (row, problems) = self.observer.measure(&self.stage, step, done);
+        let told = |problem| format!("step `{}`: {problem}", step.name);
+        self.problems.extend(problems.into_iter().map(told));
+        self.rows.push(row.clone());
+        Ok(row)
+    }
+
+    fn act(&mut self, action: Action) -> Result<Option<Value>> {
+        let Self {
+            stage,
+            before_crash,
+            problems,
+            ..
+        } = self;
+        match action {
+            Action::Watch => Ok(None),
+            Action::Serin(words) => stage.daemon.serin(words).map(Some),
+            Action::Kill => {
+                *before_crash = Some(Reported::by(&stage.daemon, SERVICE)?);
+                stage.daemon.kill().map(|()| None)
+            }
+            Action::Start => {
+                stage.daemon.start(&stage.lab)?;
+                let after = Reported::by(&stage.daemon, SERVICE)?;
+                if let Some(before) = before_crash.take() {
+                    problems.extend(after.differences_from(&before));
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Ends the load and judges all of it, also the requests that no step has counted.
+    fn close(self) -> Result<(row::Summary, Vec<String>)> {
+        let Self {
+            stage,
+            rows,
+            mut problems,
+            ..
+        } = self;
+        let log = stage.close()?;
+        let moved = log.moved_connections().len();
+        if moved > 0 {
+            problems.push(format!(
+                "{moved} kept connections were answered by more than one server"
+            ));
+        }
+        let summary = row::Summary::of(&rows, &log);
+        let counted: usize = rows.iter().map(|row| row.failed).sum();
+        if summary.failed > counted {
+            let more = summary.failed - counted;
+            problems.push(format!("{more} requests failed after the last step"));
+        }
+        Ok((summary, problems))
+    }
+}
+
+fn stored_at_ns(answer: &Value) -> Result<u64> {
+    let stored = answer["stored_at_ns"].as_u64();
+    stored.with_context(|| format!("`serin` answered without `stored_at_ns`: {answer}"))
+}

@@ -1,0 +1,57 @@
+//! Why a request failed, in the words of who sent it.
+
+use std::{fmt, io};
+
+use serde::Serialize;
+
+/// What went wrong with a request. A failed request is counted, never sent again in silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// The connection was answered by a reset.
+    Refused,
+    /// A router said that it knows no way.
+    Unreachable,
+    /// An established connection was reset.
+    Reset,
+    /// No complete answer in time.
+    TimedOut,
+    /// The connection was closed in the middle of an answer, or before it.
+    ShortRead,
+    /// An answer whose status is not 200.
+    Status(u16),
+    /// An answer that is not HTTP, or not one of our servers'.
+    Malformed,
+    /// Anything else, by the operating system's number.
+    System(i32),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        // `ErrorKind` lacks some of these and is open-ended; errno is exact.
+        match error.raw_os_error() {
+            Some(libc::ECONNREFUSED) => Self::Refused,
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => Self::Unreachable,
+            Some(libc::ECONNRESET | libc::EPIPE) => Self::Reset,
+            // A blocking socket whose time limit has passed says EAGAIN, or EINPROGRESS on connect.
+            Some(libc::ETIMEDOUT | libc::EAGAIN | libc::EINPROGRESS) => Self::TimedOut,
+            Some(errno) => Self::System(errno),
+            None => Self::ShortRead,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => write!(f, "connection refused"),
+            Self::Unreachable => write!(f, "host or network unreachable"),
+            Self::Reset => write!(f, "connection reset"),
+            Self::TimedOut => write!(f, "timed out"),
+            Self::ShortRead => write!(f, "connection closed before the whole answer"),
+            Self::Status(status) => write!(f, "answered with status {status}"),
+            Self::Malformed => write!(f, "malformed answer"),
+            Self::System(errno) => write!(f, "{}", io::Error::from_raw_os_error(*errno)),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Serin's test harness: a network in namespaces, real servers and clients, and the real daemon.
+//!
+//! Everything here that the kernel holds (namespaces, programs, processes) is freed by `Drop`.
+//! Nothing here touches an interface of the namespace in which it was started.
+
+// What the rest stands on.
+pub mod clock;
+pub mod command;
+pub mod deadline;
+pub mod interrupt;
+pub mod leftovers;
+pub mod process;
+pub mod serial;
+pub mod unique;
+
+// The network.
+pub mod mac;
+pub mod netns;
+pub mod topology;
+pub mod veth;
+pub mod xdp_pass;
+
+// Traffic, and what is seen of it.
+pub mod client;
+pub mod failure;
+pub mod http;
+pub mod load;
+pub mod real;
+pub mod server;
+pub mod syns;
+
+// Serin itself, and what may be said of its numbers.
+pub mod binomial;
+pub mod config;
+pub mod daemon;
+
+pub mod demo;
+
+#[cfg(test)]
+mod smoke;

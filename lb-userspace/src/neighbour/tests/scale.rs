@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{survey, watcher::Watcher},
-    harness::{Namespace, may_run},
+    namespace::{Namespace, may_run},
 };
 
 const TARGETS: u32 = 1000;
@@ -52,10 +52,8 @@ fn thousand_targets_are_looked_at_in_well_under_100_ms() {
         looks
     });
 
-    let median = looks[looks.len() / 2];
-    println!(
-        "look at {TARGETS} targets: median {median:?}, range {:?} to {:?}",
-        looks[0], looks[20]
-    );
-    assert!(median < Duration::from_millis(100), "{median:?}");
+    let (fastest, median) = (looks[0], looks[looks.len() / 2]);
+    println!("look at {TARGETS} targets: fastest {fastest:?}, median {median:?}");
+    // The others tell what else the machine had to do.
+    assert!(fastest < Duration::from_millis(50), "{looks:?}");
 }

@@ -83,7 +83,8 @@ pub struct Image {
 pub enum Write {
     /// Allow sending on an interface.
     AddPort(u32),
-    /// Write a backend's entry.
+    /// Write a backend's entry. An address never changes under one id; a next hop does, in place:
+    /// a packet that reads it at that moment may go to neither, as when a route moves.
     SetBackend(u32, Backend),
     /// Write whose reply a backend's packet is.
     SetReply(Endpoint, Reply),

@@ -1,14 +1,11 @@
-//! The bpf(2) calls that aya does not have, on maps that it has opened.
+//! The bpf(2) call that aya does not have, on maps that it has opened (its issue 1124).
 
 use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd},
-    time::Duration,
 };
 
 use bytemuck::{Pod, Zeroable};
-use lb_common::flow;
-use nix::time::{ClockId, clock_gettime};
 
 use super::KernelError;
 
@@ -77,12 +74,6 @@ pub fn each<K: Pod, V: Pod>(
         }
         started = true;
     }
-}
-
-/// The tick by which pins are stamped, now.
-pub fn now() -> u32 {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Into::into);
-    flow::tick(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// bpf(2).

@@ -20,16 +20,6 @@ pub enum KernelError {
         /// What was tried.
         what: String,
     },
-    /// Older kernel, or one built without a feature.
-    #[error(
-        "the kernel can't {what}: {source}; serin needs Linux 6.1 or newer, see `cargo xtask doctor`"
-    )]
-    Unsupported {
-        /// What was tried.
-        what: String,
-        /// The kernel's word.
-        source: io::Error,
-    },
     /// The embedded object does not load.
     #[error("the XDP object can't be loaded: {0}; serin needs Linux 6.1 or newer with BTF")]
     Load(#[source] Box<EbpfError>),

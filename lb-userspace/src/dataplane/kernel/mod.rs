@@ -9,6 +9,7 @@ mod adopt;
 mod attach;
 mod barrier;
 mod batch;
+mod clock;
 mod error;
 mod maps;
 mod tables;
@@ -38,7 +39,7 @@ use self::{
 pub use self::{
     adopt::detach,
     attach::{Attached, Mode},
-    batch::now,
+    clock::now,
     error::KernelError,
 };
 use super::{Counters, Dataplane, Image, Write};
@@ -188,6 +189,9 @@ impl Kernel {
     }
 
     /// Writes a copy of the record that is not live, then makes it live.
+    ///
+    /// The copies' indices differ in their lowest two bits only, so the store could not be torn
+    /// even if the kernel copied it byte by byte.
     fn set_record(&mut self, service: u32, record: &Record) -> Result<SystemTime, KernelError> {
         let first = service * RECORDS_PER_SERVICE;
         let index = self.live.get(&service).map_or(first, |live| {

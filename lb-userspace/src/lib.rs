@@ -9,6 +9,7 @@ pub mod seed;
 pub mod state;
 
 pub mod control;
+pub mod health;
 
 pub mod dataplane;
 pub mod neighbour;

@@ -9,8 +9,7 @@ use std::{
 
 use nix::sys::{
     socket::{
-        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
-        sockopt,
+        self, AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
     },
     time::TimeVal,
 };
@@ -34,12 +33,8 @@ pub struct Connection {
 impl Connection {
     /// Connects from an address of the namespace. A source port of 0 lets the kernel choose.
     pub fn open(from: &Namespace, source: SocketAddr, target: SocketAddr) -> Result<Self, Failure> {
-        let socket = bound_socket(from, SockType::Stream, source)?;
-        let address = SockaddrStorage::from(target);
-        connect(socket.as_raw_fd(), &address).map_err(std::io::Error::from)?;
-        Ok(Self {
-            stream: TcpStream::from(socket),
-        })
+        let stream = connect(from, source, target)?;
+        Ok(Self { stream })
     }
 
     /// Sends one request and reads its answer. The connection stays open.
@@ -62,6 +57,18 @@ impl Connection {
     pub fn source(&self) -> Result<SocketAddr, Failure> {
         Ok(self.stream.local_addr()?)
     }
+}
+
+/// A connection for any protocol over TCP.
+pub fn connect(
+    from: &Namespace,
+    source: SocketAddr,
+    target: SocketAddr,
+) -> Result<TcpStream, Failure> {
+    let socket = bound_socket(from, SockType::Stream, source)?;
+    let address = SockaddrStorage::from(target);
+    socket::connect(socket.as_raw_fd(), &address).map_err(std::io::Error::from)?;
+    Ok(TcpStream::from(socket))
 }
 
 /// One request over a connection of its own, closed orderly.

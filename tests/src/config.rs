@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::topology::{Lab, VIP_V4, VIP_V6};
+use crate::topology::{Backend, Lab, VIP_V4, VIP_V6};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize)]
@@ -63,6 +63,8 @@ pub struct Service {
     pub listen: Vec<String>,
     /// `nat` or `l2`.
     pub forward: String,
+    /// `connection` or `client`.
+    pub affinity: String,
     /// `drain` or `cut`.
     pub connections: String,
     /// How long a change lasts: `15m`.
@@ -126,16 +128,20 @@ impl Service {
     /// A shop with pools `blue` (the first half of the lab's backends, named b1, b2, …) and
     /// `green` (the second half: g1, g2, …), on TCP and UDP port 80 of both VIPs.
     ///
-    /// With `nat` the servers listen on `port`; `l2` can't change a port, so there it must be 80.
+    /// With `nat` the servers listen on `port`; `l2` can't change a port, so there it is 80.
     pub fn shop(lab: &Lab, forward: &str, port: u16) -> Self {
         let (blue, green) = lab.backends.split_at(lab.backends.len() / 2);
-        let pool = |name: &str, letter: char, backends: &[crate::topology::Backend]| Pool {
+        let address = |backend: &Backend| match forward {
+            "l2" => backend.addresses(),
+            _ => backend.endpoints(port),
+        };
+        let pool = |name: &str, letter: char, backends: &[Backend]| Pool {
             name: name.to_owned(),
             backends: (1..)
                 .zip(backends)
                 .map(|(number, backend)| PoolBackend {
                     name: format!("{letter}{number}"),
-                    address: backend.endpoints(port),
+                    address: address(backend),
                     weight: 1,
                 })
                 .collect(),
@@ -144,6 +150,7 @@ impl Service {
             name: "shop".to_owned(),
             listen: listeners(),
             forward: forward.to_owned(),
+            affinity: "connection".to_owned(),
             connections: "drain".to_owned(),
             drain: "15m".to_owned(),
             active: "blue".to_owned(),
@@ -186,6 +193,7 @@ mod tests {
                 name: "shop".to_owned(),
                 listen: listeners(),
                 forward: "nat".to_owned(),
+                affinity: "connection".to_owned(),
                 connections: "drain".to_owned(),
                 drain: "15m".to_owned(),
                 active: "blue".to_owned(),

@@ -4,7 +4,7 @@ use std::{
     env,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -24,6 +24,8 @@ use crate::{
 
 const READY: Duration = Duration::from_secs(10);
 const STOPPED: Duration = Duration::from_secs(5);
+/// How long a start may take to be refused, in the words of timeout(1).
+const ATTEMPT: &str = "10s";
 
 /// `serin run` in a lab's edge namespace; detached, stopped and its files removed on drop.
 #[derive(Debug)]
@@ -73,6 +75,15 @@ impl Daemon {
             .with_context(|| format!("`serin run` said:\n{}", self.log()))
     }
 
+    /// Runs another `serin run` with this config file to its end, which must come by itself: for
+    /// starts that are refused. `under` is what runs it, such as setpriv with its arguments.
+    pub fn attempt(&self, lab: &Lab, config: &Path, under: &[&str]) -> Result<Output> {
+        let mut command = lab.edge.command("timeout");
+        command.args(["--signal=KILL", ATTEMPT]).args(under);
+        command.arg(&self.binary).args(["run", "--config"]);
+        command.arg(config).output().context("running `serin run`")
+    }
+
     /// Ends it as a service manager would (SIGTERM). The data plane stays.
     pub fn terminate(&mut self) -> Result<()> {
         let status = self.process()?.stop(Signal::SIGTERM, STOPPED)?;
@@ -115,6 +126,13 @@ impl Daemon {
     /// Runs a command and returns its exit code and what it wrote, whatever they are.
     pub fn output(&self, words: &[&str]) -> Result<Output> {
         self.command(words).output().context("running serin")
+    }
+
+    /// Starts a command and does not wait for it. Its output is piped.
+    pub fn spawn(&self, words: &[&str]) -> Result<Child> {
+        let mut command = self.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().context("starting serin")
     }
 
     /// Writes [`Self::config`] to its file.

@@ -25,6 +25,7 @@ pub mod client;
 pub mod failure;
 pub mod http;
 pub mod load;
+pub mod ping;
 pub mod real;
 pub mod server;
 pub mod syns;

@@ -11,15 +11,20 @@ use std::{
     process::Command,
     sync::Arc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
+use serde_json::Value;
 
 use crate::{
     command::{run, run_with_input},
-    unique,
+    deadline, unique,
 };
+
+/// Longer than the kernel puts off its look at a link.
+const IPV6_READY: Duration = Duration::from_secs(5);
 
 /// A network namespace with a unique name, removed on drop.
 #[derive(Debug)]
@@ -107,6 +112,36 @@ impl Namespace {
             .with_context(|| format!("in namespace {}:\n{lines}", self.name))
     }
 
+    /// Waits until this many interfaces can speak IPv6. The kernel looks at a new link's state up to
+    /// a second late, and until then resolves no neighbour there.
+    pub fn wait_for_ipv6(&self, interfaces: usize) -> Result<()> {
+        let what = format!("IPv6 on {interfaces} interfaces in namespace {}", self.name);
+        let _inside = self.enter()?;
+        deadline::until(&what, IPV6_READY, || {
+            let addresses = fs::read_to_string("/proc/thread-self/net/if_inet6")?;
+            let ready = addresses.lines().filter(|line| is_ready(line)).count();
+            Ok((ready >= interfaces).then_some(()))
+        })
+    }
+
+    /// What `ip -details link` says of all interfaces.
+    pub fn links(&self) -> Result<Vec<Value>> {
+        let mut command = self.command("ip");
+        let text = run(command.args(["-json", "-details", "link"]))?;
+        serde_json::from_str(&text).with_context(|| format!("`ip` wrote: {text}"))
+    }
+
+    /// Packets that the kernel has thrown away here for a wrong checksum, of all protocols.
+    pub fn checksum_errors(&self) -> Result<u64> {
+        let _inside = self.enter()?;
+        let read = |path| fs::read_to_string(path).with_context(|| format!("reading {path}"));
+        let (v4, v6) = (
+            read("/proc/thread-self/net/snmp")?,
+            read("/proc/thread-self/net/snmp6")?,
+        );
+        Ok(snmp_sum(&v4, "InCsumErrors") + snmp6_sum(&v6, "InCsumErrors"))
+    }
+
     /// Sets a kernel parameter by its path below /proc/sys, for example `net/ipv4/ip_forward`.
     pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
         let _inside = self.enter()?;
@@ -126,6 +161,37 @@ impl Drop for Entered {
         // A thread left in the wrong namespace would change the wrong network from here on.
         setns(&self.home, CloneFlags::CLONE_NEWNET).expect("a thread may go back home");
     }
+}
+
+/// Whether a line of if_inet6 tells a link-local address that may be used: address, interface,
+/// length, scope, flags and name.
+fn is_ready(line: &str) -> bool {
+    const TENTATIVE: u8 = 0x40;
+    let flags = line.split_whitespace().nth(4);
+    let flags = flags.and_then(|flags| u8::from_str_radix(flags, 16).ok());
+    line.starts_with("fe80") && flags.is_some_and(|flags| flags & TENTATIVE == 0)
+}
+
+/// Sums a column over all protocols. Lines come in pairs: names, then numbers.
+fn snmp_sum(text: &str, column: &str) -> u64 {
+    let lines: Vec<_> = text.lines().collect();
+    let pairs = lines.chunks_exact(2);
+    let columns = pairs.flat_map(|pair| pair[0].split(' ').zip(pair[1].split(' ')));
+    columns
+        .filter(|(name, _)| *name == column)
+        .filter_map(|(_, number)| number.parse::<u64>().ok())
+        .sum()
+}
+
+/// Sums all lines whose name ends so.
+fn snmp6_sum(text: &str, suffix: &str) -> u64 {
+    let fields = text
+        .lines()
+        .filter_map(|line| line.split_once(char::is_whitespace));
+    fields
+        .filter(|(name, _)| name.ends_with(suffix))
+        .filter_map(|(_, number)| number.trim().parse::<u64>().ok())
+        .sum()
 }
 
 fn remove(name: &str) {

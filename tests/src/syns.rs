@@ -17,14 +17,14 @@ use nix::{
     cmsg_space,
     sys::{
         socket::{
-            AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
-            recvmsg, setsockopt, socket, sockopt,
+            AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol,
+            SockType, recvmsg, setsockopt, socket, sockopt,
         },
         time::{TimeSpec, TimeVal, TimeValLike},
     },
 };
 
-use crate::netns::Namespace;
+use crate::{mac::Mac, netns::Namespace};
 
 /// A packet that starts a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Syn {
     pub at_ns: u64,
     /// Whom it came from.
     pub source: SocketAddr,
+    /// Which interface sent its frame.
+    pub sender: Mac,
 }
 
 /// Listens in a namespace until dropped.
@@ -108,7 +110,7 @@ fn receive(socket: &OwnedFd) -> Option<Syn> {
     let mut control = cmsg_space!(TimeSpec);
     let mut parts = [IoSliceMut::new(&mut packet)];
     // The only error that a bound packet socket gives is its time limit.
-    let message = recvmsg::<()>(
+    let message = recvmsg::<LinkAddr>(
         socket.as_raw_fd(),
         &mut parts,
         Some(&mut control),
@@ -122,9 +124,11 @@ fn receive(socket: &OwnedFd) -> Option<Syn> {
             None
         }
     })?;
+    let sender = Mac(message.address?.addr()?);
     let length = message.bytes.min(packet.len());
     Some(Syn {
         at_ns: u64::try_from(at.num_nanoseconds()).ok()?,
+        sender,
         source: source(&packet[..length])?,
     })
 }

@@ -1,5 +1,7 @@
 //! Veth pairs whose ends XDP can use.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use anyhow::{Context, Result};
 
 use crate::{
@@ -23,10 +25,16 @@ pub struct End<'a> {
 }
 
 /// Makes a pair, with both ends in their namespaces, addressed, up and fit for XDP.
+///
+/// Their indices differ, as those of real hosts' interfaces do by chance. By itself the kernel
+/// counts from 2 in every namespace, and takes an end whose index is its peer's for one that need
+/// not hurry: it then looks at the link up to a second late.
 pub fn connect(one: &End, other: &End) -> Result<()> {
     one.namespace.ip(&format!(
-        "link add name {} address {} txqueuelen 10000 type veth peer name {} address {} txqueuelen 10000 netns {}",
-        one.interface, one.mac, other.interface, other.mac, other.namespace.name(),
+        "link add {} type veth peer {} netns {}",
+        one.attributes(),
+        other.attributes(),
+        other.namespace.name(),
     ))?;
     for end in [one, other] {
         make_fit_for_xdp(end)?;
@@ -36,6 +44,16 @@ pub fn connect(one: &End, other: &End) -> Result<()> {
 }
 
 impl End<'_> {
+    fn attributes(&self) -> String {
+        static INDEX: AtomicU32 = AtomicU32::new(100);
+        format!(
+            "name {} index {} address {} txqueuelen 10000",
+            self.interface,
+            INDEX.fetch_add(1, Ordering::Relaxed),
+            self.mac
+        )
+    }
+
     /// Attaches a program that passes every packet, which the other end needs: the kernel drops
     /// what native XDP sends into a veth whose own end has no program.
     pub fn pass(&self) -> Result<PassLink> {

@@ -87,10 +87,14 @@ pub struct Measured {
 pub struct PoolStatus {
     /// The pool.
     pub name: String,
-    /// `active`, `candidate` or `idle`.
+    /// `active`, `candidate`, `idle`, or `removed` while it still has connections.
     pub role: String,
     /// Packets dropped because it had no backend.
     pub dropped: u64,
+    /// All backends that would serve are down.
+    pub dead: bool,
+    /// The pool whose backends get its users while it is dead.
+    pub stand_in: Option<String>,
     /// Sums over its backends.
     pub traffic: Traffic,
     /// By name.
@@ -110,6 +114,8 @@ pub struct BackendStatus {
     pub configured_weight: u32,
     /// What its operator wants of it.
     pub state: Admin,
+    /// What its checks say: `up`, `down`, or `unchecked`.
+    pub health: String,
     /// Gone from the configuration, kept for its last connections.
     pub leaving: bool,
     /// `resolved`, `resolving`, `no-route` or `local`.

@@ -7,8 +7,11 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Path, State, rejection::JsonRejection},
-    http::{StatusCode, header},
+    extract::{
+        Path, State,
+        rejection::{JsonRejection, PathRejection},
+    },
+    http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
@@ -71,11 +74,13 @@ pub fn router<D: Dataplane + 'static>(shared: Arc<Shared<D>>) -> Router {
         .route("/v1/apply", post(apply))
         .route("/v1/detach", post(detach))
         .fallback(unknown)
+        .method_not_allowed_fallback(not_allowed)
         .with_state(shared)
 }
 
 type Answer<T> = Result<Json<T>, Failure>;
 type Core<D> = State<Arc<Shared<D>>>;
+type Name = Result<Path<String>, PathRejection>;
 
 async fn node<D: Dataplane>(State(shared): Core<D>) -> Answer<NodeStatus> {
     Ok(Json(shared.control().node_status()?))
@@ -85,19 +90,17 @@ async fn list<D: Dataplane>(State(shared): Core<D>) -> Json<Vec<Line>> {
     Json(shared.control().list())
 }
 
-async fn status<D: Dataplane>(
-    State(shared): Core<D>,
-    Path(service): Path<String>,
-) -> Answer<Status> {
+async fn status<D: Dataplane>(State(shared): Core<D>, service: Name) -> Answer<Status> {
+    let Path(service) = service?;
     Ok(Json(shared.control().status(&service, now())?))
 }
 
 async fn share<D: Dataplane>(
     State(shared): Core<D>,
-    Path(service): Path<String>,
+    service: Name,
     order: Result<Json<ShareOrder>, JsonRejection>,
 ) -> Answer<Done> {
-    let Json(order) = order?;
+    let (Path(service), Json(order)) = (service?, order?);
     if order.share_ppm > lb_common::hash::BUCKETS {
         return Err(Failure::usage("share_ppm: at most 1000000 (100%)"));
     }
@@ -106,25 +109,24 @@ async fn share<D: Dataplane>(
 
 async fn cutover<D: Dataplane>(
     State(shared): Core<D>,
-    Path(service): Path<String>,
+    service: Name,
     order: Result<Json<CutoverOrder>, JsonRejection>,
 ) -> Answer<Done> {
-    let Json(order) = order?;
+    let (Path(service), Json(order)) = (service?, order?);
     shared.order(|core| core.cutover(&service, order.to.as_deref(), now()))
 }
 
-async fn rollback<D: Dataplane>(
-    State(shared): Core<D>,
-    Path(service): Path<String>,
-) -> Answer<Done> {
+async fn rollback<D: Dataplane>(State(shared): Core<D>, service: Name) -> Answer<Done> {
+    let Path(service) = service?;
     shared.order(|core| core.rollback(&service, now()))
 }
 
 async fn backend<D: Dataplane>(
     State(shared): Core<D>,
-    Path((service, backend)): Path<(String, String)>,
+    names: Result<Path<(String, String)>, PathRejection>,
     order: Result<Json<BackendOrder>, JsonRejection>,
 ) -> Answer<Done> {
+    let Path((service, backend)) = names?;
     let Json(order) = order?;
     match order {
         BackendOrder::Weight(weight) if weight > u32::from(u16::MAX) => {
@@ -160,14 +162,22 @@ async fn unknown() -> Failure {
     }
 }
 
+async fn not_allowed(method: Method) -> Failure {
+    Failure {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        detail: format!("{method} is not for this resource; the header `allow` has what is"),
+    }
+}
+
 impl<D: Dataplane> Shared<D> {
     fn order(
         &self,
         order: impl FnOnce(&mut Control<D>) -> Result<Done, ControlError>,
     ) -> Answer<Done> {
-        let done = order(&mut self.control())?;
+        let done = order(&mut self.control());
+        // Of an order that failed, something may be left to do as well.
         self.changed.notify_one();
-        Ok(Json(done))
+        Ok(Json(done?))
     }
 
     async fn errand<T>(
@@ -211,8 +221,17 @@ impl Failure {
 impl From<JsonRejection> for Failure {
     fn from(rejection: JsonRejection) -> Self {
         Self {
-            status: StatusCode::UNPROCESSABLE_ENTITY,
-            detail: rejection.body_text(),
+            status: rejection.status(),
+            detail: format!("request body: {}", rejection.body_text()),
+        }
+    }
+}
+
+impl From<PathRejection> for Failure {
+    fn from(rejection: PathRejection) -> Self {
+        Self {
+            status: rejection.status(),
+            detail: format!("request path: {}", rejection.body_text()),
         }
     }
 }
@@ -229,7 +248,9 @@ impl From<ControlError> for Failure {
             | ControlError::Unfit { .. }
             | ControlError::Fixed(_)
             | ControlError::Host(_) => StatusCode::CONFLICT,
-            ControlError::File(_) | ControlError::Kernel(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            ControlError::File(_) | ControlError::Kernel(_) | ControlError::Unfinished(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         };
         Self {
             status,

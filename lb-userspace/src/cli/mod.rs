@@ -7,6 +7,7 @@ mod show;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::{
     api::client::ClientError,
@@ -27,7 +28,7 @@ mod exit {
 
 /// A kernel-level release load balancer.
 #[derive(Debug, Parser)]
-#[command(name = "serin", version, about, max_term_width = 100)]
+#[command(name = "serin", version, max_term_width = 100)]
 struct Arguments {
     /// The daemon's socket
     #[arg(
@@ -98,6 +99,15 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Lets a reader who has seen enough (`serin status shop | head`) end the command, as it does for
+/// others. Only to print: a socket that breaks is an error to be told.
+fn end_with_the_reader() {
+    // SAFETY: this installs no handler; what it replaces is Rust's way to ignore the signal.
+    let set = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    // At worst a broken pipe is told as an error.
+    let _as_it_was = set;
+}
+
 fn dispatch(arguments: Arguments) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -109,7 +119,12 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Detach { config, pins } => {
             runtime.block_on(detach(&arguments.socket, &config, pins))
         }
-        Command::Order(order) => runtime.block_on(order.give(&arguments.socket, arguments.output)),
+        Command::Order(order) => {
+            let answer = runtime.block_on(order.give(&arguments.socket))?;
+            end_with_the_reader();
+            answer.show(arguments.output);
+            Ok(())
+        }
     }
 }
 
@@ -130,6 +145,7 @@ async fn run(config: &std::path::Path) -> Result<(), Failure> {
 fn check(file: &std::path::Path, output: Format) -> Result<(), Failure> {
     let config = Config::load(file).map_err(|error| Failure::usage(error.to_string()))?;
     let findings = lint(&config);
+    end_with_the_reader();
     match output {
         Format::Json => show::json(&show::Checked::new(file, &config, &findings)),
         Format::Text => {

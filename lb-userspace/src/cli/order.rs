@@ -4,14 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, Format, share::Share, show};
+use super::{Failure, share::Share, show::Answer};
 use crate::{
     api::{
         client::{Client, ClientError},
-        model::{
-            Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, Line, NodeStatus, ShareOrder,
-            Status,
-        },
+        model::{ApplyOrder, BackendOrder, CutoverOrder, Done, ShareOrder},
     },
     state::Admin,
 };
@@ -90,35 +87,24 @@ pub struct Target {
 }
 
 impl Order {
-    /// Sends the order, and prints the answer.
-    pub(super) async fn give(self, socket: &Path, output: Format) -> Result<(), Failure> {
+    /// Sends the order, and waits for the answer.
+    pub(super) async fn give(self, socket: &Path) -> Result<Answer, Failure> {
         let client = Client::new(socket);
-        match self {
-            Self::List => {
-                let lines: Vec<Line> = client.get("/v1/services").await?;
-                show::list(&lines, output);
-            }
-            Self::Status { service: None } => {
-                let status: NodeStatus = client.get("/v1/node").await?;
-                show::node(&status, output);
-            }
+        Ok(match self {
+            Self::List => Answer::List(client.get("/v1/services").await?),
+            Self::Status { service: None } => Answer::Node(client.get("/v1/node").await?),
             Self::Status {
                 service: Some(service),
-            } => {
-                let status: Status = client.get(&resource(&service, "")).await?;
-                show::status(&status, output);
-            }
+            } => Answer::Status(client.get(&resource(&service, "")).await?),
             Self::Apply { file, dry_run } => {
                 let order = ApplyOrder {
                     file: absolute(file.as_deref())?,
                     dry_run,
                 };
-                let applied: Applied = client.post("/v1/apply", &order).await?;
-                show::applied(&applied, output);
+                Answer::Applied(client.post("/v1/apply", &order).await?)
             }
-            Self::Change(change) => show::done(&change.give(&client).await?, output),
-        }
-        Ok(())
+            Self::Change(change) => Answer::Done(change.give(&client).await?),
+        })
     }
 }
 

@@ -42,7 +42,28 @@ pub fn json(value: &impl Serialize) {
     }
 }
 
-pub fn done(done: &Done, output: Format) {
+/// What the daemon has answered.
+pub enum Answer {
+    List(Vec<Line>),
+    Node(NodeStatus),
+    Status(Status),
+    Applied(Applied),
+    Done(Done),
+}
+
+impl Answer {
+    pub fn show(&self, output: Format) {
+        match self {
+            Self::List(lines) => list(lines, output),
+            Self::Node(status) => node(status, output),
+            Self::Status(shown) => status(shown, output),
+            Self::Applied(shown) => applied(shown, output),
+            Self::Done(shown) => done(shown, output),
+        }
+    }
+}
+
+fn done(done: &Done, output: Format) {
     if output == Format::Json {
         return json(done);
     }
@@ -63,7 +84,7 @@ pub fn done(done: &Done, output: Format) {
     println!("{service}: {active} is active{candidate} (epoch {epoch}, {took_us} us)");
 }
 
-pub fn list(lines: &[Line], output: Format) {
+fn list(lines: &[Line], output: Format) {
     if output == Format::Json {
         return json(&lines);
     }
@@ -97,7 +118,7 @@ pub fn list(lines: &[Line], output: Format) {
     );
 }
 
-pub fn status(status: &Status, output: Format) {
+fn status(status: &Status, output: Format) {
     if output == Format::Json {
         return json(status);
     }
@@ -124,7 +145,7 @@ pub fn status(status: &Status, output: Format) {
     }
 }
 
-pub fn node(status: &NodeStatus, output: Format) {
+fn node(status: &NodeStatus, output: Format) {
     if output == Format::Json {
         return json(status);
     }
@@ -142,7 +163,7 @@ pub fn node(status: &NodeStatus, output: Format) {
     );
 }
 
-pub fn applied(applied: &Applied, output: Format) {
+fn applied(applied: &Applied, output: Format) {
     if output == Format::Json {
         return json(applied);
     }
@@ -183,12 +204,18 @@ fn print_pool(pool: &PoolStatus) {
         0 => String::new(),
         dropped => format!(", {dropped} packets dropped for want of a backend"),
     };
-    println!("  pool {} ({}{dropped})", pool.name, pool.role);
+    let dead = match &pool.stand_in {
+        Some(other) => format!(", dead, its users go to {other}"),
+        None if pool.dead => ", dead".to_owned(),
+        None => String::new(),
+    };
+    println!("  pool {} ({}{dead}{dropped})", pool.name, pool.role);
     let header = [
         "  BACKEND",
         "ADDRESS",
         "WEIGHT",
         "STATE",
+        "HEALTH",
         "NEXT HOP",
         "CONNS",
         "PACKETS",
@@ -197,7 +224,7 @@ fn print_pool(pool: &PoolStatus) {
     table(header, pool.backends.iter().map(row));
 }
 
-fn row(backend: &BackendStatus) -> [String; 8] {
+fn row(backend: &BackendStatus) -> [String; 9] {
     let weight = if backend.weight == backend.configured_weight {
         backend.weight.to_string()
     } else {
@@ -217,6 +244,7 @@ fn row(backend: &BackendStatus) -> [String; 8] {
         backend.address.join(" "),
         weight,
         state.to_owned(),
+        backend.health.clone(),
         backend.next_hop.clone(),
         backend.traffic.connections.to_string(),
         backend.traffic.packets.to_string(),

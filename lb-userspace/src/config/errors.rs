@@ -4,6 +4,7 @@ use std::{
     error::Error,
     fmt, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{AddressError, Clash, ListenError, SettingError};
@@ -139,6 +140,24 @@ pub enum Fault {
     /// A port that `forward = "l2"` can't change to.
     #[error("sets port {0}, but with forward = \"l2\" the port can't change; remove it")]
     PortInL2(u16),
+    /// A health check of no kind.
+    #[error("names no check; write tcp = true or http = \"/healthz\"")]
+    NoCheck,
+    /// A health check of two kinds.
+    #[error("names two checks; keep `tcp` or `http`")]
+    TwoChecks,
+    /// A health check that may still wait when the next one is due.
+    #[error(
+        "waits {} for an answer, longer than its interval of {}; shorten `timeout` or lengthen \
+         `interval`",
+        humantime::format_duration(*timeout), humantime::format_duration(*interval)
+    )]
+    SlowCheck {
+        /// How long it waits.
+        timeout: Duration,
+        /// When the next one is due.
+        interval: Duration,
+    },
     /// What belongs to different services, or to different pools, doesn't fit.
     #[error(transparent)]
     Clash(#[from] Clash),

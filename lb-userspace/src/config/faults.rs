@@ -45,6 +45,8 @@ impl<'t> Faults<'t> {
     pub fn judge(self, config: Option<Config>) -> Result<Config, ConfigError> {
         let mut problems = self.found.into_inner();
         problems.sort_by_key(|problem| (problem.position.is_none(), problem.position));
+        // Both addresses of a backend may be wrong alike.
+        problems.dedup();
         config
             .filter(|_| problems.is_empty())
             .ok_or_else(|| ConfigError::new(problems))

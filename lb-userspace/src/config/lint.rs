@@ -82,7 +82,8 @@ fn lint_service(service: &Service, prefix: ClientPrefix) -> Vec<Finding> {
     let mut all = findings(&object, messages.chain(idle_ports(service)));
     for pool in &service.pools {
         let object = format!("{object}: pool `{}`", pool.name);
-        let messages = lone_backend(pool).into_iter().chain(idle_backends(pool));
+        let messages = [lone_backend(pool), unchecked(service, pool)];
+        let messages = messages.into_iter().flatten().chain(idle_backends(pool));
         all.extend(findings(
             &object,
             messages.chain(idle_addresses(service, pool)),
@@ -139,6 +140,16 @@ fn names_port(backend: &Backend, listener: &Listen) -> bool {
 fn lone_backend(pool: &Pool) -> Option<String> {
     (pool.backends.len() == 1)
         .then(|| "has a single backend; when that fails, the pool has none".to_owned())
+}
+
+fn unchecked(service: &Service, pool: &Pool) -> Option<String> {
+    let checked = service.pools.iter().find(|pool| pool.health.is_some())?;
+    pool.health.is_none().then(|| {
+        format!(
+            "has no `health`, and pool `{}` has; its backends are taken for up even when they fail",
+            checked.name
+        )
+    })
 }
 
 fn idle_backends(pool: &Pool) -> impl Iterator<Item = String> {
@@ -303,6 +314,16 @@ mod tests {
         finds(&text, "address `fd00::21` of backend `g2` is never used");
         let l2 = text.replace("\nlisten", "\nforward = \"l2\"\nlisten");
         assert_eq!(lines(&l2), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_pool_without_health_is_found_where_another_has_it() {
+        let blue = "name = \"blue\"\nhealth = { tcp = true }";
+        let text = sound().replace("name = \"blue\"", blue);
+        finds(&text, "pool `green`: has no `health`, and pool `blue` has");
+        let green = "name = \"green\"\nhealth = { http = \"/\" }";
+        let text = text.replace("name = \"green\"", green);
+        assert_eq!(lines(&text), Vec::<String>::new());
     }
 
     #[test]

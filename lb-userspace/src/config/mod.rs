@@ -9,6 +9,7 @@ mod clash;
 mod endpoint;
 mod errors;
 mod faults;
+mod health;
 pub mod lint;
 mod listen;
 mod model;
@@ -35,8 +36,8 @@ pub use errors::{ConfigError, Fault, Position, Problem, ValueError};
 pub use lint::{Finding, lint};
 pub use listen::ListenError;
 pub use model::{
-    Affinity, Api, Attach, Backend, ClientPrefix, Config, Forward, Listen, Node, Place, Pool,
-    Protocol, Service,
+    Affinity, Api, Attach, Backend, ClientPrefix, Config, Forward, Health, Listen, Node,
+    OnDeadPool, Place, Pool, Probe, Protocol, Service,
 };
 pub use outline::outline;
 pub use setting::SettingError;
@@ -100,6 +101,8 @@ mod tests {
         assert_eq!(service.affinity, Affinity::Connection);
         assert_eq!(service.drain, Duration::from_mins(15));
         assert_eq!(service.active, "blue");
+        assert_eq!(service.on_dead_pool, OnDeadPool::Fallback);
+        assert_eq!(service.pools[0].health, None);
         assert_eq!(service.pools[0].backends[0].weight, 100);
     }
 
@@ -115,6 +118,8 @@ mod tests {
         assert_eq!(service.affinity, Affinity::Client);
         assert_eq!(service.drain, Duration::from_secs(90));
         assert_eq!(service.active, "green");
+        assert_eq!(service.on_dead_pool, OnDeadPool::Drop);
+        assert!(service.pools[1].health.is_some());
         assert_eq!(service.listeners[0].to, Some(8443));
         assert_eq!((backend.name.as_str(), backend.weight), ("g1", 7));
         let place = backend.v4.expect("an IPv4 address");

@@ -94,6 +94,8 @@ pub struct Service {
     pub drain: Duration,
     /// Name of the pool that serves at the first start; one of `pools`.
     pub active: String,
+    /// What becomes of the users of a pool whose backends are all down.
+    pub on_dead_pool: OnDeadPool,
     /// At least two, each with a backend of weight above 0.
     pub pools: Vec<Pool>,
 }
@@ -114,6 +116,15 @@ pub enum Affinity {
     Connection,
     /// The client, by its [`ClientPrefix`].
     Client,
+}
+
+/// What becomes of the users of a pool whose backends are all down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDeadPool {
+    /// A candidate's go to the active pool, and the active pool's to a candidate that has a share.
+    Fallback,
+    /// Their packets are dropped, and counted as such.
+    Drop,
 }
 
 /// A VIP address, port and protocol.
@@ -143,8 +154,36 @@ pub enum Protocol {
 pub struct Pool {
     /// Unique in its service.
     pub name: String,
+    /// How its backends are checked; without, they are taken for up.
+    pub health: Option<Health>,
     /// At least one.
     pub backends: Vec<Backend>,
+}
+
+/// `health`: how the backends of a pool are checked, each at all of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What is asked of them.
+    pub probe: Probe,
+    /// The port, where it is not the one that serves.
+    pub port: Option<u16>,
+    /// From the start of one check to that of the next; 100 ms to 1 hour.
+    pub interval: Duration,
+    /// How long a check may take; 10 ms to 1 minute, and no longer than the interval.
+    pub timeout: Duration,
+    /// Good checks in a row that bring a backend up; 1 to 100.
+    pub rise: u32,
+    /// Failed checks in a row that take a backend down; 1 to 100.
+    pub fall: u32,
+}
+
+/// What a check asks of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// To accept a connection.
+    Tcp,
+    /// To answer a GET of this path with a status of 2xx or 3xx.
+    Http(String),
 }
 
 /// A server.
@@ -217,6 +256,15 @@ impl Backend {
     }
 }
 
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp => f.write_str("tcp"),
+            Self::Http(path) => write!(f, "http {path}"),
+        }
+    }
+}
+
 impl<A> Place<A> {
     /// The same place with its address in another type.
     pub fn map<B>(self, convert: impl FnOnce(A) -> B) -> Place<B> {
@@ -248,4 +296,5 @@ macro_rules! words {
 words!(Attach: "auto" = Auto, "native" = Native, "generic" = Generic);
 words!(Forward: "nat" = Nat, "l2" = L2);
 words!(Affinity: "connection" = Connection, "client" = Client);
+words!(OnDeadPool: "fallback" = Fallback, "drop" = Drop);
 words!(Protocol: "tcp" = Tcp, "udp" = Udp);

@@ -11,7 +11,7 @@ use lb_common::{
     release::Record,
 };
 
-use super::model::{Config, Pool, Service};
+use super::model::{Config, Health, Pool, Service};
 
 /// Bytes of a hash map's entry beside key and value: `struct htab_elem` in the kernel's
 /// `kernel/bpf/hashtab.c`.
@@ -42,7 +42,8 @@ fn outline_service(service: &Service) -> String {
 fn outline_pool(pool: &Pool, active: &str) -> String {
     let mark = if pool.name == active { " (active)" } else { "" };
     let backends = outline_backends(pool);
-    format!("  pool {}{mark}: {backends}\n", pool.name)
+    let health = pool.health.as_ref().map(outline_health).unwrap_or_default();
+    format!("  pool {}{mark}: {backends}{health}\n", pool.name)
 }
 
 fn outline_backends(pool: &Pool) -> String {
@@ -51,6 +52,11 @@ fn outline_backends(pool: &Pool) -> String {
         format!("{} weight {} = {share}", backend.name, backend.weight)
     });
     backends.collect::<Vec<_>>().join(", ")
+}
+
+fn outline_health(health: &Health) -> String {
+    let interval = humantime::format_duration(health.interval);
+    format!("; checked by {} every {interval}", health.probe)
 }
 
 /// A part of a whole, to the nearest millionth and without needless zeros.
@@ -143,7 +149,7 @@ mod tests {
         let expected = "\
 service shop: nat, tcp://192.0.2.80:443?to=8443, tcp://[2001:db8::80]:443
   pool blue: b1 weight 99 = 100%, b2 weight 0 = 0%
-  pool green (active): g1 weight 7 = 100%
+  pool green (active): g1 weight 7 = 100%; checked by http /ok every 2s
 memory of the kernel's maps:
   flows: 65536 × 80 + 65536 × 16 bytes = 6.0 MiB
   tables: 2 pools × 262148 bytes = 512.0 KiB, and one more while a pool changes

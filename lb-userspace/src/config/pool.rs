@@ -7,6 +7,7 @@ use toml::Spanned;
 use super::{
     address::parse_place,
     errors::Fault,
+    health,
     model::{Backend, Forward, Listen, Place, Pool},
     raw::Section,
     setting,
@@ -38,8 +39,8 @@ impl<'a> Frame<'a> {
 
 /// What a pool means; nothing only where a problem has been reported.
 pub(super) fn read(section: &mut Section, frame: &mut Frame) -> Option<Pool> {
-    section.not_built(&["health"]);
     let name = section.claim_name(&mut frame.pools, "pool");
+    let health = section.table("health", health::read).flatten();
     let backends = section.tables("backends", "backend", |backend| {
         read_backend(backend, frame)
     });
@@ -51,6 +52,7 @@ pub(super) fn read(section: &mut Section, frame: &mut Frame) -> Option<Pool> {
     }
     Some(Pool {
         name: name?,
+        health,
         backends: backends.into_iter().flatten().flatten().collect(),
     })
 }
@@ -209,11 +211,11 @@ mod tests {
     #[test]
     fn ports_cannot_change_in_l2() {
         let text = shop("forward = \"l2\"");
-        refuses(
-            &text.replace("10.0.1.11", "10.0.1.11:8443"),
-            "backend `b1` sets port 8443, but with forward = \"l2\" the port can't change; \
-             remove it",
-        );
+        let port = "backend `b1` sets port 8443, but with forward = \"l2\" the port can't change; \
+                    remove it";
+        refuses(&text.replace("10.0.1.11", "10.0.1.11:8443"), port);
+        let both = text.replace("\"10.0.1.11\"", "[\"10.0.1.11:8443\", \"[fd00::11]:8443\"]");
+        assert_eq!(problems(&both).matches(port).count(), 1, "said once");
         refuses(
             &text.replace(":443", ":443?to=8443"),
             "`tcp://192.0.2.80:443?to=8443`: with forward = \"l2\" the port can't change; remove \

@@ -65,7 +65,8 @@ impl Sketch {
         format!(
             "[[{header}]]\n§name = \"s{index}\"\n§listen = [\"{listeners}\"]\n\
              §forward = \"{}\"\n§drain = \"{}s\"\n§affinity = \"client\"\n\
-             §connections = \"drain\"\n§datagram = \"stateless\"\n§active = \"p1\"\n{}",
+             §connections = \"drain\"\n§datagram = \"stateless\"\n§active = \"p1\"\n\
+             §on_dead_pool = \"drop\"\n{}",
             self.forward,
             self.seconds,
             pools.collect::<String>()
@@ -93,7 +94,11 @@ impl Sketch {
             )
         });
         let backends: String = backends.collect();
-        format!("[[service.§pool]]\n§name = \"p{pool}\"\n§backends = [\n{backends}]\n")
+        format!(
+            "[[service.§pool]]\n§name = \"p{pool}\"\n§health = {{ §tcp = true, §port = 81, \
+             §interval = \"2s\", §timeout = \"1s\", §rise = 3, §fall = 4 }}\n\
+             §backends = [\n{backends}]\n"
+        )
     }
 }
 

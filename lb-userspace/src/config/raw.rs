@@ -206,9 +206,10 @@ impl<'f, 't> Section<'f, 't> {
         meaning: impl FnOnce(&mut Section<'f, 't>) -> T,
     ) -> Option<T> {
         let table = self.value::<DeTable<'t>>(key)?;
-        let object = match self.object.trim_matches(['[', ']']) {
-            FILE => format!("[{key}]"),
-            parent => format!("[{parent}.{key}]"),
+        let object = match self.object.strip_prefix('[') {
+            Some(parent) => format!("[{}.{key}]", parent.trim_end_matches(']')),
+            None if self.object == FILE => format!("[{key}]"),
+            None => format!("{}: {key}", self.object),
         };
         Some(Section::new(object, table, self.faults).read(meaning))
     }

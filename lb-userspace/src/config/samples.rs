@@ -54,6 +54,7 @@ connections = "drain"
 datagram = "stateless"
 drain = "90s"
 active = "green"
+on_dead_pool = "drop"
 
 [[service.pool]]
 name = "blue"
@@ -64,6 +65,7 @@ backends = [
 
 [[service.pool]]
 name = "green"
+health = { http = "/ok", port = 81, interval = "2s", timeout = "1s", rise = 1, fall = 2 }
 backends = [{ name = "g1", address = ["10.0.2.11:9443", "fd00::21"], weight = 7 }]
 "#;
 

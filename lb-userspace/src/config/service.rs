@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 use super::{
     errors::{Fault, ValueError},
     listen::ListenError,
-    model::{Affinity, Forward, Listen, Pool, Service},
+    model::{Affinity, Forward, Listen, OnDeadPool, Pool, Service},
     pool::{self, Frame},
     raw::Section,
     setting,
@@ -28,6 +28,9 @@ pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Optio
         setting::word(word, Affinity::WORDS, &[])
     });
     let drain = section.setting("drain", |text: &String| setting::time(text, &DRAIN));
+    let on_dead_pool = section.setting("on_dead_pool", |word: &String| {
+        setting::word(word, OnDeadPool::WORDS, &[])
+    });
     read_fixed(section);
     Some(Service {
         name: name?,
@@ -36,18 +39,19 @@ pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Optio
         affinity: affinity.unwrap_or(Affinity::Connection),
         drain: drain.unwrap_or(DEFAULT_DRAIN),
         active: active?,
+        on_dead_pool: on_dead_pool.unwrap_or(OnDeadPool::Fallback),
         pools: pools.into_iter().flatten().collect(),
     })
 }
 
 /// Nothing if the file asks for what there is not, so that nothing more is concluded from it.
 fn read_forward(section: &mut Section) -> Option<Forward> {
-    if !section.contains("forward") {
-        return Some(Forward::Nat);
-    }
-    section.setting("forward", |word: &String| {
+    let absent = !section.contains("forward");
+    // Also where it is absent: what is asked for is known, and named to who has misspelt it.
+    let forward = section.setting("forward", |word: &String| {
         setting::word(word, Forward::WORDS, &["ipip", "gue"])
-    })
+    });
+    if absent { Some(Forward::Nat) } else { forward }
 }
 
 /// Keys that have one value so far.
@@ -93,16 +97,19 @@ fn read_pools(
 fn read_active(section: &mut Section, pools: &[Option<Pool>]) -> Option<String> {
     let names: Vec<_> = pools.iter().flatten().map(|pool| &pool.name).collect();
     let complete = !names.is_empty() && names.len() == pools.len();
-    if !section.contains("active") {
-        return names.first().map(|name| (*name).clone());
-    }
-    section.setting("active", |text: &String| {
+    let absent = !section.contains("active");
+    let active = section.setting("active", |text: &String| {
         if complete && !names.contains(&text) {
             let names = names.iter().map(|name| name.as_str());
             return Err(ValueError::NoSuchPool(setting::choice(names)));
         }
         Ok(text.clone())
-    })
+    });
+    if absent {
+        names.first().map(|name| (*name).clone())
+    } else {
+        active
+    }
 }
 
 #[cfg(test)]
@@ -187,12 +194,13 @@ mod tests {
     }
 
     #[test]
+    fn a_misspelt_key_that_may_be_left_out_is_known() {
+        refuses(&shop("foward = \"l2\""), "did you mean `forward`?");
+        refuses(&shop("actve = \"blue\""), "did you mean `active`?");
+    }
+
+    #[test]
     fn tables_that_are_promised_are_refused_as_not_built_yet() {
-        let health = shop("").replace("name = \"green\"", "name = \"green\"\nhealth = {}");
-        refuses(
-            &health,
-            "pool `green` uses `health`, which is not built yet; leave it out",
-        );
         let audience = shop("") + "[[service.audience]]\nname = \"staff\"";
         refuses(
             &audience,
@@ -214,6 +222,10 @@ mod tests {
         refuses(
             &shop("affinity = \"cookie\""),
             "unknown word; write `connection` or `client`",
+        );
+        refuses(
+            &shop("on_dead_pool = \"keep\""),
+            "unknown word; write `fallback` or `drop`",
         );
         refuses(
             &shop("drain = \"15\""),

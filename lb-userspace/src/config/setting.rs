@@ -2,6 +2,8 @@
 
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
+use hyper::http::uri::PathAndQuery;
+
 /// Longest name of a service, pool or backend, in bytes.
 const NAME_BYTES: usize = 63;
 /// Longest name of an interface: IFNAMSIZ without the end mark (`include/uapi/linux/if.h`).
@@ -42,6 +44,9 @@ pub enum SettingError {
     /// A path that no file can have.
     #[error("a path with control characters; write it without them")]
     Control,
+    /// No path of a request (RFC 9112, section 3.2.1).
+    #[error("no path of an HTTP request; write it as \"/healthz\"")]
+    HttpPath,
     /// A path that bpffs refuses (`bpf_lookup` in the kernel's `kernel/bpf/inode.c`).
     #[error("bpffs refuses names with a dot; write a path without one")]
     Dot,
@@ -150,6 +155,17 @@ pub(super) fn bpffs_path(text: &str) -> Result<PathBuf, SettingError> {
         return Err(SettingError::Dot);
     }
     Ok(path)
+}
+
+/// Path and query of an HTTP request.
+pub(super) fn http_path(text: &str) -> Result<String, SettingError> {
+    let parsed = text.parse::<PathAndQuery>().ok();
+    // The parser cuts a fragment off, and takes what is not a path from the root.
+    let whole = parsed.is_some_and(|parsed| parsed.as_str() == text);
+    if !whole || !text.starts_with('/') {
+        return Err(SettingError::HttpPath);
+    }
+    Ok(text.to_owned())
 }
 
 /// A path that a unix socket can be bound to.

@@ -41,6 +41,17 @@ impl<'t> Shape<'t> for i64 {
     }
 }
 
+impl<'t> Shape<'t> for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn shape(value: Spanned<DeValue<'t>>) -> Result<Self, String> {
+        let DeValue::Boolean(truth) = value.get_ref() else {
+            return Err(kind(&value).to_owned());
+        };
+        Ok(*truth)
+    }
+}
+
 impl<'t> Shape<'t> for DeTable<'t> {
     const EXPECTED: &'static str = "a table";
     const ARRAY: &'static str = "an array of tables";

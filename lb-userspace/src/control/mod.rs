@@ -4,9 +4,16 @@
 //! An order's way: `State → State'` (pure), `compose` to an image, `plan` to writes, the state
 //! file (so that a crash leaves the intent), then the writes, then a wait for packets under way.
 
+mod adopt;
+mod apply;
+mod backends;
+mod commit;
+mod health;
 mod orders;
 mod report;
 mod sweep;
+
+use self::commit::Commit;
 
 use std::{
     collections::BTreeMap,
@@ -14,20 +21,20 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use lb_common::{node::Node, release::Record};
+use lb_common::node::Node;
 use thiserror::Error;
 
 use crate::{
     api::model::Done,
     config::{Config, ConfigError},
-    dataplane::{Dataplane, Image, kernel::KernelError, plan::plan},
+    dataplane::{Dataplane, Image, kernel::KernelError},
     neighbour::View,
     release::Refusal,
     seed::Seed,
-    state::{FileError, State, StateError, StateFile, compose, reconcile},
+    state::{FileError, State, StateError, StateFile, reconcile},
 };
 
-/// Why an order was not carried out. Whatever it is, nothing has changed.
+/// Why an order was not carried out. Nothing has changed, unless it is [`ControlError::Unfinished`].
 #[derive(Debug, Error)]
 pub enum ControlError {
     /// The configuration can't be used.
@@ -66,6 +73,9 @@ pub enum ControlError {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// New connections go by the order already, so that it can't be taken back.
+    #[error("{0}; the order is in force up to there, and the rest is tried again every second")]
+    Unfinished(#[source] Box<Self>),
 }
 
 /// The core.
@@ -77,6 +87,8 @@ pub struct Control<D> {
     image: Image,
     view: View,
     dataplane: D,
+    /// The maps lack something of the state.
+    unfinished: bool,
     file: StateFile,
     /// The configuration's own file, read again by `apply`.
     source: PathBuf,
@@ -121,9 +133,9 @@ impl<D: Dataplane> Control<D> {
             view,
             dataplane,
         } = parts;
-        sweep::adopt(&mut saved, &image, tick);
+        adopt::adopt(&mut saved, &image, tick);
         let seed = Seed::new(&config.node.hash_seed);
-        let state = reconcile(&saved, &config, &seed, tick)?;
+        let state = reconcile(&saved, &image, &config, &seed, tick)?;
         let mut control = Self {
             node: node(&config),
             file: StateFile::new(&config.node.state),
@@ -133,6 +145,7 @@ impl<D: Dataplane> Control<D> {
             image,
             view,
             dataplane,
+            unfinished: false,
             source,
             sweep: sweep::Schedule::default(),
             interfaces: BTreeMap::new(),
@@ -178,82 +191,6 @@ impl<D: Dataplane> Control<D> {
         self.interfaces.retain(|name, _| kept.contains(name));
     }
 
-    /// Takes new next hops and interfaces into the maps.
-    pub fn follow(&mut self, view: View) -> Result<(), ControlError> {
-        let before = std::mem::replace(&mut self.view, view);
-        let result = self.commit(self.state.clone()).map(drop);
-        if result.is_err() {
-            self.view = before;
-        }
-        result
-    }
-
-    /// Carries a state out: all of it, or nothing.
-    fn commit(&mut self, mut next: State) -> Result<Commit, ControlError> {
-        place_tables(&self.state, &mut next);
-        let mut image = compose::compose(&self.config, &next, &self.view);
-        self.number_records(&mut next, &mut image);
-        let writes = plan(&self.image, &image);
-        if next != self.state {
-            self.file.save(&next)?;
-        }
-        let stored = self.carry_out(&writes)?;
-        self.state = next;
-        Ok(Commit { stored })
-    }
-
-    /// A record that differs from the live one is the service's next.
-    fn number_records(&self, next: &mut State, image: &mut Image) {
-        for service in next.services.values_mut() {
-            let (Some(record), live) = (
-                image.records.get_mut(&service.id),
-                self.image.records.get(&service.id),
-            ) else {
-                continue;
-            };
-            let epoch = live.map_or(0, |live| live.epoch);
-            let same = live.is_some_and(|live| Record { epoch, ..*record } == *live);
-            record.epoch = if same { epoch } else { epoch + 1 };
-            service.position.epoch = record.epoch;
-        }
-    }
-
-    fn carry_out(
-        &mut self,
-        writes: &[crate::dataplane::Write],
-    ) -> Result<Option<SystemTime>, ControlError> {
-        let before = self.image.clone();
-        let mut stored = None;
-        for write in writes {
-            match self.dataplane.write(write) {
-                Ok(time) => stored = time.or(stored),
-                Err(error) => {
-                    self.undo(&before);
-                    return Err(error.into());
-                }
-            }
-            self.image.apply(write);
-        }
-        if !writes.is_empty() {
-            self.dataplane.wait_for_packets()?;
-        }
-        Ok(stored)
-    }
-
-    /// Goes back to where the maps were; what can't be undone is said, and tried by the next order.
-    fn undo(&mut self, before: &Image) {
-        for write in plan(&self.image, before) {
-            if let Err(error) = self.dataplane.write(&write) {
-                tracing::error!("undoing a change that failed half-way: {error}");
-                return;
-            }
-            self.image.apply(&write);
-        }
-        if let Err(error) = self.file.save(&self.state) {
-            tracing::error!("{error}");
-        }
-    }
-
     /// What a finished order reports.
     fn done(&self, service: &str, commit: &Commit, began: Instant) -> Result<Done, ControlError> {
         let state = self.state.service(service)?;
@@ -268,26 +205,6 @@ impl<D: Dataplane> Control<D> {
             stored_at_ns: commit.stored.map(|time| nanoseconds(since_epoch(time))),
             took_us: nanoseconds(began.elapsed()) / 1000,
         })
-    }
-}
-
-/// What a commit did.
-struct Commit {
-    /// When the last record was stored, if one was.
-    stored: Option<SystemTime>,
-}
-
-/// Gives every table that has changed the place that is not live.
-fn place_tables(before: &State, next: &mut State) {
-    for (name, service) in &mut next.services {
-        let Some(old) = before.services.get(name) else {
-            continue;
-        };
-        for (name, pool) in &mut service.pools {
-            if let Some(live) = old.pools.get(name).filter(|old| old.id == pool.id) {
-                pool.table = pool.table.clone().beside(&live.table);
-            }
-        }
     }
 }
 

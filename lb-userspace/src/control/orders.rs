@@ -1,15 +1,13 @@
-//! What people order.
+//! Orders about a service's release.
 
 use std::time::Instant;
 
-use super::{Commit, Control, ControlError};
+use super::{Control, ControlError};
 use crate::{
     api::model::Done,
-    config::Config,
-    dataplane::{Dataplane, plan::plan},
+    dataplane::Dataplane,
     release::{Position, Refusal},
-    seed::Seed,
-    state::{Admin, ServiceState, StateError, compose, reconcile},
+    state::{ServiceState, StateError},
 };
 
 impl<D: Dataplane> Control<D> {
@@ -30,7 +28,7 @@ impl<D: Dataplane> Control<D> {
         let seed = self.seed.clone();
         let salts = |number| seed.salt(service, number);
         let id = state.pools[&pool].id;
-        self.release(service, began, &pool, |position| {
+        self.release(service, began, &pool, tick, |position| {
             position.share(id, share_ppm, tick, &salts)
         })
     }
@@ -50,97 +48,15 @@ impl<D: Dataplane> Control<D> {
         };
         require_servable(service, state, &pool)?;
         let id = state.pools[&pool].id;
-        self.release(service, began, &pool, |position| position.cutover(id, tick))
+        self.release(service, began, &pool, tick, |position| {
+            position.cutover(id, tick)
+        })
     }
 
     /// Takes the share back, or else the last cutover.
     pub fn rollback(&mut self, service: &str, tick: u32) -> Result<Done, ControlError> {
         let began = Instant::now();
-        self.release(service, began, "", |position| position.rollback(tick))
-    }
-
-    /// Sets a backend's weight.
-    pub fn weight(
-        &mut self,
-        service: &str,
-        backend: &str,
-        weight: u32,
-        tick: u32,
-    ) -> Result<Done, ControlError> {
-        self.backend(service, backend, tick, |state, id, _| {
-            if let Some(backend) = state.backends.get_mut(&id) {
-                backend.weight = Some(weight);
-            }
-        })
-    }
-
-    /// Sets a backend's administrative state.
-    pub fn admin(
-        &mut self,
-        service: &str,
-        backend: &str,
-        admin: Admin,
-        tick: u32,
-    ) -> Result<Done, ControlError> {
-        self.backend(service, backend, tick, |state, id, generation| {
-            if let Some(backend) = state.backends.get_mut(&id) {
-                backend.admin = admin;
-                if admin == Admin::Maint {
-                    // Pins of its live connections are void from now on.
-                    backend.generation = generation;
-                }
-            }
-        })
-    }
-
-    /// Takes another configuration, all of it or nothing; `dry_run` only tells the writes.
-    pub fn apply(
-        &mut self,
-        config: Config,
-        dry_run: bool,
-        tick: u32,
-    ) -> Result<Vec<String>, ControlError> {
-        self.check_fixed(&config)?;
-        let seed = Seed::new(&config.node.hash_seed);
-        let next = reconcile(&self.state, &config, &seed, tick)?;
-        let image = compose::compose(&config, &next, &self.view);
-        let writes = plan(&self.image, &image)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        if !dry_run {
-            let before = std::mem::replace(&mut self.config, config);
-            if let Err(error) = self.commit(next) {
-                self.config = before;
-                return Err(error);
-            }
-        }
-        Ok(writes)
-    }
-
-    /// Reads the daemon's own configuration file again, or another.
-    pub fn read_config(&self, file: Option<&std::path::Path>) -> Result<Config, ControlError> {
-        Ok(Config::load(file.unwrap_or(&self.source))?)
-    }
-
-    fn check_fixed(&self, config: &Config) -> Result<(), ControlError> {
-        let (now, next) = (&self.config.node, &config.node);
-        let fixed = [
-            (now.hash_seed != next.hash_seed, "node.hash_seed"),
-            (
-                now.client_prefix != next.client_prefix,
-                "node.client_prefix",
-            ),
-            (now.connections != next.connections, "node.connections"),
-            (now.pins != next.pins, "node.pins"),
-            (now.state != next.state, "node.state"),
-            (now.attach != next.attach, "node.attach"),
-            (self.config.api != config.api, "api.socket"),
-        ];
-        match fixed.iter().find(|(differs, _)| *differs) {
-            Some((_, key)) => Err(ControlError::Fixed(key)),
-            None => Ok(()),
-        }
+        self.release(service, began, "", tick, |position| position.rollback(tick))
     }
 
     fn release(
@@ -148,6 +64,7 @@ impl<D: Dataplane> Control<D> {
         service: &str,
         began: Instant,
         pool: &str,
+        tick: u32,
         change: impl FnOnce(&Position) -> Result<Position, Refusal>,
     ) -> Result<Done, ControlError> {
         let state = self.state.service(service)?;
@@ -173,39 +90,8 @@ impl<D: Dataplane> Control<D> {
         let state = whole.service_mut(service)?;
         state.position = next;
         state.baseline = baseline;
+        state.reassign_dead(&self.seed, tick);
         let commit = self.commit(whole)?;
-        self.done(service, &commit, began)
-    }
-
-    fn backend(
-        &mut self,
-        service: &str,
-        backend: &str,
-        tick: u32,
-        change: impl FnOnce(&mut ServiceState, u16, u16),
-    ) -> Result<Done, ControlError> {
-        let began = Instant::now();
-        let mut whole = self.state.clone();
-        let generation = whole.next_generation();
-        let state = whole.service_mut(service)?;
-        let id = state
-            .backend_id(backend)
-            .ok_or_else(|| no_backend(service, backend, state))?;
-        let pool = state.backends[&id].pool.clone();
-        let served = state.can_serve(&pool);
-        change(state, id, generation);
-        if served && state.is_serving(&pool) && !state.can_serve(&pool) {
-            let why = format!(
-                "backend `{backend}` is the last of pool `{pool}` that takes connections, and \
-                 users are on it; cut over to another pool first, or make another backend ready"
-            );
-            return Err(ControlError::Unfit {
-                service: service.to_owned(),
-                why,
-            });
-        }
-        state.reassign(&pool, &self.seed, tick);
-        let commit: Commit = self.commit(whole)?;
         self.done(service, &commit, began)
     }
 }
@@ -267,10 +153,17 @@ fn require_servable(service: &str, state: &ServiceState, pool: &str) -> Result<(
     if state.can_serve(pool) {
         return Ok(());
     }
-    let why = format!(
-        "pool `{pool}` has no backend that takes connections; \
-         make one ready with `serin ready {service} BACKEND`"
-    );
+    let why = if state.is_dead(pool) {
+        format!(
+            "pool `{pool}`: all its backends are down; bring one up (`serin status {service}` \
+             shows them, the daemon's log why)"
+        )
+    } else {
+        format!(
+            "pool `{pool}` has no backend that takes connections; \
+             make one ready with `serin ready {service} BACKEND`"
+        )
+    };
     Err(ControlError::Unfit {
         service: service.to_owned(),
         why,
@@ -285,16 +178,7 @@ fn require_position_servable(
     require_servable(service, state, state.pool_name(position.now.active))
 }
 
-fn no_backend(service: &str, backend: &str, state: &ServiceState) -> StateError {
-    let present = state.backends.values().filter(|backend| !backend.leaving);
-    StateError::NoBackend {
-        service: service.to_owned(),
-        backend: backend.to_owned(),
-        known: list(present.map(|backend| &backend.name)),
-    }
-}
-
-fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
+pub(super) fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
     names
         .map(|name| format!("`{name}`"))
         .collect::<Vec<_>>()

@@ -1,6 +1,9 @@
 //! What people are told: the state, and what the kernel has counted.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use lb_common::counters::BackendCounters;
 
@@ -47,10 +50,9 @@ impl<D: Dataplane> Control<D> {
             epoch: position.epoch,
             listeners: state.listeners.keys().cloned().collect(),
             measured: measured(state, &counters),
-            pools: state
-                .pools
-                .keys()
-                .map(|pool| self.pool(state, pool, &counters))
+            pools: pool_names(state)
+                .into_iter()
+                .map(|pool| self.pool(service, state, pool, &counters))
                 .collect(),
         })
     }
@@ -85,16 +87,17 @@ impl<D: Dataplane> Control<D> {
             .collect())
     }
 
-    fn pool(&self, state: &ServiceState, name: &str, counters: &Counters) -> PoolStatus {
-        let id = state.pools[name].id;
-        let now = &state.position.now;
-        let role = if id == now.active {
-            "active"
-        } else if id == now.candidate && now.share_ppm > 0 {
-            "candidate"
-        } else {
-            "idle"
-        };
+    fn pool(
+        &self,
+        service: &str,
+        state: &ServiceState,
+        name: &str,
+        counters: &Counters,
+    ) -> PoolStatus {
+        let configured = self.config.service(service);
+        let configured = configured.and_then(|service| service.pool(name));
+        let checked = configured.is_some_and(|pool| pool.health.is_some());
+        let id = state.pools.get(name).map(|pool| pool.id);
         let members = state
             .backends
             .iter()
@@ -104,20 +107,27 @@ impl<D: Dataplane> Control<D> {
             .map(|(id, backend)| {
                 let counted = counters.backends.get(id).copied().unwrap_or_default();
                 sum = sum.plus(counted);
-                self.backend_status(backend, counted)
+                self.backend_status(backend, checked, counted)
             })
             .collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
         PoolStatus {
             name: name.to_owned(),
-            role: role.to_owned(),
-            dropped: counters.pool_drops.get(&id).copied().unwrap_or(0),
+            role: role(state, id).to_owned(),
+            dropped: id.map_or(0, |id| counters.pool_drops.get(&id).copied().unwrap_or(0)),
+            dead: state.is_dead(name),
+            stand_in: state.stand_in(name).map(str::to_owned),
             traffic: sum.into(),
             backends,
         }
     }
 
-    fn backend_status(&self, backend: &BackendState, counted: BackendCounters) -> BackendStatus {
+    fn backend_status(
+        &self,
+        backend: &BackendState,
+        checked: bool,
+        counted: BackendCounters,
+    ) -> BackendStatus {
         let places = backend.places.iter();
         BackendStatus {
             name: backend.name.clone(),
@@ -125,6 +135,7 @@ impl<D: Dataplane> Control<D> {
             weight: backend.effective_weight(),
             configured_weight: backend.configured_weight,
             state: backend.admin,
+            health: health(backend, checked).to_owned(),
             leaving: backend.leaving,
             next_hop: self.next_hop(backend).to_owned(),
             traffic: counted.into(),
@@ -144,6 +155,31 @@ impl<D: Dataplane> Control<D> {
             };
         }
         worst
+    }
+}
+
+/// Also those that are gone, as long as backends of theirs have connections.
+fn pool_names(state: &ServiceState) -> BTreeSet<&String> {
+    let of_backends = state.backends.values().map(|backend| &backend.pool);
+    state.pools.keys().chain(of_backends).collect()
+}
+
+/// Those that are leaving are checked no more.
+fn health(backend: &BackendState, checked: bool) -> &'static str {
+    match (checked && !backend.leaving, backend.up) {
+        (false, _) => "unchecked",
+        (true, true) => "up",
+        (true, false) => "down",
+    }
+}
+
+fn role(state: &ServiceState, pool: Option<u32>) -> &'static str {
+    let now = &state.position.now;
+    match pool {
+        None => "removed",
+        Some(id) if id == now.active => "active",
+        Some(id) if id == now.candidate && now.share_ppm > 0 => "candidate",
+        Some(_) => "idle",
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
 use lb_common::{
     flow::{FlowKey, Pin},
     listener::Endpoint,
-    maps::TABLES_PER_POOL,
     node::Node,
 };
 
@@ -45,9 +44,11 @@ struct Found {
 impl<D: Dataplane> Control<D> {
     /// Does what is due; returns how long nothing will be, or `None` if nothing is pending.
     pub fn tend(&mut self, tick: u32, now: Instant) -> Result<Option<Duration>, ControlError> {
-        let settled = settle(&self.state, &self.config, tick);
-        if settled != self.state {
-            self.commit(settled)?;
+        let mut next = settle(&self.state, &self.config, tick);
+        // Something may have come between the two steps of a `maint`.
+        next.void_pins();
+        if next != self.state || self.unfinished {
+            self.commit(next)?;
         }
         if !self.state.needs_sweep() {
             return Ok(next_settlement(&self.state, &self.config, tick));
@@ -147,9 +148,10 @@ impl Image {
 
 impl State {
     fn needs_sweep(&self) -> bool {
-        self.services.values().any(|service| {
+        let touched = self.services.values().any(|service| {
             service.is_touched() || service.backends.values().any(|backend| backend.leaving)
-        })
+        });
+        touched || !self.retired.is_empty()
     }
 }
 
@@ -192,7 +194,11 @@ fn swept(state: &State, found: &BTreeMap<u32, Found>) -> State {
         service
             .backends
             .retain(|&id, backend| !backend.leaving || needed(id));
+        let backends = &service.backends;
+        service.baseline.retain(|id, _| backends.contains_key(id));
     }
+    // Their pins named no listener, and so were over.
+    next.retired.clear();
     next
 }
 
@@ -216,49 +222,16 @@ fn pending(service: &ServiceState, config: &Config, name: &str, tick: u32) -> Ve
     let tables = service.pools.values().map(|pool| pool.table.changed);
     let changes = tables.chain([service.position.changed]).flatten();
     changes
-        .map(|changed| (changed + drain).saturating_sub(tick))
+        .map(|changed| changed.saturating_add(drain).saturating_sub(tick))
         .collect()
 }
 
-/// A service's drain in ticks, rounded up.
+/// Ticks after which a service's drain is over for sure: the first of them may have been about to
+/// end when it was counted.
 fn drain_ticks(config: &Config, service: &str) -> u32 {
     let drain = config
         .service(service)
         .map_or(Duration::ZERO, |service| service.drain);
-    u32::try_from(drain.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u32::MAX)
-}
-
-/// Takes the kernel's word for where services are: it is what users see.
-///
-/// A crash between saving an intent and storing the record leaves a file that is one step ahead.
-pub fn adopt(saved: &mut State, image: &Image, tick: u32) {
-    for (name, service) in &mut saved.services {
-        let Some(record) = image.records.get(&service.id) else {
-            // The maps are new: nothing is pinned, and the mapping is all there is.
-            service.position = service.position.settled().swept();
-            for pool in service.pools.values_mut() {
-                pool.table = pool.table.settled().swept();
-            }
-            service.position.epoch = 0;
-            continue;
-        };
-        for pool in service.pools.values_mut() {
-            let mine = record
-                .tables()
-                .into_iter()
-                .find(|index| index / TABLES_PER_POOL == pool.id);
-            if let Some((index, table)) = mine.and_then(|i| image.tables.get(&i).map(|t| (i, t))) {
-                pool.table.adopt(index, table.clone());
-            }
-        }
-        if record.epoch != service.position.epoch {
-            tracing::warn!(
-                "service `{name}`: the state file says epoch {}, the kernel is at {}; \
-                 the kernel's word is taken",
-                service.position.epoch,
-                record.epoch
-            );
-            service.position.take(record, tick);
-        }
-    }
+    let whole = u32::try_from(drain.as_nanos().div_ceil(TICK.as_nanos()));
+    whole.unwrap_or(u32::MAX).saturating_add(1)
 }

@@ -78,7 +78,8 @@ pub enum DaemonError {
 /// Runs until told to stop. The data plane goes on without it.
 pub async fn run(file: &Path) -> Result<(), DaemonError> {
     let config = Config::load(file)?;
-    let socket = Socket::claim(&config.api.socket)?;
+    preflight::check_privileges()?;
+    let mut socket = Socket::claim(&config.api.socket)?;
     let view = look_around(
         &config,
         &StateFile::new(&config.node.state)

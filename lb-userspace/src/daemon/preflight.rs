@@ -12,6 +12,12 @@ use crate::{
 /// What the host lacks.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum Unfit {
+    /// The process may not do what `run` does.
+    #[error(
+        "`serin run` needs {0}, which this process lacks; run it as root, or give it these \
+         capabilities (AmbientCapabilities= in a systemd unit)"
+    )]
+    NoPrivilege(String),
     /// A configured interface does not exist.
     #[error(
         "interface `{0}`: not found; create it, or correct node.interfaces (`ip link` lists all)"
@@ -47,6 +53,41 @@ pub enum Unfit {
         /// What is wrong.
         why: &'static str,
     },
+}
+
+/// By name and number in linux/capability.h. Before Linux 5.8 there was `CAP_SYS_ADMIN` for both
+/// of BPF's, and it still stands for them.
+const CAPABILITIES: [(&str, u32); 3] =
+    [("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Refuses a process that could not load the program. Looked at first, since without privileges
+/// much else fails, and none of it says why.
+pub fn check_privileges() -> Result<(), Unfit> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // Where the kernel does not tell, it will refuse by itself.
+    let missing = effective(&status).map(missing).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Unfit::NoPrivilege(missing.join(", ")))
+}
+
+/// The process's effective capabilities, by proc(5).
+fn effective(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn missing(effective: u64) -> Vec<&'static str> {
+    let has = |number: u32| effective & 1 << number != 0;
+    let admin_stands_for = |name: &str| name != "CAP_NET_ADMIN" && has(CAP_SYS_ADMIN);
+    let missing = CAPABILITIES
+        .into_iter()
+        .filter(|&(name, number)| !has(number) && !admin_stands_for(name));
+    missing.map(|(name, _)| name).collect()
 }
 
 /// All backends' addresses.

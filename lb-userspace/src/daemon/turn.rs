@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     control::ControlError,
     dataplane::kernel::{Kernel, now},
+    health::{Checks, Verdicts},
     neighbour::View,
     state::compose,
 };
@@ -36,6 +37,8 @@ pub struct Loop {
     errands: mpsc::Receiver<Errand>,
     targets: watch::Sender<BTreeSet<IpAddr>>,
     views: watch::Receiver<View>,
+    checks: Checks,
+    verdicts: watch::Receiver<Verdicts>,
     terminate: Signal,
     interrupt: Signal,
     reload: Signal,
@@ -49,11 +52,17 @@ impl Loop {
         targets: watch::Sender<BTreeSet<IpAddr>>,
         views: watch::Receiver<View>,
     ) -> Result<Self, DaemonError> {
+        let mut checks = Checks::default();
+        let control = shared.control();
+        checks.follow(control.config(), control.state());
+        drop(control);
         Ok(Self {
             shared,
             errands,
             targets,
             views,
+            verdicts: checks.verdicts(),
+            checks,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             reload: signal(SignalKind::hangup())?,
@@ -69,6 +78,7 @@ impl Loop {
                 _ = self.interrupt.recv() => return Ok(()),
                 _ = self.reload.recv() => self.reload().await,
                 Ok(()) = self.views.changed() => self.follow(),
+                Ok(()) = self.verdicts.changed() => {}
                 Some(errand) = self.errands.recv() => {
                     if self.run(errand).await {
                         return Ok(());
@@ -83,8 +93,11 @@ impl Loop {
     /// Does what is due, and says how long nothing will be.
     fn tend(&mut self) -> Option<Duration> {
         let mut control = self.shared.control();
-        let pause = control.tend(now(), Instant::now()).unwrap_or_else(|error| {
-            tracing::error!("settling or sweeping: {error}");
+        let verdicts = self.verdicts.borrow_and_update();
+        let health = control.health(&verdicts, now());
+        let pause = health.and_then(|()| control.tend(now(), Instant::now()));
+        let pause = pause.unwrap_or_else(|error| {
+            tracing::error!("following health checks, settling or sweeping: {error}");
             Some(RETRY)
         });
         let wanted = compose::targets(control.state());
@@ -138,31 +151,27 @@ impl Loop {
         let state = self.shared.control().state().clone();
         let view = look_around(&config, &state).await.map_err(unfit)?;
         let mut control = self.shared.control();
-        control.follow(view.clone())?;
         if order.dry_run {
-            let writes = control.apply(config, true, now())?;
+            let writes = control.apply(config, view, true, now())?;
             return Ok(Applied {
                 writes,
                 dry_run: true,
                 notes: Vec::new(),
             });
         }
-        let before = control.config().clone();
         interfaces::change(&mut control, &config, &view)?;
-        match control.apply(config.clone(), false, now()) {
-            Ok(writes) => {
-                interfaces::leave(&mut control, &config)?;
-                Ok(Applied {
-                    writes,
-                    dry_run: false,
-                    notes: notes(order, &config),
-                })
-            }
-            Err(error) => {
-                interfaces::leave(&mut control, &before)?;
-                Err(error)
-            }
-        }
+        let applied = control.apply(config.clone(), view, false, now());
+        let in_force = control.config().clone();
+        self.checks.follow(&in_force, control.state());
+        let left = interfaces::leave(&mut control, &in_force);
+        let writes = applied?;
+        // The configuration is in force; this is not the moment to call it refused.
+        let complaint = left.err().map(|error| error.to_string());
+        Ok(Applied {
+            writes,
+            dry_run: false,
+            notes: notes(order, &config).into_iter().chain(complaint).collect(),
+        })
     }
 }
 

@@ -6,6 +6,6 @@ mod position;
 mod table;
 
 pub use self::{
-    position::{Mapping, Position, Refusal, Salts},
+    position::{Mapping, PoolId, Position, Refusal, Salts},
     table::{Cut, PoolTable},
 };

@@ -130,7 +130,8 @@ impl Position {
         }
         let mut next = self.clone();
         let another = now.candidate != candidate && now.candidate != now.active;
-        if now.share_ppm == 0 && share_ppm > 0 && (self.over || another) {
+        next.over |= now.share_ppm == 0 && another;
+        if now.share_ppm == 0 && share_ppm > 0 && next.over {
             next.release += 1;
             next.over = false;
         }
@@ -208,7 +209,7 @@ impl Position {
         }
     }
 
-    /// Takes over what a record in the maps says.
+    /// Takes over what a record in the maps says: that is what users get.
     pub fn take(&mut self, record: &Record, tick: u32) {
         let pool = |table| table / TABLES_PER_POOL;
         self.now = Mapping {
@@ -224,18 +225,27 @@ impl Position {
             salt: record.origin_salt,
         };
         self.touched_ppm = record.touched_ppm;
-        self.changed = (self.is_moving() || self.touched_ppm > 0).then_some(tick);
         self.epoch = record.epoch;
+        self.previous = self.previous.filter(|&pool| pool != self.now.active);
+        self.date(self.changed.unwrap_or(tick));
     }
 
-    /// Drops every mention of a pool that no client gets or got.
-    pub fn forget(&mut self, pool: PoolId) {
+    /// Drops every mention of pools that are gone; no client gets or got them. The release of one
+    /// that is gone is over.
+    pub fn keep_pools(&mut self, is_there: impl Fn(PoolId) -> bool) {
+        self.over |= !is_there(self.now.candidate);
         for mapping in [&mut self.now, &mut self.origin] {
-            if mapping.candidate == pool {
+            if !is_there(mapping.candidate) {
                 mapping.candidate = mapping.active;
             }
         }
-        self.previous = self.previous.filter(|&previous| previous != pool);
+        self.previous = self.previous.filter(|&pool| is_there(pool));
+    }
+
+    /// Whether packets may go by a pool's table.
+    pub fn names(&self, pool: PoolId) -> bool {
+        let mut mappings = [&self.now, &self.origin].into_iter();
+        mappings.any(|mapping| mapping.active == pool || mapping.candidate == pool)
     }
 
     /// Whether some client's answer differs from the origin's.
@@ -262,13 +272,18 @@ impl Position {
     }
 
     fn go(&mut self, next: Mapping, tick: u32) {
-        let before = self.now;
-        if !self.is_moving() {
-            self.origin = before;
-        }
         self.touched_ppm = self.touched_by(&next);
         self.now = next;
-        self.changed = (self.is_moving() || self.touched_ppm > 0).then_some(tick);
+        self.date(tick);
+    }
+
+    /// The change began at `tick`; one that changes no client's answer has nothing to settle.
+    fn date(&mut self, tick: u32) {
+        let moving = self.is_moving();
+        if !moving {
+            self.origin = self.now;
+        }
+        self.changed = moving.then_some(tick);
     }
 
     /// Pins may be wherever some state since the last sweep differed from the origin. While
@@ -378,7 +393,8 @@ mod tests {
             .swept();
         let promoted = full.cutover(GREEN, 2).expect("promoted");
         assert!(!promoted.is_moving());
-        assert_eq!(promoted.touched_ppm, 0);
+        assert_eq!((promoted.touched_ppm, promoted.changed), (0, None));
+        assert_eq!(promoted.origin, promoted.now, "nobody comes from blue");
         assert_eq!(promoted.rollback(3).expect("back").now.active, BLUE);
     }
 

@@ -4,6 +4,7 @@
 use lb_common::{backend::NONE, maps::TABLES_PER_POOL, pool::Slot};
 use serde::{Deserialize, Serialize};
 
+use super::PoolId;
 use crate::dataplane::Table;
 
 /// Says of a backend whether its live connections are cut.
@@ -75,10 +76,12 @@ impl PoolTable {
         }
     }
 
-    /// The table as the kernel has it.
-    pub fn adopt(&mut self, index: u32, table: Table) {
+    /// The table as the kernel has it; a change of it that is not dated counts from `tick`.
+    pub fn adopt(&mut self, index: u32, table: Table, tick: u32) {
         self.half = index % TABLES_PER_POOL;
         self.slots = Slots::new(table);
+        let began = self.changed.unwrap_or(tick);
+        self.changed = self.slots.moving.then_some(began);
     }
 
     /// Where the table of `pool` is in the maps.
@@ -150,14 +153,15 @@ impl PoolTable {
             .any(|slot| slot.current() == backend || slot.origin() == backend)
     }
 
-    /// The table in its place, given the one that is live: another content takes the other
-    /// place, since a table that packets go by is never written.
+    /// The table in its place, given those of its pool that packets go by (by their index): where
+    /// it is live already, else where nobody looks, since a live table is never written.
     #[must_use]
-    pub fn beside(mut self, live: &Self) -> Self {
-        self.half = live.half;
-        if self.slots != live.slots {
-            self.half = (live.half + 1) % TABLES_PER_POOL;
-        }
+    pub fn placed<'t>(mut self, pool: PoolId, live: impl Fn(u32) -> Option<&'t Table>) -> Self {
+        let at = |half| live(pool * TABLES_PER_POOL + half);
+        let halves = || (0..TABLES_PER_POOL).map(|turn| (self.half + turn) % TABLES_PER_POOL);
+        let same = halves().find(|&half| at(half) == Some(&self.slots.table));
+        let free = || halves().find(|&half| at(half).is_none());
+        self.half = same.or_else(free).unwrap_or(self.half);
         self
     }
 
@@ -168,10 +172,11 @@ impl PoolTable {
                 ..self.clone()
             };
         }
+        let slots = Slots::new(table);
         Self {
             half: self.half,
-            changed,
-            slots: Slots::new(table),
+            changed: changed.filter(|_| slots.moving),
+            slots,
         }
     }
 }
@@ -221,13 +226,33 @@ mod tests {
     }
 
     #[test]
-    fn every_new_content_takes_the_other_place_however_it_came_about() {
+    fn every_new_content_takes_the_place_that_is_not_live() {
         let live = PoolTable::new(&owners(|_| 1));
-        let same = live.reassigned(&owners(|_| 1), &NOBODY, 1).beside(&live);
-        let other = live
-            .reassigned(&owners(|_| 2), &NOBODY, 1)
-            .settled()
-            .beside(&live);
-        assert_eq!((live.index(3), same.index(3), other.index(3)), (6, 6, 7));
+        let at = |index| (index == 6).then(|| live.slots());
+        let same = live.reassigned(&owners(|_| 1), &NOBODY, 1).placed(3, at);
+        let other = live.reassigned(&owners(|_| 2), &NOBODY, 1).placed(3, at);
+        let unnamed = other.clone().placed(3, |_| None);
+        assert_eq!((same.index(3), other.index(3), unnamed.index(3)), (6, 7, 7));
+    }
+
+    #[test]
+    fn a_change_that_moves_no_connection_has_nothing_to_settle() {
+        let fresh = PoolTable::empty().reassigned(&owners(|_| 1), &NOBODY, 5);
+        let there_and_back = PoolTable::new(&owners(|_| 1))
+            .reassigned(&owners(|_| 2), &NOBODY, 5)
+            .reassigned(&owners(|_| 1), &NOBODY, 6);
+        assert_eq!((fresh.changed, there_and_back.changed), (None, None));
+        assert!(
+            there_and_back.is_touched(),
+            "connections were started in between"
+        );
+    }
+
+    #[test]
+    fn a_table_adopted_in_the_middle_of_a_change_settles_from_then_on() {
+        let changing = PoolTable::new(&owners(|_| 1)).reassigned(&owners(|_| 2), &NOBODY, 5);
+        let mut saved = changing.settled();
+        saved.adopt(1, changing.slots().clone(), 9);
+        assert_eq!((saved.index(0), saved.changed), (1, Some(9)));
     }
 }

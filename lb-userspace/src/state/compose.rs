@@ -12,7 +12,7 @@ use lb_common::{
 
 use super::{BackendState, ServiceState, State};
 use crate::{
-    config::{Affinity, Config, Listen, Protocol, Service},
+    config::{Config, Listen, Protocol, Service},
     dataplane::Image,
     neighbour::{Reach, View},
 };
@@ -61,7 +61,7 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
     for (&id, backend) in &state.backends {
         add_backend(image, state, id, backend, view);
     }
-    let record = record(service, state);
+    let record = record(state);
     for pool in state.pools.values() {
         let index = pool.table.index(pool.id);
         if record.tables().contains(&index) {
@@ -79,12 +79,12 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
     }
 }
 
-fn record(service: &Service, state: &ServiceState) -> Record {
+fn record(state: &ServiceState) -> Record {
     let mut flags = 0;
     if state.l2 {
         flags |= Record::FORWARD_L2;
     }
-    if service.affinity == Affinity::Client {
+    if state.by_client {
         flags |= Record::AFFINITY_CLIENT;
     }
     let table = |id| {
@@ -130,17 +130,10 @@ fn add_replies(image: &mut Image, service: &ServiceState, listener: &Listen) {
         .backends
         .iter()
         .partition(|(_, backend)| backend.leaving);
+    let protocol = number(listener.protocol);
     for (&id, backend) in leaving.into_iter().chain(present) {
-        for &(address, port) in &backend.places {
-            if address.is_ipv6() != listener.address.is_ipv6() {
-                continue;
-            }
-            let port = port.unwrap_or_else(|| listener.backend_port());
-            let from = Endpoint::new(
-                address.into(),
-                port.to_be_bytes(),
-                number(listener.protocol),
-            );
+        for at in backend.endpoints(listener) {
+            let from = Endpoint::new(at.ip().into(), at.port().to_be_bytes(), protocol);
             let reply = Reply::new(listener.address.into(), listener.port, id);
             image.replies.insert(from, reply);
         }

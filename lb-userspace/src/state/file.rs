@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::State;
+use super::{State, Unsound};
 
 /// Changes with the meaning of the document.
 const VERSION: u32 = 1;
@@ -41,6 +41,17 @@ pub enum FileError {
         path: PathBuf,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// Our document, but what it says can't be.
+    #[error(
+        "state file {}: it contradicts itself ({source}); restore it from a backup, or move it \
+         away and run `serin detach` to begin anew", path.display()
+    )]
+    Unsound {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Unsound,
     },
     /// From a newer serin.
     #[error(
@@ -110,6 +121,13 @@ impl StateFile {
             });
         }
         let document: Document<State> = serde_json::from_slice(&text).map_err(malformed)?;
+        document
+            .state
+            .check()
+            .map_err(|source| FileError::Unsound {
+                path: self.path.clone(),
+                source,
+            })?;
         Ok(Some(document.state))
     }
 
@@ -122,18 +140,15 @@ impl StateFile {
     }
 
     fn replace(&self, state: &State) -> io::Result<()> {
+        let version = VERSION;
+        let mut text = serde_json::to_vec(&Document { version, state })?;
+        text.push(b'\n');
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory)?;
-        let beside = self.path.with_extension("new");
+        let mut beside = self.path.clone().into_os_string();
+        beside.push(".new");
         let mut file = File::create(&beside)?;
-        serde_json::to_writer(
-            &file,
-            &Document {
-                version: VERSION,
-                state,
-            },
-        )?;
-        file.write_all(b"\n")?;
+        file.write_all(&text)?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
         // The rename itself must outlive a crash.

@@ -2,10 +2,18 @@
 //! numbers stand for which names. Kept in one file over restarts.
 
 pub mod compose;
+mod endpoints;
 mod file;
+mod health;
+mod ids;
+mod listeners;
 mod reconcile;
+mod sound;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -13,6 +21,7 @@ use thiserror::Error;
 pub use self::{
     file::{FileError, StateFile},
     reconcile::reconcile,
+    sound::Unsound,
 };
 use crate::{
     config::{Backend, Place},
@@ -28,6 +37,9 @@ pub struct State {
     pub services: BTreeMap<String, ServiceState>,
     /// The generation given out last; tells backends apart that had the same id one after another.
     pub generation: u16,
+    /// Numbers of listeners that are gone: not given out again until a sweep has removed the pins
+    /// that name them.
+    pub retired: BTreeSet<u16>,
 }
 
 /// The runtime state of one service.
@@ -37,8 +49,16 @@ pub struct ServiceState {
     pub id: u32,
     /// Direct server return; can't change while connections live.
     pub l2: bool,
+    /// The client chooses the backend, not the connection; can't change either.
+    pub by_client: bool,
+    /// Users of a pool whose backends are all down go to another one; else they are dropped.
+    #[serde(default = "yes")]
+    pub falls_back: bool,
     /// Where the release stands.
     pub position: Position,
+    /// Where it stood one record earlier: there it still stands if a crash came between saving
+    /// `position` and storing its record.
+    pub before: Option<Position>,
     /// Numbers of the listeners, by their text in the configuration.
     pub listeners: BTreeMap<String, u16>,
     /// By name.
@@ -75,6 +95,11 @@ pub struct BackendState {
     pub weight: Option<u32>,
     /// What its operator wants of it.
     pub admin: Admin,
+    /// Whether its checks pass; it does until they have failed, and without checks always.
+    #[serde(default = "yes")]
+    pub up: bool,
+    /// In `maint` or down: the pins of its connections are void.
+    pub voided: bool,
     /// Gone from the configuration; stays until its last connection ends.
     pub leaving: bool,
 }
@@ -131,12 +156,43 @@ pub enum StateError {
         /// What it does.
         why: &'static str,
     },
-    /// `forward` can't change under live connections.
+    /// What decides where live connections go.
     #[error(
-        "service `{0}`: forward can't change while the service runs, since live connections \
+        "service `{service}`: {what} can't change while the service runs, since live connections \
          would break; remove the service, apply, and add it again"
     )]
-    ForwardChanged(String),
+    Fixed {
+        /// The service.
+        service: String,
+        /// The key.
+        what: &'static str,
+    },
+    /// `?to=` of a listener whose backends have no port of their own.
+    #[error(
+        "service `{service}`: listener `{listener}`: the backends' port can't change while the \
+         listener is there, since live connections would break; remove the listener, apply, and \
+         add it again"
+    )]
+    PortChanged {
+        /// The service.
+        service: String,
+        /// The listener as it should be.
+        listener: String,
+    },
+    /// Replies from one endpoint could belong to old connections or to new ones.
+    #[error(
+        "service `{service}`: backend `{backend}` at {endpoint} has left, but may have live \
+         connections, and another listener would take its replies; apply again when `serin status \
+         {service}` shows it no more"
+    )]
+    StillLeaving {
+        /// The service that it leaves.
+        service: String,
+        /// The backend.
+        backend: String,
+        /// Address and port.
+        endpoint: SocketAddr,
+    },
     /// Too many of something.
     #[error("more than {limit} {what} on one host; split them over several")]
     Full {
@@ -162,30 +218,37 @@ impl State {
             .ok_or_else(|| StateError::NoService(name.to_owned()))
     }
 
-    /// A generation that no live pin can have.
-    pub fn next_generation(&mut self) -> u16 {
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        self.generation
-    }
-
-    /// Ids of all backends, also of those that are leaving.
-    pub fn backend_ids(&self) -> Vec<u16> {
-        self.services
-            .values()
-            .flat_map(|service| service.backends.keys().copied())
-            .collect()
-    }
-
-    /// Ids of all pools.
-    pub fn pool_ids(&self) -> Vec<u32> {
-        self.services
-            .values()
-            .flat_map(|service| service.pools.values().map(|p| p.id))
-            .collect()
+    /// Voids the pins of backends in `maint` or down. Only once no packet goes by a table that still names
+    /// such a backend: it would make another pin.
+    pub fn void_pins(&mut self) {
+        let services = self.services.values_mut();
+        let backends = services.flat_map(|service| service.backends.values_mut());
+        for backend in backends.filter(|b| b.is_cut() && !b.voided) {
+            let void = backend.generation;
+            while backend.generation == void {
+                backend.generation = next_generation(&mut self.generation);
+            }
+            backend.voided = true;
+        }
     }
 }
 
+const fn yes() -> bool {
+    true
+}
+
+/// A generation for one more backend; it comes again after 65 535 others.
+fn next_generation(last: &mut u16) -> u16 {
+    *last = last.checked_add(1).unwrap_or(1);
+    *last
+}
+
 impl ServiceState {
+    /// Whether it has a pool with this id.
+    pub fn has_pool(&self, id: u32) -> bool {
+        self.pools.values().any(|pool| pool.id == id)
+    }
+
     /// Name of the pool with this id.
     pub fn pool_name(&self, id: u32) -> &str {
         let found = self.pools.iter().find(|(_, pool)| pool.id == id);
@@ -201,12 +264,10 @@ impl ServiceState {
         members.map(|(&id, backend)| (id, backend))
     }
 
-    /// The id of a backend that has not left.
-    pub fn backend_id(&self, name: &str) -> Option<u16> {
-        self.backends
-            .iter()
-            .find(|(_, b)| b.name == name && !b.leaving)
-            .map(|(&id, _)| id)
+    /// A backend that has not left, to change it.
+    pub fn backend_mut(&mut self, name: &str) -> Option<&mut BackendState> {
+        let mut backends = self.backends.values_mut();
+        backends.find(|backend| backend.name == name && !backend.leaving)
     }
 
     /// Whether a pool has a backend that may take connections.
@@ -215,8 +276,9 @@ impl ServiceState {
             .any(|(_, backend)| backend.takes_connections())
     }
 
-    /// The owners of a pool's slots, by weights and administrative states.
+    /// The owners of a pool's slots, by weights and states.
     pub fn owners(&self, pool: &str, seed: &Seed) -> Vec<u16> {
+        let pool = self.stand_in(pool).unwrap_or(pool);
         let mut members: Vec<_> = self.members(pool).collect();
         // Hosts that share VIPs must agree, whatever ids they have given out.
         members.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
@@ -232,14 +294,17 @@ impl ServiceState {
         maglev::build(&shares, &up).into_iter().map(owner).collect()
     }
 
-    /// Deals a pool's slots anew; live connections stay, but for those of backends in `maint`.
+    /// Deals a pool's slots anew; live connections stay, but for those of backends in `maint` or
+    /// down.
     pub fn reassign(&mut self, pool: &str, seed: &Seed, tick: u32) {
+        self.deal(pool, seed, tick);
+        self.reassign_dead(seed, tick);
+    }
+
+    fn deal(&mut self, pool: &str, seed: &Seed, tick: u32) {
         let owners = self.owners(pool, seed);
-        let cut = |id: u16| {
-            self.backends
-                .get(&id)
-                .is_none_or(|b| b.admin == Admin::Maint)
-        };
+        let backends = &self.backends;
+        let cut = |id: u16| backends.get(&id).is_none_or(BackendState::is_cut);
         let table = self
             .pools
             .get(pool)
@@ -271,6 +336,8 @@ impl BackendState {
             configured_weight: backend.weight,
             weight: None,
             admin: Admin::Ready,
+            up: true,
+            voided: false,
             leaving: false,
         }
     }
@@ -282,7 +349,7 @@ impl BackendState {
 
     /// Whether it may be given new connections.
     pub fn takes_connections(&self) -> bool {
-        self.admin == Admin::Ready && self.effective_weight() > 0
+        self.is_wanted() && self.up
     }
 }
 

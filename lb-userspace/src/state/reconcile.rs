@@ -2,18 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::maps::{MAX_BACKENDS, MAX_LISTENERS, MAX_POOLS, MAX_SERVICES};
+use lb_common::maps::{MAX_BACKENDS, MAX_POOLS, MAX_SERVICES};
 
-use super::{BackendState, PoolState, ServiceState, State, StateError, places};
+use super::{
+    BackendState, PoolState, ServiceState, State, StateError, endpoints,
+    ids::{Ids, take, take_short},
+    listeners::listeners,
+    next_generation, places,
+};
 use crate::{
-    config::{Config, Forward, Pool, Service},
+    config::{Affinity, Config, Forward, OnDeadPool, Pool, Service},
+    dataplane::Image,
     release::{PoolTable, Position},
     seed::Seed,
 };
 
 /// The state under `config`: positions, weights and states that were set by command stay.
+/// `image` is what the maps hold; its numbers are not given out, even where no state knows them.
 pub fn reconcile(
     before: &State,
+    image: &Image,
     config: &Config,
     seed: &Seed,
     tick: u32,
@@ -22,7 +30,7 @@ pub fn reconcile(
     state
         .services
         .retain(|name, _| config.service(name).is_some());
-    let mut ids = Ids::of(before);
+    let mut ids = Ids::of(before, image);
     for service in &config.services {
         let kept = state.services.remove(&service.name);
         let next = match kept {
@@ -31,58 +39,14 @@ pub fn reconcile(
         };
         state.services.insert(service.name.clone(), next);
     }
+    let gone = before.listener_numbers();
+    let gone = gone
+        .difference(&state.listener_numbers())
+        .copied()
+        .collect();
+    state.retired = &before.retired | &gone;
+    endpoints::check(config, &state)?;
     Ok(state)
-}
-
-/// Numbers in use, by what they number.
-struct Ids {
-    services: BTreeSet<u32>,
-    pools: BTreeSet<u32>,
-    listeners: BTreeSet<u32>,
-    backends: BTreeSet<u32>,
-}
-
-impl Ids {
-    /// Numbers of what was there: those are not given out again by the same change.
-    fn of(state: &State) -> Self {
-        let services = || state.services.values();
-        Self {
-            services: services().map(|s| s.id).collect(),
-            pools: services()
-                .flat_map(|s| s.pools.values().map(|p| p.id))
-                .collect(),
-            listeners: services()
-                .flat_map(|s| s.listeners.values().map(|&id| u32::from(id)))
-                .collect(),
-            backends: services()
-                .flat_map(|s| s.backends.keys().map(|&id| u32::from(id)))
-                .collect(),
-        }
-    }
-}
-
-/// The lowest free number from `first` on.
-fn take(
-    used: &mut BTreeSet<u32>,
-    first: u32,
-    limit: u32,
-    what: &'static str,
-) -> Result<u32, StateError> {
-    let free = (first..limit).find(|id| !used.contains(id));
-    let id = free.ok_or(StateError::Full { what, limit })?;
-    used.insert(id);
-    Ok(id)
-}
-
-/// [`take`] for numbers that the maps hold in 16 bits.
-fn take_short(
-    used: &mut BTreeSet<u32>,
-    first: u32,
-    limit: u32,
-    what: &'static str,
-) -> Result<u16, StateError> {
-    let id = take(used, first, limit, what)?;
-    u16::try_from(id).map_err(|_| StateError::Full { what, limit })
 }
 
 fn create(
@@ -102,8 +66,11 @@ fn create(
     let mut next = ServiceState {
         id: take(&mut ids.services, 0, MAX_SERVICES, "services")?,
         l2: service.forward == Forward::L2,
+        by_client: service.affinity == Affinity::Client,
+        falls_back: service.on_dead_pool == OnDeadPool::Fallback,
         position: Position::new(active, &salts),
-        listeners: listeners(&BTreeMap::new(), service, ids)?,
+        before: None,
+        listeners: listeners(None, service, ids)?,
         pools,
         backends,
         baseline: BTreeMap::new(),
@@ -129,10 +96,9 @@ fn keep(
     state: &mut State,
     ids: &mut Ids,
 ) -> Result<ServiceState, StateError> {
-    if kept.l2 != (service.forward == Forward::L2) {
-        return Err(StateError::ForwardChanged(service.name.clone()));
-    }
-    kept.listeners = listeners(&kept.listeners, service, ids)?;
+    check_fixed(&kept, service)?;
+    kept.listeners = listeners(Some(&kept), service, ids)?;
+    kept.falls_back = service.on_dead_pool == OnDeadPool::Fallback;
     remove_pools(&mut kept, service)?;
     for pool in &service.pools {
         let is_new = !kept.pools.contains_key(&pool.name);
@@ -146,6 +112,24 @@ fn keep(
         kept.reassign(&pool.name, seed, tick);
     }
     Ok(kept)
+}
+
+/// Refuses what would send live connections elsewhere, with no table that knows where they were.
+fn check_fixed(kept: &ServiceState, service: &Service) -> Result<(), StateError> {
+    let fixed = [
+        (kept.l2 != (service.forward == Forward::L2), "forward"),
+        (
+            kept.by_client != (service.affinity == Affinity::Client),
+            "affinity",
+        ),
+    ];
+    match fixed.into_iter().find(|(differs, _)| *differs) {
+        Some((_, what)) => Err(StateError::Fixed {
+            service: service.name.clone(),
+            what,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Pools that nobody is sent to, and whose change has settled, may go.
@@ -164,7 +148,6 @@ fn remove_pools(kept: &mut ServiceState, service: &Service) -> Result<(), StateE
                 why,
             });
         }
-        kept.position.forget(id);
         kept.pools.remove(&name);
         for backend in kept
             .backends
@@ -174,6 +157,8 @@ fn remove_pools(kept: &mut ServiceState, service: &Service) -> Result<(), StateE
             backend.leaving = true;
         }
     }
+    let there: BTreeSet<u32> = kept.pools.values().map(|pool| pool.id).collect();
+    kept.position.keep_pools(|id| there.contains(&id));
     Ok(())
 }
 
@@ -190,7 +175,8 @@ fn use_of(position: &Position, pool: u32) -> Option<&'static str> {
     }
 }
 
-/// Backends that are gone from the pool, or are elsewhere now, leave; others take new weights.
+/// Backends that are gone from the pool, or are elsewhere now, leave; others take new weights, and
+/// those that are no longer checked are up.
 fn update_backends(backends: &mut BTreeMap<u16, BackendState>, pool: &Pool) {
     for backend in backends
         .values_mut()
@@ -199,6 +185,9 @@ fn update_backends(backends: &mut BTreeMap<u16, BackendState>, pool: &Pool) {
         let configured = pool.backends.iter().find(|c| c.name == backend.name);
         match configured {
             Some(configured) if places(configured) == backend.places => {
+                if pool.health.is_none() {
+                    backend.set_up(true);
+                }
                 if configured.weight != backend.configured_weight {
                     backend.configured_weight = configured.weight;
                     backend.weight = None;
@@ -223,27 +212,10 @@ fn add_backends(
             continue;
         }
         let id = take_short(&mut ids.backends, 1, MAX_BACKENDS, "backends")?;
-        let generation = state.next_generation();
+        let generation = next_generation(&mut state.generation);
         backends.insert(id, BackendState::new(configured, &pool.name, generation));
     }
     Ok(())
-}
-
-fn listeners(
-    before: &BTreeMap<String, u16>,
-    service: &Service,
-    ids: &mut Ids,
-) -> Result<BTreeMap<String, u16>, StateError> {
-    let mut numbered = BTreeMap::new();
-    for listener in &service.listeners {
-        let text = listener.to_string();
-        let id = match before.get(&text) {
-            Some(&id) => id,
-            None => take_short(&mut ids.listeners, 0, MAX_LISTENERS, "listeners")?,
-        };
-        numbered.insert(text, id);
-    }
-    Ok(numbered)
 }
 
 fn new_pool(ids: &mut Ids) -> Result<PoolState, StateError> {

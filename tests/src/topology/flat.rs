@@ -30,7 +30,7 @@ pub(super) fn build(backends: u8, turn: Turn) -> Result<Lab> {
         edge,
         edge_interfaces: vec![FRONT.to_owned()],
         _switch: Some(switch),
-        _passes: vec![pass],
+        passes: vec![pass],
         _turn: turn,
     })
 }

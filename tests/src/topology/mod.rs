@@ -52,8 +52,8 @@ pub struct Lab {
     /// The edge's interfaces, [`FRONT`] first.
     pub edge_interfaces: Vec<String>,
     _switch: Option<Namespace>,
-    // A link needs its interface no longer than the namespace lives; the kernel sorts the order out.
-    _passes: Vec<PassLink>,
+    // Held for their `Drop`. A link needs its interface no longer than the namespace lives; the kernel sorts the order out.
+    passes: Vec<PassLink>,
     // Last, so that the next lab begins when this one is gone.
     _turn: Turn,
 }
@@ -78,18 +78,48 @@ impl Lab {
     /// `forward = "nat"`. Backend `n` is behind the edge's interface `back<n>`.
     pub fn routed(backends: u8) -> Result<Self> {
         let turn = begin()?;
-        routed::build(backends, turn)
+        routed::build(backends, turn)?.ready()
     }
 
     /// All on one Ethernet, VIPs on the backends' loopback, replies straight from backend to
     /// client: for `forward = "l2"`.
     pub fn flat(backends: u8) -> Result<Self> {
         let turn = begin()?;
-        flat::build(backends, turn)
+        flat::build(backends, turn)?.ready()
+    }
+
+    /// Joins a backend of a routed lab to the edge again, once its interface there has been deleted:
+    /// by new interfaces with the old names and addresses.
+    ///
+    /// # Panics
+    /// If the lab has no such backend.
+    pub fn join_again(&mut self, number: u8) -> Result<()> {
+        let backend = &self.backends[usize::from(number)];
+        let pass = routed::join(&self.edge, backend, number)?;
+        self.passes.push(pass);
+        backend.namespace.wait_for_ipv6(1)?;
+        self.edge.wait_for_ipv6(self.edge_interfaces.len())
+    }
+
+    /// Waits until nothing is on its way to coming up.
+    fn ready(self) -> Result<Self> {
+        self.clients.wait_for_ipv6(1)?;
+        self.edge.wait_for_ipv6(self.edge_interfaces.len())?;
+        for backend in &self.backends {
+            backend.namespace.wait_for_ipv6(1)?;
+        }
+        Ok(self)
     }
 }
 
 impl Backend {
+    /// `10.72.0.2` and `fd72::2`, for a backend that keeps the listener's port.
+    pub fn addresses(&self) -> Vec<String> {
+        [self.v4, self.v6]
+            .map(|address| address.to_string())
+            .to_vec()
+    }
+
     /// `10.72.0.2:8080` and `[fd72::2]:8080`, as a config's `address` wants them.
     pub fn endpoints(&self, port: u16) -> Vec<String> {
         [self.v4, self.v6]

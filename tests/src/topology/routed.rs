@@ -20,11 +20,10 @@ pub(super) fn build(backends: u8, turn: Turn) -> Result<Lab> {
     let mut edge_interfaces = vec![FRONT.to_owned()];
     let mut built = Vec::new();
     for number in 0..backends {
-        let interface = format!("back{number}");
-        let (backend, pass) = join_backend(&edge, number, &interface)?;
-        passes.push(pass);
+        let backend = backend(number)?;
+        passes.push(join(&edge, &backend, number)?);
         built.push(backend);
-        edge_interfaces.push(interface);
+        edge_interfaces.push(interface(number));
     }
     Ok(Lab {
         clients,
@@ -32,7 +31,7 @@ pub(super) fn build(backends: u8, turn: Turn) -> Result<Lab> {
         backends: built,
         edge_interfaces,
         _switch: None,
-        _passes: passes,
+        passes,
         _turn: turn,
     })
 }
@@ -55,17 +54,25 @@ fn join_clients(clients: &Namespace, edge: &Namespace) -> Result<PassLink> {
     far.pass()
 }
 
-fn join_backend(edge: &Namespace, number: u8, interface: &str) -> Result<(Backend, PassLink)> {
-    let namespace = super::host(&format!("backend{number}"))?;
+fn backend(number: u8) -> Result<Backend> {
     let v4 = Ipv4Addr::new(10, 72, number, 2).into();
     let v6 = Ipv6Addr::new(0xfd72, 0, 0, number.into(), 0, 0, 0, 2).into();
-    let backend = Backend {
-        namespace,
+    Ok(Backend {
+        namespace: super::host(&format!("backend{number}"))?,
         v4,
         v6,
         mac: Mac::local(1, number),
         served: vec![v4, v6],
-    };
+    })
+}
+
+/// The edge's interface to a backend.
+fn interface(number: u8) -> String {
+    format!("back{number}")
+}
+
+/// Joins a backend to the edge, and makes the edge its gateway.
+pub(super) fn join(edge: &Namespace, backend: &Backend, number: u8) -> Result<PassLink> {
     let uplink = End {
         namespace: &backend.namespace,
         interface: UPLINK,
@@ -74,7 +81,7 @@ fn join_backend(edge: &Namespace, number: u8, interface: &str) -> Result<(Backen
     };
     let back = End {
         namespace: edge,
-        interface,
+        interface: &interface(number),
         mac: Mac::local(2, number),
         addresses: &[
             &format!("10.72.{number}.1/24"),
@@ -85,6 +92,5 @@ fn join_backend(edge: &Namespace, number: u8, interface: &str) -> Result<(Backen
     backend.namespace.ip(&format!(
         "route add default via 10.72.{number}.1\nroute add default via fd72:0:0:{number:x}::1"
     ))?;
-    let pass = uplink.pass()?;
-    Ok((backend, pass))
+    uplink.pass()
 }

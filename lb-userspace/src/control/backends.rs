@@ -1,0 +1,91 @@
+//! Orders about one backend.
+
+use std::time::Instant;
+
+use super::{Control, ControlError, orders::list};
+use crate::{
+    api::model::Done,
+    dataplane::Dataplane,
+    state::{Admin, BackendState, ServiceState, StateError},
+};
+
+impl<D: Dataplane> Control<D> {
+    /// Sets a backend's weight.
+    pub fn weight(
+        &mut self,
+        service: &str,
+        backend: &str,
+        weight: u32,
+        tick: u32,
+    ) -> Result<Done, ControlError> {
+        self.backend(service, backend, tick, |backend| {
+            backend.weight = Some(weight);
+        })
+    }
+
+    /// Sets a backend's administrative state.
+    pub fn admin(
+        &mut self,
+        service: &str,
+        backend: &str,
+        admin: Admin,
+        tick: u32,
+    ) -> Result<Done, ControlError> {
+        let done = self.backend(service, backend, tick, |backend| {
+            backend.admin = admin;
+            backend.voided = false;
+        })?;
+        // A second step, after the wait for packets that go by the tables before.
+        let mut next = self.state.clone();
+        next.void_pins();
+        self.commit(next).map_err(|error| match error {
+            ControlError::Unfinished(_) => error,
+            other => ControlError::Unfinished(Box::new(other)),
+        })?;
+        Ok(done)
+    }
+
+    fn backend(
+        &mut self,
+        service: &str,
+        backend: &str,
+        tick: u32,
+        change: impl FnOnce(&mut BackendState),
+    ) -> Result<Done, ControlError> {
+        let began = Instant::now();
+        let mut whole = self.state.clone();
+        let state = whole.service_mut(service)?;
+        let found = state.backend_mut(backend).map(|backend| {
+            change(backend);
+            backend.pool.clone()
+        });
+        let pool = found.ok_or_else(|| no_backend(service, backend, state))?;
+        if is_emptied(self.state.service(service)?, state, &pool) {
+            let why = format!(
+                "backend `{backend}` is the last of pool `{pool}` that takes connections, and \
+                 users are on it; cut over to another pool first, or make another backend ready"
+            );
+            return Err(ControlError::Unfit {
+                service: service.to_owned(),
+                why,
+            });
+        }
+        state.reassign(&pool, &self.seed, tick);
+        let commit = self.commit(whole)?;
+        self.done(service, &commit, began)
+    }
+}
+
+/// Whether users are on a pool that could serve them before, and can't now.
+pub(super) fn is_emptied(before: &ServiceState, next: &ServiceState, pool: &str) -> bool {
+    before.can_serve(pool) && next.is_serving(pool) && !next.can_serve(pool)
+}
+
+fn no_backend(service: &str, backend: &str, state: &ServiceState) -> StateError {
+    let present = state.backends.values().filter(|backend| !backend.leaving);
+    StateError::NoBackend {
+        service: service.to_owned(),
+        backend: backend.to_owned(),
+        known: list(present.map(|backend| &backend.name)),
+    }
+}

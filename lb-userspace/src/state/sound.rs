@@ -1,0 +1,140 @@
+//! Whether a state that was read holds together; whoever uses one relies on it.
+
+use std::collections::BTreeSet;
+
+use lb_common::{
+    backend::NONE,
+    hash::BUCKETS,
+    maps::{MAX_BACKENDS, MAX_POOLS, MAX_SERVICES},
+};
+use thiserror::Error;
+
+use super::{ServiceState, State};
+use crate::release::{Mapping, Position};
+
+/// What can't be in a state that serin has written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Unsound {
+    /// A number that the maps have no place for, or that stands for two things.
+    #[error("service `{service}`: {what} {number} is out of range or taken")]
+    Number {
+        /// The service.
+        service: String,
+        /// Service, pool or backend.
+        what: &'static str,
+        /// The number.
+        number: u32,
+    },
+    /// The position names a pool that the service does not have.
+    #[error("service `{service}`: its position names pool {pool}, which it does not have")]
+    NoPool {
+        /// The service.
+        service: String,
+        /// The pool's number.
+        pool: u32,
+    },
+    /// More than all clients.
+    #[error("service `{service}`: a share of {share_ppm} ppm is more than all")]
+    Share {
+        /// The service.
+        service: String,
+        /// The share.
+        share_ppm: u32,
+    },
+    /// A backend that is nowhere.
+    #[error("service `{service}`: backend `{backend}` has no address")]
+    NoPlace {
+        /// The service.
+        service: String,
+        /// The backend.
+        backend: String,
+    },
+}
+
+impl State {
+    /// Finds what can't be.
+    pub fn check(&self) -> Result<(), Unsound> {
+        let mut seen = Seen::default();
+        for (name, service) in &self.services {
+            seen.check(name, service)?;
+            service.check_backends(name)?;
+            service.check_position(name, &service.position)?;
+        }
+        Ok(())
+    }
+}
+
+/// Numbers that stand for something.
+#[derive(Default)]
+struct Seen {
+    services: BTreeSet<u32>,
+    pools: BTreeSet<u32>,
+    backends: BTreeSet<u32>,
+}
+
+impl Seen {
+    fn check(&mut self, name: &str, service: &ServiceState) -> Result<(), Unsound> {
+        let wrong = |what, number| Unsound::Number {
+            service: name.to_owned(),
+            what,
+            number,
+        };
+        if service.id >= MAX_SERVICES || !self.services.insert(service.id) {
+            return Err(wrong("service", service.id));
+        }
+        for pool in service.pools.values() {
+            if pool.id >= MAX_POOLS || !self.pools.insert(pool.id) {
+                return Err(wrong("pool", pool.id));
+            }
+        }
+        for &id in service.backends.keys() {
+            let number = u32::from(id);
+            if id == NONE || number >= MAX_BACKENDS || !self.backends.insert(number) {
+                return Err(wrong("backend", number));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ServiceState {
+    fn check_backends(&self, name: &str) -> Result<(), Unsound> {
+        match self.backends.values().find(|b| b.places.is_empty()) {
+            Some(backend) => Err(Unsound::NoPlace {
+                service: name.to_owned(),
+                backend: backend.name.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_position(&self, name: &str, position: &Position) -> Result<(), Unsound> {
+        for mapping in [&position.now, &position.origin] {
+            self.check_mapping(name, mapping)?;
+        }
+        if position.touched_ppm > BUCKETS {
+            return Err(Unsound::Share {
+                service: name.to_owned(),
+                share_ppm: position.touched_ppm,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_mapping(&self, name: &str, mapping: &Mapping) -> Result<(), Unsound> {
+        if mapping.share_ppm > BUCKETS {
+            return Err(Unsound::Share {
+                service: name.to_owned(),
+                share_ppm: mapping.share_ppm,
+            });
+        }
+        let pools = [mapping.active, mapping.candidate];
+        match pools.into_iter().find(|&pool| !self.has_pool(pool)) {
+            Some(pool) => Err(Unsound::NoPool {
+                service: name.to_owned(),
+                pool,
+            }),
+            None => Ok(()),
+        }
+    }
+}

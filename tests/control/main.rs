@@ -1,0 +1,23 @@
+//! The control tier: the daemon's core over a data plane in memory, its API and its command line.
+//! Needs no privileges, and never touches the kernel's maps.
+
+// Serin's core, with clients that talk while it works.
+mod clients;
+mod site;
+mod twin;
+mod world;
+
+mod crash;
+mod model;
+mod promises;
+mod state_file;
+
+// What is outside: sockets and processes.
+mod fake;
+mod http;
+mod program;
+
+mod api;
+mod check;
+mod cli;
+mod privileges;

@@ -1,0 +1,390 @@
+//! A core at work on a site: orders, time, faults and restarts, and what must hold after each.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use lb_common::{address::Address, flow::tick, pool::Slot, release::Record};
+use lb_userspace::{
+    api::model::{Done, Line, Status},
+    control::{Control, ControlError, Parts, node},
+    dataplane::{Image, Table},
+    state::{Admin, State, StateFile},
+};
+use tempfile::TempDir;
+
+use crate::{
+    clients::{Client, Habit},
+    site::{Door, Site, view},
+    twin::Twin,
+};
+
+/// A core, the edge that it controls, and a clock.
+pub struct World {
+    pub site: Site,
+    pub twin: Twin,
+    directory: TempDir,
+    control: Option<Control<Twin>>,
+    addresses: BTreeSet<IpAddr>,
+    began: (u64, Instant),
+}
+
+/// Clients of each VIP and habit.
+const CLIENTS: u8 = 5;
+
+impl World {
+    /// Starts the core on an empty edge.
+    pub fn new(site: Site) -> Self {
+        let directory = memory_backed();
+        let config = site.config(directory.path()).expect("a good site");
+        let twin = Twin::new(node(&config));
+        let began = (twin.edge().now, Instant::now());
+        let mut world = Self {
+            site,
+            twin,
+            directory,
+            control: None,
+            addresses: BTreeSet::new(),
+            began,
+        };
+        world.populate();
+        world.restart().expect("the first start");
+        world
+    }
+
+    /// The core, for orders that need no care.
+    pub fn control(&mut self) -> &mut Control<Twin> {
+        self.control.as_mut().expect("started")
+    }
+
+    pub fn state(&self) -> &State {
+        self.control.as_ref().expect("started").state()
+    }
+
+    /// Its parts, for a daemon around the core.
+    pub fn dissolve(self) -> (Control<Twin>, Twin, TempDir) {
+        let control = self.control.expect("started");
+        (control, self.twin, self.directory)
+    }
+
+    pub fn state_file(&self) -> PathBuf {
+        self.directory.path().join("state.json")
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn image(&self) -> Image {
+        self.twin.edge().memory.image.clone()
+    }
+
+    pub fn writes(&self) -> usize {
+        self.twin.edge().memory.writes.len()
+    }
+
+    pub fn pins(&self) -> usize {
+        self.twin.edge().memory.pins.len()
+    }
+
+    /// The live record of a service.
+    pub fn record(&self, service: &str) -> Record {
+        self.image().records[&self.state().services[service].id]
+    }
+
+    pub fn tick(&self) -> u32 {
+        tick(self.twin.edge().now)
+    }
+
+    pub fn share(
+        &mut self,
+        service: &str,
+        ppm: u32,
+        to: Option<&str>,
+    ) -> Result<Done, ControlError> {
+        let tick = self.tick();
+        self.control().share(service, ppm, to, tick)
+    }
+
+    pub fn cutover(&mut self, service: &str, to: Option<&str>) -> Result<Done, ControlError> {
+        let tick = self.tick();
+        self.control().cutover(service, to, tick)
+    }
+
+    pub fn rollback(&mut self, service: &str) -> Result<Done, ControlError> {
+        let tick = self.tick();
+        self.control().rollback(service, tick)
+    }
+
+    pub fn weight(
+        &mut self,
+        service: &str,
+        backend: u8,
+        weight: u32,
+    ) -> Result<Done, ControlError> {
+        let tick = self.tick();
+        self.control()
+            .weight(service, &format!("b{backend}"), weight, tick)
+    }
+
+    /// In `maint`, the backend's connections are cut.
+    pub fn admin(
+        &mut self,
+        service: &str,
+        backend: u8,
+        admin: Admin,
+    ) -> Result<Done, ControlError> {
+        let tick = self.tick();
+        if admin == Admin::Maint {
+            let of_service = self.site.services.iter().filter(|s| s.name() == service);
+            let addresses = of_service
+                .flat_map(|s| s.addresses(backend))
+                .map(Address::from);
+            let addresses: Vec<_> = addresses.collect();
+            self.twin.edge().cut.extend(addresses);
+        }
+        self.control()
+            .admin(service, &format!("b{backend}"), admin, tick)
+    }
+
+    /// Takes another site; tells the writes.
+    pub fn apply(&mut self, site: Site) -> Result<Vec<String>, ControlError> {
+        let applied = self.offer(&site, false);
+        if is_in_force(&applied) {
+            self.site = site;
+        }
+        applied
+    }
+
+    /// Tells what another site would take, or takes it.
+    pub fn offer(&mut self, site: &Site, dry_run: bool) -> Result<Vec<String>, ControlError> {
+        let config = site.config(self.directory.path())?;
+        self.know(site);
+        let tick = self.tick();
+        let view = view(&self.addresses);
+        let (before, after) = (self.site.endpoints(), site.endpoints());
+        self.twin.edge().expected = &before & &after;
+        let applied = self.control().apply(config, view, dry_run, tick);
+        let both = &before & &after;
+        self.twin.edge().expected = match &applied {
+            Ok(_) if !dry_run => after,
+            // What is left of it comes with the next tick.
+            Err(ControlError::Unfinished(_)) => both,
+            Ok(_) | Err(_) => before,
+        };
+        applied
+    }
+
+    /// Ends the core, and starts one from the state file and the maps.
+    pub fn restart(&mut self) -> Result<(), ControlError> {
+        self.control = None;
+        self.know(&self.site.clone());
+        let text = self.site.text(self.directory.path());
+        let source = self.directory.path().join("serin.toml");
+        fs::write(&source, text).expect("a place for the configuration");
+        let config = self.site.config(self.directory.path())?;
+        let saved = StateFile::new(&config.node.state).load()?;
+        self.twin.edge().expected = &self.listening() & &self.site.endpoints();
+        let parts = Parts {
+            config,
+            source,
+            saved: saved.unwrap_or_default(),
+            image: self.image(),
+            view: view(&self.addresses),
+            dataplane: self.twin.clone(),
+        };
+        self.control = Some(Control::start(parts, self.tick())?);
+        self.twin.edge().expected = self.site.endpoints();
+        Ok(())
+    }
+
+    /// Ends the core as a crash does, by whoever caught it.
+    pub fn abandon(&mut self) {
+        self.control = None;
+    }
+
+    /// A reboot: the maps are gone, and the ticks begin anew.
+    pub fn reboot(&mut self) {
+        self.control = None;
+        let config = self
+            .site
+            .config(self.directory.path())
+            .expect("a good site");
+        let clients = std::mem::take(&mut self.twin.edge().clients);
+        self.twin = Twin::new(node(&config));
+        let mut edge = self.twin.edge();
+        edge.now = 0;
+        edge.clients = clients;
+        edge.clients
+            .iter_mut()
+            .for_each(|client| client.connection = None);
+        drop(edge);
+        self.began = (0, Instant::now());
+        self.set_drain();
+    }
+
+    /// Does what is due now.
+    pub fn tend(&mut self) -> Result<Option<Duration>, ControlError> {
+        let now = self.twin.edge().now;
+        let (began, instant) = self.began;
+        let instant = instant + Duration::from_nanos(now - began);
+        let pause = self.control().tend(tick(now), instant)?;
+        self.twin.edge().expected = self.site.endpoints();
+        Ok(pause)
+    }
+
+    /// Lets time pass, with everything that is due in it.
+    pub fn pass(&mut self, time: Duration) -> Result<(), ControlError> {
+        let end = self.twin.edge().now + nanoseconds(time);
+        loop {
+            let pause = self.tend()?;
+            let mut edge = self.twin.edge();
+            edge.talk();
+            if edge.now == end {
+                return Ok(());
+            }
+            let woken = pause.map(|pause| edge.now + nanoseconds(pause));
+            let next = [woken, edge.next_due(), Some(end)]
+                .into_iter()
+                .flatten()
+                .min();
+            edge.now = next.unwrap_or(end).clamp(edge.now + 1, end);
+        }
+    }
+
+    /// Closes all connections, and lets time pass until nothing is left to do.
+    pub fn calm_down(&mut self) -> Result<(), ControlError> {
+        self.twin.edge().leave();
+        for _ in 0..10 {
+            self.pass(Duration::from_secs(30))?;
+            if self.tend()?.is_none() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    pub fn list(&mut self) -> Vec<Line> {
+        self.control().list()
+    }
+
+    pub fn status(&mut self, service: &str) -> Status {
+        let tick = self.tick();
+        self.control().status(service, tick).expect("a status")
+    }
+
+    /// What went wrong since the last question.
+    pub fn problems(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.twin.edge().problems)
+    }
+
+    /// Connections that are established.
+    pub fn connections(&self) -> usize {
+        let edge = self.twin.edge();
+        let clients = edge.clients.iter();
+        clients.filter(|client| client.connection.is_some()).count()
+    }
+
+    fn know(&mut self, site: &Site) {
+        let config = site.config(self.directory.path()).expect("a good site");
+        let pools = config.services.iter().flat_map(|service| &service.pools);
+        let places = pools.flat_map(|pool| pool.backends.iter().flat_map(|b| b.places()));
+        self.addresses.extend(places.map(|place| place.address));
+    }
+
+    fn listening(&self) -> BTreeSet<lb_common::listener::Endpoint> {
+        self.twin
+            .edge()
+            .memory
+            .image
+            .listeners
+            .keys()
+            .copied()
+            .collect()
+    }
+
+    /// Clients of every VIP that this site or a later one may have.
+    fn populate(&mut self) {
+        let habits = [Habit::Talks, Habit::Quiet, Habit::Short, Habit::Reopens];
+        let services = 0..3_u8;
+        let vips = services.flat_map(|service| Door::ALL.map(|door| door.endpoint(service)));
+        let mut clients = Vec::new();
+        for vip in vips {
+            for (number, habit) in (0..CLIENTS).flat_map(|n| habits.map(|habit| (n, habit))) {
+                let number = number * 4 + habit as u8;
+                clients.push(Client::new(number, vip, habit));
+            }
+        }
+        self.twin.edge().clients = clients;
+        self.set_drain();
+    }
+
+    fn set_drain(&self) {
+        let drains = self.site.services.iter().map(|service| service.drain_s);
+        self.twin.edge().drain = drains.min().unwrap_or(1) * 1_000_000_000;
+    }
+}
+
+/// Whether an order counts, although some of it may be left to do.
+fn is_in_force<T>(done: &Result<T, ControlError>) -> bool {
+    matches!(done, Ok(_) | Err(ControlError::Unfinished(_)))
+}
+
+/// What packets can tell of an image: not where a table is, nor how often a record was stored.
+#[derive(Debug, PartialEq)]
+pub struct Behaviour {
+    image: Image,
+    tables: BTreeMap<u32, [Option<Table>; 4]>,
+}
+
+impl Behaviour {
+    pub fn of(image: &Image) -> Self {
+        let mut image = image.clone();
+        let all = std::mem::take(&mut image.tables);
+        let named = image.records.iter().map(|(&service, record)| {
+            let tables = record.tables().map(|index| all.get(&index).cloned());
+            (service, tables)
+        });
+        let tables = named.collect();
+        for record in image.records.values_mut() {
+            *record = Record {
+                active: 0,
+                candidate: 0,
+                origin_active: 0,
+                origin_candidate: 0,
+                epoch: 0,
+                ..*record
+            };
+        }
+        Self { image, tables }
+    }
+}
+
+/// Whether a service's tables and record say that nothing moves and nothing is pinned.
+pub fn is_at_rest(image: &Image) -> bool {
+    let records = image.records.values();
+    let tables = image.tables.values();
+    records
+        .into_iter()
+        .all(|record| !record.has(Record::MOVING) && record.touched_ppm == 0)
+        && tables.into_iter().all(|table| {
+            let settled = |slot: Slot| slot == Slot::settled(slot.current());
+            table.slots().all(settled)
+        })
+}
+
+/// Files that are synced cost nothing there.
+fn memory_backed() -> TempDir {
+    let memory = tempfile::tempdir_in("/dev/shm");
+    memory
+        .or_else(|_| tempfile::tempdir())
+        .expect("a directory for files")
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).expect("centuries")
+}

@@ -1,0 +1,145 @@
+//! What most tests play on: a lab, a server on each backend, and the daemon with a service `shop`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+use serde_json::Value;
+use serin_tests::{
+    config::{Attach, Service},
+    daemon::Daemon,
+    server::Server,
+    syns::SynRecorder,
+    topology::{Lab, VIP_V4, VIP_V6, client_v4, client_v6},
+};
+
+/// The service's TCP and UDP endpoint of each family.
+pub const VIPS: [SocketAddr; 2] = [SocketAddr::new(VIP_V4, 80), SocketAddr::new(VIP_V6, 80)];
+
+/// How packets are forwarded, and in which lab.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    /// In the routed lab; servers listen on another port than the VIP's.
+    Nat,
+    /// In the flat lab.
+    L2,
+}
+
+impl Way {
+    /// The lab that it needs.
+    pub fn lab(self, backends: u8) -> Result<Lab> {
+        match self {
+            Self::Nat => Lab::routed(backends),
+            Self::L2 => Lab::flat(backends),
+        }
+    }
+
+    /// Where servers listen.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Nat => 8080,
+            Self::L2 => 80,
+        }
+    }
+
+    /// The word in the config.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::L2 => "l2",
+        }
+    }
+}
+
+/// Blue (b1, b2, …) runs v1 and is active, green (g1, g2, …) runs v2.
+///
+/// Dropped from the top: no daemon in a lab that is gone.
+pub struct Stage {
+    /// The daemon.
+    pub daemon: Daemon,
+    /// By backend; taking one away closes its connections.
+    pub servers: Vec<Server>,
+    /// The network.
+    pub lab: Lab,
+}
+
+impl Stage {
+    /// With four backends.
+    pub fn set(way: Way, attach: Attach) -> Result<Self> {
+        Self::with(way, attach, 4, |_| ())
+    }
+
+    /// With so many backends, and changes to the service before the daemon starts.
+    pub fn with(
+        way: Way,
+        attach: Attach,
+        backends: u8,
+        adjust: impl FnOnce(&mut Service),
+    ) -> Result<Self> {
+        let lab = way.lab(backends)?;
+        let servers = serve(&lab, way.port())?;
+        let mut shop = Service::shop(&lab, way.word(), way.port());
+        adjust(&mut shop);
+        let daemon = Daemon::run(&lab, attach, vec![shop])?;
+        Ok(Self {
+            daemon,
+            servers,
+            lab,
+        })
+    }
+
+    /// Runs a command that must succeed.
+    pub fn serin(&self, line: &str) -> Result<Value> {
+        self.daemon.serin(&words(line))
+    }
+
+    /// `serin status shop`.
+    pub fn status(&self) -> Result<Value> {
+        self.serin("status shop")
+    }
+
+    /// Takes the config as it is now.
+    pub fn apply(&self) -> Result<Value> {
+        self.daemon.write_config()?;
+        self.serin("apply")
+    }
+
+    /// The service as configured.
+    pub fn shop(&mut self) -> &mut Service {
+        &mut self.daemon.config.service[0]
+    }
+
+    /// Records SYNs at each backend from now on.
+    pub fn syns(&self) -> Result<Vec<SynRecorder>> {
+        let namespaces = self.lab.backends.iter().map(|backend| &backend.namespace);
+        namespaces.map(SynRecorder::start).collect()
+    }
+}
+
+/// A user's address of the family of `target`.
+pub fn user(number: u32, target: SocketAddr) -> IpAddr {
+    if target.is_ipv4() {
+        client_v4(number)
+    } else {
+        client_v6(number)
+    }
+}
+
+/// The words of a command line.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
+/// Version and name of each of so many backends, as in [`Service::shop`].
+pub fn names(backends: usize) -> impl Iterator<Item = (&'static str, String)> {
+    let half = backends / 2;
+    let blue = (1..=half).map(|number| ("v1", format!("b{number}")));
+    let green = (1..=backends - half).map(|number| ("v2", format!("g{number}")));
+    blue.chain(green)
+}
+
+fn serve(lab: &Lab, port: u16) -> Result<Vec<Server>> {
+    let named = lab.backends.iter().zip(names(lab.backends.len()));
+    let servers =
+        named.map(|(backend, (version, name))| Server::start(backend, version, &name, port));
+    servers.collect()
+}

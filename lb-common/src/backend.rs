@@ -22,19 +22,43 @@ pub const ENTRIES: u32 = MAX_BACKENDS * 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Backend {
     address: Address,
+    macs: Macs,
+    /// 0 while the next hop is not resolved.
+    ifindex: u32,
     /// Network byte order; 0 keeps the listener's.
     port: [u8; 2],
     generation: u16,
     /// The one's complement sum of the address, folded, in memory order.
     address_sum: u16,
-    next_hop_mac: [u8; 6],
-    source_mac: [u8; 6],
     flags: u16,
-    /// 0 while the next hop is not resolved.
-    ifindex: u32,
 }
 
 const _: () = assert!(size_of::<Backend>() == 40);
+
+/// Destination and source address of a frame, as they lie in an Ethernet header; words, so that
+/// they are copied as such.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Macs([u32; 3]);
+
+impl Macs {
+    /// Both addresses.
+    #[inline(always)]
+    pub const fn new(destination: [u8; 6], source: [u8; 6]) -> Self {
+        let (to, from) = (destination, source);
+        Self([
+            u32::from_ne_bytes([to[0], to[1], to[2], to[3]]),
+            u32::from_ne_bytes([to[4], to[5], from[0], from[1]]),
+            u32::from_ne_bytes([from[2], from[3], from[4], from[5]]),
+        ])
+    }
+
+    /// The twelve bytes, as three words of memory.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 3] {
+        self.0
+    }
+}
 
 /// The entry names a backend.
 const PRESENT: u16 = 1;
@@ -49,13 +73,12 @@ impl Backend {
         };
         Self {
             address,
+            macs: Macs::default(),
+            ifindex: 0,
             port: port.to_be_bytes(),
             generation,
             address_sum: sum.fold(),
-            next_hop_mac: [0; 6],
-            source_mac: [0; 6],
             flags: PRESENT,
-            ifindex: 0,
         }
     }
 
@@ -63,8 +86,7 @@ impl Backend {
     #[must_use]
     pub const fn via(mut self, ifindex: u32, source_mac: [u8; 6], next_hop_mac: [u8; 6]) -> Self {
         self.ifindex = ifindex;
-        self.source_mac = source_mac;
-        self.next_hop_mac = next_hop_mac;
+        self.macs = Macs::new(next_hop_mac, source_mac);
         self
     }
 
@@ -110,7 +132,7 @@ impl Backend {
 
     /// Destination and source address of the frame, in the order of an Ethernet header.
     #[inline(always)]
-    pub const fn macs(&self) -> ([u8; 6], [u8; 6]) {
-        (self.next_hop_mac, self.source_mac)
+    pub const fn macs(&self) -> Macs {
+        self.macs
     }
 }

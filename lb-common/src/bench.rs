@@ -2,24 +2,29 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Bytes that a template may have.
-pub const TEMPLATE: usize = 96;
+/// Bytes before the words of a template: they leave the IP header at a word's start, so that no
+/// word cuts a field of IP or TCP.
+pub const BEFORE_WORDS: usize = 6;
+/// Words that the headers of IPv4 and TCP end with.
+pub const WORDS_V4: usize = 6;
+/// Words that the headers of IPv6 and TCP end within.
+pub const WORDS_V6: usize = 9;
 
-/// Bytes that the wrapper restores before each run: Ethernet, IPv6 and TCP headers.
-pub const HEADERS_V6: usize = 74;
-/// Bytes that the wrapper restores before each run: Ethernet, IPv4 and TCP headers.
-pub const HEADERS_V4: usize = 54;
-
-/// The benchmark's orders.
+/// The benchmark's orders: the packet of flow 0, and how to make the others of it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Plan {
-    /// The packet of flow 0.
-    pub template: [u8; TEMPLATE],
+    /// The frame's headers from byte [`BEFORE_WORDS`] on, the client's host and port zero.
+    pub words: [u64; WORDS_V6],
+    /// The eight bytes that the frame begins with.
+    pub first: u64,
     /// One less than the number of flows, which is a power of two; all ones for "each is new".
     pub flow_mask: u32,
     /// 1 for IPv6.
     pub v6: u32,
+    /// 1 where the client is the destination: replies.
+    pub reply: u32,
+    reserved: u32,
 }
 
 /// Programs of the wrapper object: floors first.

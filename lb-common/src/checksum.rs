@@ -62,13 +62,16 @@ impl Sum {
     }
 }
 
+/// Zero, in one's complement of 16 bits: larger than any sum of a header's words.
+const ZERO: u64 = 0xffff_ffff << 8;
+
 /// The checksum after words summing to `old` were replaced by words summing to `new`.
 ///
-/// RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`.
+/// RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`, folded once for all three.
 #[inline(always)]
 pub const fn update(checksum: [u8; 2], old: Sum, new: Sum) -> [u8; 2] {
     let kept = !u16::from_ne_bytes(checksum) as u64;
-    let removed = !old.fold() as u64;
+    let removed = ZERO - old.0;
     (!Sum(kept + removed + new.0).fold()).to_ne_bytes()
 }
 

@@ -9,21 +9,22 @@ use crate::address::Address;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct FlowKey {
     client: Address,
-    /// Network byte order.
-    client_port: [u8; 2],
-    listener: u16,
+    /// In memory: the client's port in network byte order, the listener, four zeros; one word
+    /// for the same reason as in [`crate::listener::Endpoint`].
+    port_listener: u64,
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 20);
+const _: () = assert!(size_of::<FlowKey>() == 24);
 
 impl FlowKey {
     /// The connection of a client's port (network byte order) to a listener.
     #[inline(always)]
     pub const fn new(client: Address, client_port: [u8; 2], listener: u16) -> Self {
+        let [a, b] = listener.to_ne_bytes();
+        let bytes = [client_port[0], client_port[1], a, b, 0, 0, 0, 0];
         Self {
             client,
-            client_port,
-            listener,
+            port_listener: u64::from_ne_bytes(bytes),
         }
     }
 
@@ -34,17 +35,23 @@ impl FlowKey {
 
     /// The client's port, in network byte order.
     pub const fn client_port(&self) -> [u8; 2] {
-        self.client_port
+        let [high, low, ..] = self.port_listener.to_ne_bytes();
+        [high, low]
     }
 
     /// The listener's number.
     pub const fn listener(&self) -> u16 {
-        self.listener
+        let [_, _, a, b, ..] = self.port_listener.to_ne_bytes();
+        u16::from_ne_bytes([a, b])
     }
 }
 
 /// A connection stays on `backend`.
-#[repr(C)]
+///
+/// The kernel may give an evicted entry to another connection while a packet still holds it. So it
+/// is read by one load, and of it only the tick is ever written in place: the worst that such a
+/// packet can do is to keep the other connection's pin a little longer.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Pin {
     backend: u16,
@@ -78,6 +85,30 @@ impl Pin {
             generation,
             seen: now & !CLOSING,
         }
+    }
+
+    /// The pin at `entry`, all of it as it was at one moment.
+    ///
+    /// # Safety
+    ///
+    /// `entry` must point to a live entry of the flow table.
+    #[inline(always)]
+    pub unsafe fn load(entry: *const Self) -> Self {
+        // SAFETY: the caller answers for the entry, and `Pin` has a word's size and alignment.
+        bytemuck::must_cast(unsafe { entry.cast::<u64>().read_volatile() })
+    }
+
+    /// Writes the tick and the mark of `pin` into the entry, and nothing else.
+    ///
+    /// # Safety
+    ///
+    /// `entry` must point to a live entry of the flow table.
+    #[inline(always)]
+    pub unsafe fn store_seen(entry: *mut Self, pin: Self) {
+        // SAFETY: the caller answers for the entry.
+        let place = unsafe { &raw mut (*entry).seen };
+        // SAFETY: as above; the field is aligned.
+        unsafe { place.write_volatile(pin.seen) };
     }
 
     /// The backend's id.

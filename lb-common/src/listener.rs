@@ -9,23 +9,21 @@ use crate::address::Address;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct Endpoint {
     address: Address,
-    /// Network byte order.
-    port: [u8; 2],
-    protocol: u8,
-    reserved: u8,
+    /// In memory: port in network byte order, protocol, five zeros. One word, since the kernel
+    /// hashes a key by words right after it was written: one written in parts would make it wait.
+    port_protocol: u64,
 }
 
-const _: () = assert!(size_of::<Endpoint>() == 20);
+const _: () = assert!(size_of::<Endpoint>() == 24);
 
 impl Endpoint {
     /// An endpoint; `port` in network byte order, `protocol` by its IANA number.
     #[inline(always)]
     pub const fn new(address: Address, port: [u8; 2], protocol: u8) -> Self {
+        let bytes = [port[0], port[1], protocol, 0, 0, 0, 0, 0];
         Self {
             address,
-            port,
-            protocol,
-            reserved: 0,
+            port_protocol: u64::from_ne_bytes(bytes),
         }
     }
 
@@ -38,13 +36,14 @@ impl Endpoint {
     /// The port, in network byte order.
     #[inline(always)]
     pub const fn port(&self) -> [u8; 2] {
-        self.port
+        let [high, low, ..] = self.port_protocol.to_ne_bytes();
+        [high, low]
     }
 
     /// The protocol's IANA number.
     #[inline(always)]
     pub const fn protocol(&self) -> u8 {
-        self.protocol
+        self.port_protocol.to_ne_bytes()[2]
     }
 }
 
@@ -99,9 +98,10 @@ pub struct Reply {
     /// Network byte order.
     port: [u8; 2],
     backend: u16,
+    reserved: u32,
 }
 
-const _: () = assert!(size_of::<Reply>() == 20);
+const _: () = assert!(size_of::<Reply>() == 24);
 
 impl Reply {
     /// Replies of `backend` carry this listener's address and port.
@@ -110,6 +110,7 @@ impl Reply {
             address,
             port: port.to_be_bytes(),
             backend,
+            reserved: 0,
         }
     }
 

@@ -20,23 +20,22 @@ use crate::{
 /// The backend for this packet of a TCP connection.
 #[inline(always)]
 pub fn settle(answer: &Answer, parsed: &Parsed, listener: &Listener) -> u16 {
-    let moving = answer.current != answer.origin;
-    if !moving && !answer.touched {
+    if !answer.moving && !answer.touched {
         return answer.current;
     }
     count::flow(FlowEvent::Lookup);
     let key = FlowKey::new(parsed.source, parsed.source_port, listener.id());
     if parsed.opens {
-        open(&key, answer, moving, parsed.v6)
+        open(&key, answer, parsed.v6)
     } else {
-        resume(&key, answer, moving, parsed)
+        resume(&key, answer, parsed)
     }
 }
 
 /// A connection starts: it takes the new answer. A pin that its tuple has is of an earlier one.
 #[inline(always)]
-fn open(key: &FlowKey, answer: &Answer, moving: bool, v6: bool) -> u16 {
-    if moving {
+fn open(key: &FlowKey, answer: &Answer, v6: bool) -> u16 {
+    if answer.moving {
         pin(key, answer.current, v6);
     } else if FLOWS.remove(key).is_ok() {
         count::flow(FlowEvent::Unpinned);
@@ -46,21 +45,20 @@ fn open(key: &FlowKey, answer: &Answer, moving: bool, v6: bool) -> u16 {
 
 /// A connection goes on: by its pin, or else as the last settled state would have it.
 #[inline(always)]
-fn resume(key: &FlowKey, answer: &Answer, moving: bool, parsed: &Parsed) -> u16 {
+fn resume(key: &FlowKey, answer: &Answer, parsed: &Parsed) -> u16 {
     if let Some(entry) = FLOWS.get_ptr_mut(key) {
-        // SAFETY: the entry stays allocated while this program runs, even if another CPU evicts
-        // it meanwhile; a torn read is impossible, since it is read as one aligned word.
-        let known = unsafe { *entry };
+        // SAFETY: the entry stays allocated while this program runs, even if another CPU evicts it.
+        let known = unsafe { Pin::load(entry) };
         if generation(known.backend(), parsed.v6) == Some(known.generation()) {
             let seen = known.seen(now(), parsed.closes);
             if seen != known {
-                // SAFETY: as above; a lost race with another CPU loses one tick of idle time.
-                unsafe { *entry = seen };
+                // SAFETY: as above.
+                unsafe { Pin::store_seen(entry, seen) };
             }
             return known.backend();
         }
     }
-    if moving {
+    if answer.moving {
         pin(key, answer.origin, parsed.v6);
     }
     answer.origin

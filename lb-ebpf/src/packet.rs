@@ -1,16 +1,35 @@
 //! The frame in the driver's buffer; the only place where an address becomes a reference.
 
 use aya_ebpf::programs::XdpContext;
+use lb_common::{address::Address, backend::Macs};
 
 /// A protocol header as it lies in a frame.
 ///
 /// # Safety
 ///
-/// Every bit pattern must be a value, and the alignment must be 1.
+/// Every bit pattern must be a value.
 pub unsafe trait Header: Copy {}
 
-// SAFETY: bytes are bytes, and have alignment 1.
-unsafe impl<const N: usize> Header for [u8; N] {}
+// SAFETY: bytes are bytes.
+unsafe impl Header for u8 {}
+
+// SAFETY: any two bytes are a number.
+unsafe impl Header for u16 {}
+
+// SAFETY: any four bytes are a number.
+unsafe impl Header for u32 {}
+
+// SAFETY: any eight bytes are a number.
+unsafe impl Header for u64 {}
+
+// SAFETY: any sixteen bytes are an address.
+unsafe impl Header for Address {}
+
+// SAFETY: any twelve bytes are two Ethernet addresses.
+unsafe impl Header for Macs {}
+
+// SAFETY: an array of headers is bytes only if each of them is.
+unsafe impl<T: Header, const N: usize> Header for [T; N] {}
 
 /// The furthest that any header may start; tells the verifier that offsets are small.
 const MAX_OFFSET: usize = 1024;
@@ -47,6 +66,15 @@ impl<'a> Packet<'a> {
     #[inline(always)]
     pub fn length(&self) -> usize {
         self.ctx.data_end() - self.ctx.data()
+    }
+
+    /// The header at `offset`, if all of it lies within the frame; read before anything is written.
+    #[inline(always)]
+    pub fn view<T: Header>(&self, offset: usize) -> Option<&T> {
+        const { assert!(align_of::<T>() == 1) };
+        let header = self.pointer::<T>(offset)?;
+        // SAFETY: `pointer` has checked the bounds, any bytes are a `T`, and one lies anywhere.
+        Some(unsafe { &*header })
     }
 
     /// A copy of the header at `offset`, if all of it lies within the frame.

@@ -51,70 +51,74 @@ pub struct Parsed {
     pub destination_port: [u8; 2],
 }
 
-/// RFC 791, section 3.1.
-#[repr(C)]
+/// RFC 791, section 3.1. Numbers are in network byte order here and below.
+#[repr(C, packed)]
 #[derive(Clone, Copy)]
-pub struct Ipv4 {
+struct Ipv4 {
     version_ihl: u8,
     tos: u8,
-    total_length: [u8; 2],
-    identification: [u8; 2],
-    flags_fragment: [u8; 2],
+    total_length: u16,
+    identification: u16,
+    flags_fragment: u16,
     ttl: u8,
     protocol: u8,
-    checksum: [u8; 2],
+    checksum: u16,
     source: [u8; 4],
     destination: [u8; 4],
 }
 
-// SAFETY: bytes only.
+// SAFETY: numbers and bytes only.
 unsafe impl Header for Ipv4 {}
 
 /// RFC 8200, section 3.
-#[repr(C)]
+#[repr(C, packed)]
 #[derive(Clone, Copy)]
-pub struct Ipv6 {
-    version_class_flow: [u8; 4],
-    payload_length: [u8; 2],
+struct Ipv6 {
+    version_class: u8,
+    class_flow: [u8; 3],
+    payload_length: u16,
     next_header: u8,
     hop_limit: u8,
-    source: [u8; 16],
-    destination: [u8; 16],
+    source: Address,
+    destination: Address,
 }
 
-// SAFETY: bytes only.
+// SAFETY: numbers, bytes and addresses only.
 unsafe impl Header for Ipv6 {}
 
-/// RFC 9293, section 3.1, up to the checksum.
-#[repr(C)]
+/// RFC 9293, section 3.1.
+#[repr(C, packed)]
 #[derive(Clone, Copy)]
 struct Tcp {
-    source: [u8; 2],
-    destination: [u8; 2],
-    sequence: [u8; 4],
-    acknowledgement: [u8; 4],
+    ports: Ports,
+    sequence: u32,
+    acknowledgement: u32,
     data_offset: u8,
     flags: u8,
-    window: [u8; 2],
-    checksum: [u8; 2],
-    urgent: [u8; 2],
+    window: u16,
+    checksum: u16,
+    urgent: u16,
 }
 
-// SAFETY: bytes only.
+// SAFETY: numbers and bytes only.
 unsafe impl Header for Tcp {}
 
 /// RFC 768.
-#[repr(C)]
+#[repr(C, packed)]
 #[derive(Clone, Copy)]
 struct Udp {
-    source: [u8; 2],
-    destination: [u8; 2],
-    length: [u8; 2],
-    checksum: [u8; 2],
+    ports: Ports,
+    length: u16,
+    checksum: u16,
 }
 
-// SAFETY: bytes only.
+// SAFETY: numbers and bytes only.
 unsafe impl Header for Udp {}
+
+/// Source and destination port lie together, and are read as one word.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Ports(u32);
 
 /// The network layer's part of [`Parsed`], and the length of what follows it.
 struct Network {
@@ -132,9 +136,9 @@ struct Network {
 #[inline(always)]
 pub fn parse(packet: &Packet<'_>) -> Result<Parsed, Reason> {
     let ethertype = packet
-        .read::<[u8; 2]>(ETHERNET - 2)
+        .read::<u16>(ETHERNET - 2)
         .ok_or(Reason::TruncatedHeader)?;
-    let network = match u16::from_be_bytes(ethertype) {
+    let network = match u16::from_be(ethertype) {
         ETHERTYPE_IPV4 => ipv4(packet)?,
         ETHERTYPE_IPV6 => ipv6(packet)?,
         ETHERTYPE_VLAN | ETHERTYPE_QINQ => return Err(Reason::VlanTagged),
@@ -153,15 +157,15 @@ pub fn parse(packet: &Packet<'_>) -> Result<Parsed, Reason> {
 #[inline(always)]
 fn ipv4(packet: &Packet<'_>) -> Result<Network, Reason> {
     let header = packet
-        .read::<Ipv4>(ETHERNET)
+        .view::<Ipv4>(ETHERNET)
         .ok_or(Reason::TruncatedHeader)?;
     let length = usize::from(header.version_ihl & 0xf) * 4;
-    let total = usize::from(u16::from_be_bytes(header.total_length));
+    let total = usize::from(u16::from_be(header.total_length));
     if header.version_ihl >> 4 != 4 || length < size_of::<Ipv4>() || total < length {
         return Err(Reason::BadLength);
     }
     // Anything but "don't fragment" makes this one of several pieces.
-    if u16::from_be_bytes(header.flags_fragment) & 0x3fff != 0 {
+    if u16::from_be(header.flags_fragment) & 0x3fff != 0 {
         return Err(Reason::Fragment);
     }
     Ok(Network {
@@ -178,13 +182,13 @@ fn ipv4(packet: &Packet<'_>) -> Result<Network, Reason> {
 #[inline(always)]
 fn ipv6(packet: &Packet<'_>) -> Result<Network, Reason> {
     let header = packet
-        .read::<Ipv6>(ETHERNET)
+        .view::<Ipv6>(ETHERNET)
         .ok_or(Reason::TruncatedHeader)?;
-    if header.version_class_flow[0] >> 4 != 6 {
+    if header.version_class >> 4 != 6 {
         return Err(Reason::BadLength);
     }
     let (protocol, extensions) = skip_extensions(packet, header.next_header)?;
-    let payload = usize::from(u16::from_be_bytes(header.payload_length));
+    let payload = usize::from(u16::from_be(header.payload_length));
     if payload < extensions {
         return Err(Reason::BadLength);
     }
@@ -194,8 +198,8 @@ fn ipv6(packet: &Packet<'_>) -> Result<Network, Reason> {
         hops: header.hop_limit,
         transport: ETHERNET + size_of::<Ipv6>() + extensions,
         rest: payload - extensions,
-        source: Address::v6(header.source),
-        destination: Address::v6(header.destination),
+        source: header.source,
+        destination: header.destination,
     })
 }
 
@@ -229,7 +233,7 @@ fn skip_extensions(packet: &Packet<'_>, first: u8) -> Result<(u8, usize), Reason
 #[inline(always)]
 fn tcp(packet: &Packet<'_>, network: &Network) -> Result<Parsed, Reason> {
     let header = packet
-        .read::<Tcp>(network.transport)
+        .view::<Tcp>(network.transport)
         .ok_or(Reason::TruncatedTransport)?;
     let length = usize::from(header.data_offset >> 4) * 4;
     if length < size_of::<Tcp>() || length > network.rest {
@@ -239,25 +243,26 @@ fn tcp(packet: &Packet<'_>, network: &Network) -> Result<Parsed, Reason> {
     Ok(Parsed {
         opens: flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN,
         closes: flags & (TCP_FIN | TCP_RST) != 0,
-        ..network.with_ports(header.source, header.destination)
+        ..network.with_ports(header.ports)
     })
 }
 
 #[inline(always)]
 fn udp(packet: &Packet<'_>, network: &Network) -> Result<Parsed, Reason> {
     let header = packet
-        .read::<Udp>(network.transport)
+        .view::<Udp>(network.transport)
         .ok_or(Reason::TruncatedTransport)?;
-    let length = usize::from(u16::from_be_bytes(header.length));
+    let length = usize::from(u16::from_be(header.length));
     if length < size_of::<Udp>() || length > network.rest {
         return Err(Reason::BadLength);
     }
-    Ok(network.with_ports(header.source, header.destination))
+    Ok(network.with_ports(header.ports))
 }
 
 impl Network {
     #[inline(always)]
-    const fn with_ports(&self, source_port: [u8; 2], destination_port: [u8; 2]) -> Parsed {
+    const fn with_ports(&self, ports: Ports) -> Parsed {
+        let [a, b, c, d] = ports.0.to_ne_bytes();
         Parsed {
             v6: self.v6,
             protocol: self.protocol,
@@ -267,8 +272,8 @@ impl Network {
             transport: self.transport,
             source: self.source,
             destination: self.destination,
-            source_port,
-            destination_port,
+            source_port: [a, b],
+            destination_port: [c, d],
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The release: which pool a client gets, now and at the last settled state.
 
-use lb_common::{backend, hash, reason::Reason, release::Record};
+use lb_common::{backend, hash, maps::RECORDS_PER_SERVICE, reason::Reason, release::Record};
 
 use crate::{
     maps::{ACTIVE, RECORDS},
@@ -15,15 +15,23 @@ pub struct Answer {
     pub current: u16,
     /// The backend that connections of unknown past belong to.
     pub origin: u16,
-    /// A pin may exist although both are the same.
+    /// The change under way concerns this flow. So it may where both are the same: a pool that has
+    /// no backend left has an origin that is not its own.
+    pub moving: bool,
+    /// A pin may exist although the flow is not moving.
     pub touched: bool,
 }
 
 /// The service's live record.
 #[inline(always)]
 pub fn live(service: u32) -> Result<&'static Record, Reason> {
-    let index = ACTIVE.get(service).ok_or(Reason::NoRecord)?;
-    RECORDS.get(*index).ok_or(Reason::NoRecord)
+    let index = *ACTIVE.get(service).ok_or(Reason::NoRecord)?;
+    let record = RECORDS.get(index).ok_or(Reason::NoRecord)?;
+    // An index that was never stored is 0, which is service 0's; a record that was removed is zero.
+    if index / RECORDS_PER_SERVICE != service || record.epoch == 0 {
+        return Err(Reason::NoRecord);
+    }
+    Ok(record)
 }
 
 /// The answer for a client (by its hash) and a slot.
@@ -33,10 +41,12 @@ pub fn answer(record: &Record, client: u64, slot: u32) -> Result<Answer, Reason>
     let table = record.table(bucket);
     let here = pool::slot(table, slot)?;
     let mut origin = here.origin();
+    let mut moving = here.current() != origin;
     if record.has(Record::MOVING) {
         let before = record.origin_table(hash::bucket(client, record.origin_salt));
         if before != table {
             origin = pool::slot(before, slot)?.origin();
+            moving = true;
         }
     }
     let current = here.current();
@@ -49,6 +59,7 @@ pub fn answer(record: &Record, client: u64, slot: u32) -> Result<Answer, Reason>
         } else {
             origin
         },
+        moving,
         touched: here.is_touched() || record.touches(bucket),
     })
 }

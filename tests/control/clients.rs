@@ -136,7 +136,7 @@ pub fn settle(
     let Some(listener) = image.listeners.get(&client.vip) else {
         return choice.current;
     };
-    let moving = choice.current != choice.origin;
+    let moving = choice.moving;
     if !moving && !choice.touched {
         return choice.current;
     }

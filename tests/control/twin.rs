@@ -134,6 +134,11 @@ impl Edge {
         self.under_way.clear();
     }
 
+    /// Whether some packet has read the maps and is not through.
+    pub fn has_packets_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
     /// Time at which a quiet client must say something, if there is one.
     pub fn next_due(&self) -> Option<u64> {
         let quiet = self.clients.iter().filter(|c| c.habit == Habit::Quiet);

@@ -35,6 +35,7 @@ pub mod binomial;
 pub mod config;
 pub mod daemon;
 
+pub mod bench;
 pub mod demo;
 
 #[cfg(test)]

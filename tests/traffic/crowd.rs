@@ -17,8 +17,8 @@ use serin_tests::{
 
 use crate::stage::VIPS;
 
-/// Users of each family. Each has a turn of its own within half a second.
-pub const USERS: u32 = 300;
+/// Users of each family. All have a turn within a quarter of a second.
+pub const USERS: u32 = 200;
 
 const ROUND: Duration = Duration::from_secs(10);
 
@@ -42,9 +42,9 @@ impl Crowd {
         let load = |target| {
             let plan = Plan {
                 users: USERS,
-                short_per_s: 2 * USERS,
-                keep_alive: 60,
-                keep_alive_per_s: 300,
+                short_per_s: 4 * USERS,
+                keep_alive: 50,
+                keep_alive_per_s: 250,
                 ..Plan::thousand(target)
             };
             Load::start(&lab.clients, plan)

@@ -35,9 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn checked(way: Way, attach: Attach, backends: u8, line: &str) -> Result<Stage> {
     let lab = way.lab(backends)?;
     let named = lab.backends.iter().zip(names(lab.backends.len()));
-    let servers = named.map(|(backend, (version, name))| {
-        Server::start(backend, version, &name, way.port())
-    });
+    let servers =
+        named.map(|(backend, (version, name))| Server::start(backend, version, &name, way.port()));
     let servers = servers.collect::<Result<_>>()?;
     let shop = Service::shop(&lab, way.word(), way.port());
     let mut daemon = Daemon::prepare(&lab, attach, vec![shop])?;
@@ -46,7 +45,10 @@ fn checked(way: Way, attach: Attach, backends: u8, line: &str) -> Result<Stage> 
         let name = format!("name = \"{pool}\"\n");
         text = text.replace(&name, &format!("{name}{HEALTH}"));
     }
-    text = text.replace("active = \"blue\"\n", &format!("active = \"blue\"\n{line}\n"));
+    text = text.replace(
+        "active = \"blue\"\n",
+        &format!("active = \"blue\"\n{line}\n"),
+    );
     fs::write(daemon.config_path(), text)?;
     daemon.start(&lab)?;
     Ok(Stage {
@@ -114,11 +116,17 @@ fn assert_others_unharmed(log: &Log, dead: &str, died_ns: u64) {
             (request.began_ns - died_ns) / 1_000_000
         );
         let home = homes.get(&request.connection);
-        assert!(home.is_none_or(|home| *home == dead), "{home:?} {request:?}");
+        assert!(
+            home.is_none_or(|home| *home == dead),
+            "{home:?} {request:?}"
+        );
     }
     let last = failed.iter().map(|request| request.began_ns).max();
     let lasted = last.map_or(0, |last| last.saturating_sub(died_ns) / 1_000_000);
-    println!("{} requests failed, the last {lasted} ms after the death", failed.len());
+    println!(
+        "{} requests failed, the last {lasted} ms after the death",
+        failed.len()
+    );
     assert_eq!(log.moved_connections(), [0; 0]);
     assert!(!failed.is_empty(), "the backend had users");
 }
@@ -220,7 +228,11 @@ fn a_wholly_dead_candidate_falls_back_to_the_active_pool_until_it_returns() -> R
     let log = load.stop()?;
 
     assert_eq!(fallen.keys().collect::<Vec<_>>(), ["b1", "b2"]);
-    assert_eq!(refused.status.code(), Some(1), "nobody is sent to a dead pool");
+    assert_eq!(
+        refused.status.code(),
+        Some(1),
+        "nobody is sent to a dead pool"
+    );
     let whole: usize = risen.values().sum();
     let share = risen["g1"] * 100 / whole;
     assert!((40..=60).contains(&share), "g1 has {share}%: {risen:?}");
@@ -233,7 +245,10 @@ fn a_wholly_dead_candidate_falls_back_to_the_active_pool_until_it_returns() -> R
 fn with_drop_the_packets_to_a_dead_candidate_are_dropped_and_counted() -> Result<()> {
     let (stage, status) = dead_candidate("on_dead_pool = \"drop\"")?;
     let green = pool(&status, "green");
-    assert_eq!((&green["dead"], &green["stand_in"]), (&true.into(), &Value::Null));
+    assert_eq!(
+        (&green["dead"], &green["stand_in"]),
+        (&true.into(), &Value::Null)
+    );
     let plan = Plan {
         users: 100,
         short_per_s: 200,
@@ -245,9 +260,15 @@ fn with_drop_the_packets_to_a_dead_candidate_are_dropped_and_counted() -> Result
     let log = Load::run(&stage.lab.clients, plan, Duration::from_secs(2))?;
 
     assert!(log.latest().values().all(|answer| answer.version == "v1"));
-    assert_eq!(log.failures().keys().collect::<Vec<_>>(), [&Failure::TimedOut]);
+    assert_eq!(
+        log.failures().keys().collect::<Vec<_>>(),
+        [&Failure::TimedOut]
+    );
     let after = stage.status()?;
-    assert!(pool(&after, "green")["dropped"].as_u64() > Some(0), "{after}");
+    assert!(
+        pool(&after, "green")["dropped"].as_u64() > Some(0),
+        "{after}"
+    );
     Ok(())
 }
 

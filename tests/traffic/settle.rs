@@ -20,10 +20,12 @@ const DRAIN: &str = "2s";
 const BEYOND: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(15);
 
-fn after_a_change_has_settled_and_its_connections_ended_the_table_is_left_alone_again(
-    attach: Attach,
-) -> Result<()> {
-    let stage = Stage::with(Way::Nat, attach, 4, |shop| shop.drain = DRAIN.to_owned())?;
+#[test]
+fn after_a_change_has_settled_and_its_connections_ended_the_table_is_left_alone_again() -> Result<()>
+{
+    let stage = Stage::with(Way::Nat, Attach::Native, 4, |shop| {
+        shop.drain = DRAIN.to_owned()
+    })?;
     let crowd = Crowd::gather(&stage.lab)?;
     crowd.round()?;
     assert_eq!(lookups(&stage.daemon)?, 0, "before the first change");

@@ -1,4 +1,7 @@
-//! Sending a packet on: find the next hop, rewrite the headers, choose the interface.
+//! Sending a packet on: find the next hop, choose the interface, rewrite the headers.
+//!
+//! The interface comes before the rewrite, so that a packet which can't leave is neither changed
+//! nor counted for a backend.
 
 mod l2;
 mod nat;
@@ -29,22 +32,22 @@ pub fn request(
     if !backend.is_present() {
         return Err(Reason::NoBackend);
     }
+    let translate = !record.has(Record::FORWARD_L2);
+    if translate {
+        nat::check_hops(parsed)?;
+    }
     let hop = route::to_backend(packet, parsed, backend)?;
-    let length = packet.length();
-    if record.has(Record::FORWARD_L2) {
-        l2::rewrite(packet, &hop)?;
-    } else {
-        let port = backend.port_or(listener.backend_port());
+    let sent = route::send(packet, &hop)?;
+    if translate {
         let to = End {
             address: backend.address(),
             sum: backend.address_sum(),
-            port,
+            port: backend.port_or(listener.backend_port()),
         };
         nat::rewrite_destination(packet, parsed, &to)?;
-        l2::rewrite(packet, &hop)?;
     }
-    count::request(id, length, parsed.opens);
-    let sent = route::send(packet, &hop)?;
+    l2::rewrite(packet, hop.macs)?;
+    count::request(id, packet.length(), parsed.opens);
     Ok(if sent.same_interface {
         Reason::Transmitted
     } else {
@@ -55,16 +58,18 @@ pub fn request(
 /// Sends a backend's packet to its client, as from the listener.
 #[inline(always)]
 pub fn reply(packet: &Packet<'_>, parsed: &Parsed, reply: &Reply) -> Result<Reason, Reason> {
-    let hop = route::to_client(packet, parsed, reply)?;
-    let length = packet.length();
+    nat::check_hops(parsed)?;
     let from = Endpoint::new(*reply.address(), reply.port(), parsed.protocol);
-    nat::rewrite_source(packet, parsed, &from)?;
-    count::reply(reply.backend(), length);
-    let Some(hop) = hop else {
+    let Some(hop) = route::to_client(packet, parsed, reply)? else {
+        // The kernel forwards it, and counts the hop.
+        nat::rewrite_source(packet, parsed, &from, 0)?;
+        count::reply(reply.backend(), packet.length());
         return Ok(Reason::ReplyUnresolved);
     };
-    l2::rewrite(packet, &hop)?;
     let sent = route::send(packet, &hop)?;
+    nat::rewrite_source(packet, parsed, &from, 1)?;
+    l2::rewrite(packet, hop.macs)?;
+    count::reply(reply.backend(), packet.length());
     Ok(if sent.same_interface {
         Reason::ReplyTransmitted
     } else {

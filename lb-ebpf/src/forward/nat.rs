@@ -23,8 +23,12 @@ const V6_HOP_LIMIT: usize = 7;
 const V6_SOURCE: usize = 8;
 /// Offset of the destination address in an IPv6 header.
 const V6_DESTINATION: usize = 24;
-/// Offset of TTL, protocol, checksum and both addresses in an IPv4 header.
+/// Offset of TTL, protocol and checksum in an IPv4 header, four bytes in all.
 const V4_TTL: usize = 8;
+/// Offset of the source address in an IPv4 header.
+const V4_SOURCE: usize = 12;
+/// Offset of the destination address in an IPv4 header.
+const V4_DESTINATION: usize = 16;
 /// Offset of the checksum in a TCP header.
 const TCP_CHECKSUM: usize = 16;
 /// Offset of the checksum in a UDP header.
@@ -40,6 +44,15 @@ pub struct End<'a> {
     pub port: [u8; 2],
 }
 
+/// A packet that has no hop left is the kernel's: it tells the sender (RFC 1812, section 5.3.1).
+#[inline(always)]
+pub const fn check_hops(parsed: &Parsed) -> Result<(), Reason> {
+    if parsed.hops <= 1 {
+        return Err(Reason::TtlExceeded);
+    }
+    Ok(())
+}
+
 /// Makes `to` the packet's destination, one hop further on.
 #[inline(always)]
 pub fn rewrite_destination(
@@ -47,42 +60,43 @@ pub fn rewrite_destination(
     parsed: &Parsed,
     to: &End<'_>,
 ) -> Result<(), Reason> {
-    let (old, old_port) = (&parsed.destination, parsed.destination_port);
     let change = Change {
-        old: sum(old, parsed.v6),
+        old: sum(&parsed.destination, parsed.v6),
         new: to.sum,
     };
     packet
         .write(parsed.transport + 2, to.port)
         .ok_or(Reason::TruncatedTransport)?;
-    transport_checksum(packet, parsed, &change.with_ports(old_port, to.port))?;
+    let ports = change.with_ports(parsed.destination_port, to.port);
+    transport_checksum(packet, parsed, &ports)?;
     if parsed.v6 {
-        network_v6(packet, parsed, V6_DESTINATION, to.address)
+        network_v6(packet, parsed, 1, (V6_DESTINATION, to.address))
     } else {
-        network_v4(packet, &change, |v4| {
-            v4[8..12].copy_from_slice(&to.address.v4_bytes());
-        })
+        network_v4(packet, &change, 1, (V4_DESTINATION, to.address))
     }
 }
 
-/// Makes `from` the packet's source, one hop further on.
+/// Makes `from` the packet's source, `hops` further on.
 #[inline(always)]
-pub fn rewrite_source(packet: &Packet<'_>, parsed: &Parsed, from: &Endpoint) -> Result<(), Reason> {
-    let (old, old_port) = (&parsed.source, parsed.source_port);
+pub fn rewrite_source(
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    from: &Endpoint,
+    hops: u8,
+) -> Result<(), Reason> {
     let change = Change {
-        old: sum(old, parsed.v6),
+        old: sum(&parsed.source, parsed.v6),
         new: sum(from.address(), parsed.v6),
     };
     packet
         .write(parsed.transport, from.port())
         .ok_or(Reason::TruncatedTransport)?;
-    transport_checksum(packet, parsed, &change.with_ports(old_port, from.port()))?;
+    let ports = change.with_ports(parsed.source_port, from.port());
+    transport_checksum(packet, parsed, &ports)?;
     if parsed.v6 {
-        network_v6(packet, parsed, V6_SOURCE, from.address())
+        network_v6(packet, parsed, hops, (V6_SOURCE, from.address()))
     } else {
-        network_v4(packet, &change, |v4| {
-            v4[4..8].copy_from_slice(&from.address().v4_bytes());
-        })
+        network_v4(packet, &change, hops, (V4_SOURCE, from.address()))
     }
 }
 
@@ -115,9 +129,7 @@ const fn sum(address: &Address, v6: bool) -> Sum {
 fn transport_checksum(packet: &Packet<'_>, parsed: &Parsed, change: &Change) -> Result<(), Reason> {
     let tcp = parsed.protocol == protocol::TCP;
     let at = parsed.transport + if tcp { TCP_CHECKSUM } else { UDP_CHECKSUM };
-    let old = packet
-        .read::<[u8; 2]>(at)
-        .ok_or(Reason::TruncatedTransport)?;
+    let old = packet.read(at).ok_or(Reason::TruncatedTransport)?;
     let new = if tcp {
         update(old, change.old, change.new)
     } else {
@@ -131,31 +143,35 @@ fn transport_checksum(packet: &Packet<'_>, parsed: &Parsed, change: &Change) -> 
 fn network_v6(
     packet: &Packet<'_>,
     parsed: &Parsed,
-    at: usize,
-    address: &Address,
+    hops: u8,
+    (at, address): (usize, &Address),
 ) -> Result<(), Reason> {
     packet
-        .write(ETHERNET + V6_HOP_LIMIT, [parsed.hops - 1])
+        .write(ETHERNET + V6_HOP_LIMIT, parsed.hops - hops)
         .ok_or(Reason::TruncatedHeader)?;
     packet
-        .write(ETHERNET + at, address.bytes())
+        .write(ETHERNET + at, *address)
         .ok_or(Reason::TruncatedHeader)
 }
 
-/// TTL, checksum and addresses lie together: bytes 8 to 19 of the header.
 #[inline(always)]
 fn network_v4(
     packet: &Packet<'_>,
     change: &Change,
-    set_address: impl FnOnce(&mut [u8; 12]),
+    hops: u8,
+    (at, address): (usize, &Address),
 ) -> Result<(), Reason> {
-    let at = ETHERNET + V4_TTL;
-    let mut header = packet.read::<[u8; 12]>(at).ok_or(Reason::TruncatedHeader)?;
-    let old = change.old.plus(Sum::word([header[0], header[1]]));
-    header[0] -= 1;
-    let new = change.new.plus(Sum::word([header[0], header[1]]));
-    let checksum = update([header[2], header[3]], old, new);
-    header[2..4].copy_from_slice(&checksum);
-    set_address(&mut header);
-    packet.write(at, header).ok_or(Reason::TruncatedHeader)
+    let [ttl, protocol, high, low] = packet
+        .read::<[u8; 4]>(ETHERNET + V4_TTL)
+        .ok_or(Reason::TruncatedHeader)?;
+    let old = change.old.plus(Sum::word([ttl, protocol]));
+    let ttl = ttl - hops;
+    let new = change.new.plus(Sum::word([ttl, protocol]));
+    let [high, low] = update([high, low], old, new);
+    packet
+        .write(ETHERNET + V4_TTL, [ttl, protocol, high, low])
+        .ok_or(Reason::TruncatedHeader)?;
+    packet
+        .write(ETHERNET + at, address.v4_bytes())
+        .ok_or(Reason::TruncatedHeader)
 }

@@ -1,21 +1,28 @@
 //! The next hop: from the backend's entry, which the daemon keeps; for replies, and for backends
 //! that are not resolved yet, from the kernel's routing table.
 
+use core::mem::offset_of;
+
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
         BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
-        bpf_fib_lookup as FibLookup, bpf_fib_lookup__bindgen_ty_3 as FibSource,
-        bpf_fib_lookup__bindgen_ty_4 as FibDestination,
+        bpf_fib_lookup as FibLookup,
     },
     helpers::generated::bpf_fib_lookup,
 };
-use lb_common::{address::Address, backend::Backend, listener::Reply, reason::Reason};
+use lb_common::{
+    address::Address,
+    backend::{Backend, Macs},
+    listener::Reply,
+    reason::Reason,
+};
 
 use crate::{maps::PORTS, packet::Packet, parse::Parsed};
 
-/// `AF_INET` and `AF_INET6` of `linux/socket.h`.
-const FAMILIES: (u8, u8) = (2, 10);
+/// Address families of `linux/socket.h`.
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 /// Bytes of the query, as the helper counts them.
 const QUERY_SIZE: i32 = 64;
@@ -25,10 +32,8 @@ const _: () = assert!(size_of::<FibLookup>() == 64);
 pub struct Hop {
     /// Interface to send on.
     pub ifindex: u32,
-    /// The next hop's address.
-    pub destination: [u8; 6],
-    /// The interface's own address.
-    pub source: [u8; 6],
+    /// The next hop's address and the interface's own.
+    pub macs: Macs,
 }
 
 /// What became of a frame.
@@ -40,16 +45,10 @@ pub struct Sent {
 /// The way to a backend.
 #[inline(always)]
 pub fn to_backend(packet: &Packet<'_>, parsed: &Parsed, backend: &Backend) -> Result<Hop, Reason> {
-    // A packet that has no hop left is the kernel's: it tells the sender (RFC 1812, section 5.3.1).
-    if parsed.hops <= 1 {
-        return Err(Reason::TtlExceeded);
-    }
     if backend.ifindex() != 0 {
-        let (destination, source) = backend.macs();
         return Ok(Hop {
             ifindex: backend.ifindex(),
-            destination,
-            source,
+            macs: backend.macs(),
         });
     }
     match ask_kernel(packet, parsed, &parsed.source, backend.address()) {
@@ -65,9 +64,6 @@ pub fn to_client(
     parsed: &Parsed,
     reply: &Reply,
 ) -> Result<Option<Hop>, Reason> {
-    if parsed.hops <= 1 {
-        return Err(Reason::TtlExceeded);
-    }
     match ask_kernel(packet, parsed, reply.address(), &parsed.destination) {
         (BPF_FIB_LKUP_RET_SUCCESS, hop) => Ok(Some(hop)),
         (BPF_FIB_LKUP_RET_NO_NEIGH, _) => Ok(None),
@@ -77,7 +73,7 @@ pub fn to_client(
     }
 }
 
-/// Hands the frame to the interface.
+/// Hands the frame to the interface, which takes it as it is when the program returns.
 #[inline(always)]
 pub fn send(packet: &Packet<'_>, hop: &Hop) -> Result<Sent, Reason> {
     if hop.ifindex == packet.ingress() {
@@ -96,35 +92,59 @@ pub fn send(packet: &Packet<'_>, hop: &Hop) -> Result<Sent, Reason> {
 /// `bpf_fib_lookup` (net/core/filter.c): route and neighbour in one.
 #[inline(always)]
 fn ask_kernel(packet: &Packet<'_>, parsed: &Parsed, from: &Address, to: &Address) -> (u32, Hop) {
-    // SAFETY: the structure is plain data for which zero is valid everywhere.
-    let mut query: FibLookup = unsafe { core::mem::zeroed() };
-    query.ifindex = packet.ingress();
-    query.l4_protocol = parsed.protocol;
-    if parsed.v6 {
-        query.family = FAMILIES.1;
-        query.__bindgen_anon_3 = FibSource {
-            ipv6_src: from.words(),
-        };
-        query.__bindgen_anon_4 = FibDestination {
-            ipv6_dst: to.words(),
-        };
-    } else {
-        query.family = FAMILIES.0;
-        query.__bindgen_anon_3 = FibSource {
-            ipv4_src: u32::from_ne_bytes(from.v4_bytes()),
-        };
-        query.__bindgen_anon_4 = FibDestination {
-            ipv4_dst: u32::from_ne_bytes(to.v4_bytes()),
-        };
-    }
-    // SAFETY: both pointers are to live values of the types that the helper expects.
-    let verdict =
-        unsafe { bpf_fib_lookup(packet.context().as_ptr(), &raw mut query, QUERY_SIZE, 0) };
-    let hop = Hop {
-        ifindex: query.ifindex,
-        destination: query.dmac,
-        source: query.smac,
-    };
+    let mut query = Query::new(packet.ingress(), parsed, from, to);
+    let place = (&raw mut query).cast::<FibLookup>();
+    // SAFETY: both pointers are to live values of the sizes that the helper expects.
+    let verdict = unsafe { bpf_fib_lookup(packet.context().as_ptr(), place, QUERY_SIZE, 0) };
     // Negative: the helper refused the query; no positive answer has this number.
-    (u32::try_from(verdict).unwrap_or(u32::MAX), hop)
+    (u32::try_from(verdict).unwrap_or(u32::MAX), query.hop())
+}
+
+/// `struct bpf_fib_lookup` by words of 8 bytes: the verifier takes no access to the stack that is
+/// not aligned, and by its fields the compiler would join some that are not.
+struct Query([u64; 8]);
+
+const _: () = assert!(
+    size_of::<Query>() == size_of::<FibLookup>()
+        && offset_of!(FibLookup, ifindex) == 8
+        && offset_of!(FibLookup, __bindgen_anon_3) == 16
+        && offset_of!(FibLookup, __bindgen_anon_4) == 32
+        && offset_of!(FibLookup, smac) == 52
+        && offset_of!(FibLookup, dmac) == 58
+);
+
+impl Query {
+    #[inline(always)]
+    fn new(ingress: u32, parsed: &Parsed, from: &Address, to: &Address) -> Self {
+        let (family, [from, from_rest], [to, to_rest]) = if parsed.v6 {
+            (AF_INET6, from.halves(), to.halves())
+        } else {
+            (AF_INET, [from.v4_word(), 0], [to.v4_word(), 0])
+        };
+        let head = u64::from_ne_bytes([family, parsed.protocol, 0, 0, 0, 0, 0, 0]);
+        let [a, b, c, d] = ingress.to_ne_bytes();
+        let ifindex = u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]);
+        // The last two words are the answer's. Zeros would do as well, but the compiler would write
+        // them by a call that loops over bytes.
+        Self([head, ifindex, from, from_rest, to, to_rest, head, head])
+    }
+
+    /// What the helper has filled in.
+    #[inline(always)]
+    fn hop(&self) -> Hop {
+        let [a, b, c, d, ..] = self.word(1).to_ne_bytes();
+        let [_, _, _, _, s0, s1, s2, s3] = self.word(6).to_ne_bytes();
+        let [s4, s5, destination @ ..] = self.word(7).to_ne_bytes();
+        Hop {
+            ifindex: u32::from_ne_bytes([a, b, c, d]),
+            macs: Macs::new(destination, [s0, s1, s2, s3, s4, s5]),
+        }
+    }
+
+    /// A word, read as one.
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        // SAFETY: the reference is to a live word.
+        unsafe { (&raw const self.0[index]).read_volatile() }
+    }
 }

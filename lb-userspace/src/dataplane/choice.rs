@@ -24,7 +24,9 @@ pub struct Choice {
     pub current: u16,
     /// The backend of a connection of unknown past.
     pub origin: u16,
-    /// Whether a pin is looked for although both are the same.
+    /// Whether the change under way concerns the flow, and so its connections are pinned.
+    pub moving: bool,
+    /// Whether a pin is looked for although the flow is not moving.
     pub touched: bool,
 }
 
@@ -53,8 +55,8 @@ impl Image {
         let table = record.table(bucket);
         let here = self.slot(table, slot)?;
         let before = record.origin_table(hash::bucket(client_hash, record.origin_salt));
-        let moving = record.has(Record::MOVING) && before != table;
-        let origin = if moving {
+        let moved = record.has(Record::MOVING) && before != table;
+        let origin = if moved {
             self.slot(before, slot)?.origin()
         } else {
             here.origin()
@@ -70,6 +72,7 @@ impl Image {
             } else {
                 origin
             },
+            moving: moved || current != here.origin(),
             touched: here.is_touched() || record.touches(bucket),
         })
     }

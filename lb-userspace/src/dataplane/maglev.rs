@@ -144,3 +144,6 @@ impl Turn {
 fn narrow(number: u64) -> usize {
     usize::try_from(number).expect("tables are smaller than memory")
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,3 +140,6 @@ impl std::fmt::Display for Write {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,7 +179,8 @@ backends = [{ name = "g1", address = "10.0.2.1" }]
     #[test]
     fn pins_to_a_dead_backend_are_void_once_and_good_after_its_return() {
         let mut state = follow(&State::default(), SERVICE);
-        let generation = |state: &State| state.services["shop"].backend("b1").expect("b1").generation;
+        let generation =
+            |state: &State| state.services["shop"].backend("b1").expect("b1").generation;
         let set = |state: &mut State, up| {
             let service = state.service_mut("shop").expect("there");
             service.backend_mut("b1").expect("there").set_up(up);
@@ -219,7 +220,11 @@ backends = [{ name = "g1", address = "10.0.2.1" }]
         let all = [("b1", false), ("b2", false), ("b3", false)];
         let without = after(shop(), &all);
         assert!(without.is_dead("blue") && without.stand_in("blue").is_none());
-        assert!(slots(&without, "blue").iter().all(|&slot| slot == (NONE, NONE)));
+        assert!(
+            slots(&without, "blue")
+                .iter()
+                .all(|&slot| slot == (NONE, NONE))
+        );
 
         let mut released = shop();
         let green = released.pools["green"].id;
@@ -234,7 +239,11 @@ backends = [{ name = "g1", address = "10.0.2.1" }]
         let text = SERVICE.replace("\nlisten", "\non_dead_pool = \"drop\"\nlisten");
         let state = follow(&State::default(), &text);
         let down = after(state.services["shop"].clone(), &[("g1", false)]);
-        assert!(slots(&down, "green").iter().all(|&slot| slot == (NONE, NONE)));
+        assert!(
+            slots(&down, "green")
+                .iter()
+                .all(|&slot| slot == (NONE, NONE))
+        );
     }
 
     #[test]

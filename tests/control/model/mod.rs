@@ -28,7 +28,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn whatever_is_ordered_nothing_breaks_and_nothing_is_half_done(steps in steps(1..24)) {
+    fn whatever_is_ordered_nothing_breaks_and_nothing_is_half_done(steps in steps(1..40)) {
         let mut run = Run::new();
         for (number, step) in steps.iter().enumerate() {
             run.step(step)

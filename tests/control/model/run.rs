@@ -110,7 +110,10 @@ impl Run {
     fn calm(&mut self) {
         let mut edge = self.world.twin.edge();
         edge.memory.fail_at = None;
-        let cut = std::mem::take(&mut edge.cut);
+        let cut = edge.cut.clone();
+        if !edge.has_packets_under_way() {
+            edge.cut.clear();
+        }
         for client in &mut edge.clients {
             client.connection = client
                 .connection

@@ -172,6 +172,9 @@ fn edge() -> Result<Namespace> {
         ("net/ipv6/conf/default/forwarding", "1"),
         ("net/ipv4/conf/all/send_redirects", "0"),
         ("net/ipv4/conf/default/send_redirects", "0"),
+        // Every client is told at once where the edge knows no way, not one a second.
+        ("net/ipv4/icmp_ratelimit", "0"),
+        ("net/ipv6/icmp/ratelimit", "0"),
     ] {
         namespace.sysctl(path, value)?;
     }

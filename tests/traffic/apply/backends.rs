@@ -11,15 +11,14 @@ use crate::{
     stage::{Stage, Way},
 };
 
-in_both_modes!(a_backend_comes_grows_and_goes_with_its_last_connection);
-
 const LIMIT: Duration = Duration::from_secs(15);
 /// The long connections to a removed backend go on for longer than its drain.
 const BEYOND: Duration = Duration::from_secs(4);
 
-fn a_backend_comes_grows_and_goes_with_its_last_connection(attach: Attach) -> Result<()> {
+#[test]
+fn a_backend_comes_grows_and_goes_with_its_last_connection() -> Result<()> {
     let mut spare = Vec::new();
-    let mut stage = Stage::with(Way::Nat, attach, 4, |shop| {
+    let mut stage = Stage::with(Way::Nat, Attach::Native, 4, |shop| {
         shop.drain = "2s".to_owned();
         spare.extend(shop.pool[0].backends.pop());
     })?;

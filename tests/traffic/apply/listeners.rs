@@ -16,17 +16,13 @@ use crate::{
     stage::{Stage, VIPS, Way, names, user},
 };
 
-in_both_modes!(
-    a_listener_comes_and_goes_beside_the_others,
-    a_service_comes_and_goes_beside_the_others,
-);
-
 /// Where the newcomers' servers listen.
 const OTHER_PORT: u16 = 8081;
 const WIKI: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 81));
 
-fn a_listener_comes_and_goes_beside_the_others(attach: Attach) -> Result<()> {
-    let mut stage = Stage::with(Way::Nat, attach, 4, listen_with_port_of_listener)?;
+#[test]
+fn a_listener_comes_and_goes_beside_the_others() -> Result<()> {
+    let mut stage = Stage::with(Way::Nat, Attach::Native, 4, listen_with_port_of_listener)?;
     let _others = other_servers(&stage.lab)?;
     let crowd = Crowd::gather(&stage.lab)?;
     let news = VIPS.map(|vip| SocketAddr::new(vip.ip(), 81));
@@ -58,8 +54,9 @@ fn a_listener_comes_and_goes_beside_the_others(attach: Attach) -> Result<()> {
     Ok(())
 }
 
-fn a_service_comes_and_goes_beside_the_others(attach: Attach) -> Result<()> {
-    let mut stage = Stage::set(Way::Nat, attach)?;
+#[test]
+fn a_service_comes_and_goes_beside_the_others() -> Result<()> {
+    let mut stage = Stage::set(Way::Nat, Attach::Native)?;
     let _others = other_servers(&stage.lab)?;
     let crowd = Crowd::gather(&stage.lab)?;
     stage.serin("share shop 30%")?;

@@ -14,6 +14,7 @@ use aya::programs::{
 use super::{
     KernelError,
     adopt::{self, pin_error},
+    detach,
     error::errno,
 };
 
@@ -103,13 +104,15 @@ pub fn update_links(program: &mut Xdp, directory: &Path) -> Result<(), KernelErr
     pin_program(program, directory)
 }
 
-/// Removes the links of interfaces for which `keep` says no; closing the last handle detaches.
+/// Takes the program off the interfaces for which `keep` says no, and removes their links.
 pub fn detach_others(directory: &Path, keep: impl Fn(u32) -> bool) -> Result<(), KernelError> {
     for ifindex in links(directory)?
         .into_iter()
         .filter(|&ifindex| !keep(ifindex))
     {
         let path = link_path(directory, ifindex);
+        // What can't be detached by hand is by the removal of its pin, a little later.
+        let _later = detach::detach(&path);
         fs::remove_file(&path).map_err(pin_error(&path, "can't be removed"))?;
     }
     Ok(())

@@ -1,13 +1,10 @@
 //! The bpf(2) call that aya does not have, on maps that it has opened (its issue 1124).
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, BorrowedFd},
-};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use bytemuck::{Pod, Zeroable};
 
-use super::KernelError;
+use super::{KernelError, syscall::bpf};
 
 /// Entries that one call brings.
 const BATCH: u32 = 4096;
@@ -58,7 +55,7 @@ pub fn each<K: Pod, V: Pod>(
         // map's own sizes, and the position is the 4 bytes that hash maps use.
         let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut call) };
         let last = match result {
-            Ok(()) => false,
+            Ok(_) => false,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
             Err(source) => {
                 return Err(KernelError::System { what: name, source });
@@ -73,27 +70,5 @@ pub fn each<K: Pod, V: Pod>(
             return Ok(());
         }
         started = true;
-    }
-}
-
-/// bpf(2).
-///
-/// # Safety
-///
-/// Every address in `attributes` must be good for what the command does with it.
-unsafe fn bpf<T: Pod>(command: libc::c_long, attributes: &mut T) -> io::Result<()> {
-    // SAFETY: `attributes` is live and its size is told; the caller answers for what it points to.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_mut(attributes),
-            size_of::<T>(),
-        )
-    };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
     }
 }

@@ -10,8 +10,10 @@ mod attach;
 mod barrier;
 mod batch;
 mod clock;
+mod detach;
 mod error;
 mod maps;
+mod syscall;
 mod tables;
 
 use std::{

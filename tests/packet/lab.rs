@@ -1,0 +1,234 @@
+//! One data plane in a network namespace of its own, run packet by packet with `BPF_PROG_TEST_RUN`.
+
+use std::path::{Path, PathBuf};
+
+use lb_common::{
+    flow::{FlowKey, Pin},
+    hash::{HashKey, KEY_WORDS, mix},
+    maps::{ABI_VERSION, PROGRAM},
+    node::Node,
+    reason::FlowEvent,
+    release::Record,
+};
+use lb_userspace::{
+    dataplane::{
+        Counters, Dataplane as _, Image,
+        kernel::{Kernel, Settings, detach},
+        plan::plan,
+    },
+    object,
+};
+use serin_tests::{
+    netns::{Entered, Namespace},
+    unique,
+};
+
+use crate::{
+    frame::Frame,
+    ingress,
+    outcome::{Outcome, Verdict},
+    world::SERVICE,
+};
+
+/// Size of the flow table unless a test asks for another: LRU maps that are small evict early.
+const FLOWS: u32 = 65_536;
+
+/// A data plane; the thread that made it is in its namespace until it is dropped.
+pub struct Lab {
+    /// Taken when the lab is dropped, before the pins are.
+    kernel: Option<Kernel>,
+    image: Image,
+    pins: PathBuf,
+    counted: Counters,
+    // In this order: the thread goes home, then its namespace goes.
+    _inside: Entered,
+    _namespace: Namespace,
+}
+
+impl Lab {
+    /// A data plane with this content.
+    pub fn new(image: &Image) -> Self {
+        Self::sized(image, FLOWS)
+    }
+
+    /// A data plane whose flow table has room for `flows`.
+    pub fn sized(image: &Image, flows: u32) -> Self {
+        let mut lab = Self::within(
+            Namespace::create("packet").expect("root makes namespaces"),
+            flows,
+        );
+        lab.become_image(image);
+        lab
+    }
+
+    /// An empty data plane in a namespace that a test has furnished.
+    pub fn within(namespace: Namespace, flows: u32) -> Self {
+        Self::open(namespace, (object::SERIN, PROGRAM), flows)
+    }
+
+    /// An empty data plane of another object's program.
+    pub fn of(object: &'static [u8], program: &'static str) -> Self {
+        let namespace = Namespace::create("packet").expect("root makes namespaces");
+        Self::open(namespace, (object, program), FLOWS)
+    }
+
+    fn open(
+        namespace: Namespace,
+        (object, program): (&'static [u8], &'static str),
+        flows: u32,
+    ) -> Self {
+        let inside = namespace.enter().expect("root enters namespaces");
+        let pins = Path::new("/sys/fs/bpf").join(unique::name());
+        let kernel = Kernel::open(&Settings {
+            object,
+            program,
+            pins: &pins,
+            node: node(),
+            flows,
+        });
+        let kernel = kernel.expect("root loads the program");
+        Self {
+            counted: kernel.counters(&[], &[]).expect("counters are readable"),
+            kernel: Some(kernel),
+            image: Image::default(),
+            pins,
+            _inside: inside,
+            _namespace: namespace,
+        }
+    }
+
+    /// Carries out the plan from what there is to `image`.
+    pub fn become_image(&mut self, image: &Image) {
+        for write in plan(&self.image, image) {
+            self.kernel()
+                .write(&write)
+                .expect("a planned write succeeds");
+        }
+        self.image = image.clone();
+    }
+
+    /// Changes what there is, by a plan.
+    pub fn change(&mut self, change: impl FnOnce(&mut Image)) {
+        let mut image = self.image.clone();
+        change(&mut image);
+        self.become_image(&image);
+    }
+
+    /// Makes another record the live one.
+    pub fn set_record(&mut self, record: Record) {
+        self.change(|image| {
+            image.records.insert(SERVICE, record);
+        });
+    }
+
+    /// Sends one frame through the program, and proves that exactly one way out was counted.
+    pub fn send(&mut self, frame: &[u8]) -> Outcome {
+        let ran = self
+            .kernel()
+            .test_run(frame)
+            .expect("the kernel runs the program");
+        self.account(frame, ran)
+    }
+
+    fn account(&mut self, frame: &[u8], (action, out): (u32, Vec<u8>)) -> Outcome {
+        let now = self.counters();
+        let reasons = rises(&self.counted.reasons, &now.reasons);
+        let events = rises(&self.counted.flow_events, &now.flow_events);
+        self.counted = now;
+        let [reason] = reasons[..] else {
+            panic!("not one way out but {reasons:?} for {frame:02x?}");
+        };
+        Outcome {
+            verdict: Verdict::of(action),
+            reason,
+            events,
+            frame: out,
+        }
+    }
+
+    /// [`Self::send`] for a frame that comes in by another interface than `lo`.
+    pub fn send_from(&mut self, ifindex: u32, frame: &[u8]) -> Outcome {
+        let object = self.kernel().object();
+        let ran = ingress::run(object, PROGRAM, ifindex, frame);
+        self.account(frame, ran)
+    }
+
+    /// Sends one frame through the program, without a look at the counters.
+    pub fn pass_through(&mut self, frame: &[u8]) -> (Verdict, Vec<u8>) {
+        let (action, out) = self
+            .kernel()
+            .test_run(frame)
+            .expect("the kernel runs the program");
+        (Verdict::of(action), out)
+    }
+
+    /// [`Self::send`] for a described frame.
+    pub fn send_frame(&mut self, frame: &Frame) -> Outcome {
+        self.send(&frame.bytes())
+    }
+
+    /// All counters, with those of the first backends and pools.
+    pub fn counters(&mut self) -> Counters {
+        let (backends, pools) = ([1, 2, 3, 4], [0, 1]);
+        self.kernel()
+            .counters(&backends, &pools)
+            .expect("counters are readable")
+    }
+
+    /// How often something happened to the flow table so far.
+    pub fn flow_events(&mut self, event: FlowEvent) -> u64 {
+        let events = self.counters().flow_events;
+        events
+            .iter()
+            .find(|(counted, _)| *counted == event)
+            .map_or(0, |(_, count)| *count)
+    }
+
+    /// The flow table.
+    pub fn pins(&mut self) -> Vec<(FlowKey, Pin)> {
+        let mut pins = Vec::new();
+        let each = self
+            .kernel()
+            .each_pin(&mut |key, pin| pins.push((key, pin)));
+        each.expect("the flow table is readable");
+        pins
+    }
+
+    /// The data plane itself.
+    pub fn kernel(&mut self) -> &mut Kernel {
+        self.kernel
+            .as_mut()
+            .expect("there until the lab is dropped")
+    }
+
+    /// Where its maps are pinned.
+    pub fn pin_directory(&self) -> PathBuf {
+        self.pins.join(format!("v{ABI_VERSION}"))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.kernel = None;
+        if let Err(error) = detach(&self.pins) {
+            eprintln!("{} is left behind: {error}", self.pins.display());
+        }
+    }
+}
+
+/// The node of every lab; clients are told apart by /32 and /64.
+pub fn node() -> Node {
+    let mut words = [0; KEY_WORDS];
+    for (word, number) in words.iter_mut().zip(1_u64..) {
+        *word = mix(number);
+    }
+    Node::new(HashKey::new(words), 32, 64)
+}
+
+/// What has been counted since, once for each time.
+fn rises<T: Copy>(before: &[(T, u64)], after: &[(T, u64)]) -> Vec<T> {
+    let pairs = before.iter().zip(after);
+    pairs
+        .flat_map(|((_, before), (what, after))| (*before..*after).map(|_| *what))
+        .collect()
+}

@@ -1,0 +1,37 @@
+//! Single packets through the loaded program: tables of what comes in, and what must come out.
+//!
+//! Every test has a data plane of its own, in a network namespace of its own; needs root.
+
+mod case;
+mod frame;
+mod ingress;
+mod lab;
+mod outcome;
+mod random;
+mod world;
+
+// What leaves, byte by byte.
+mod l2;
+mod nat;
+mod redirect;
+mod reply;
+mod sums;
+
+// What does not, and why.
+mod broken;
+mod lies;
+mod noise;
+mod passed;
+mod truncated;
+
+// Which backend.
+mod arithmetic;
+mod flow;
+mod full_table;
+mod generations;
+mod ramp;
+mod rest;
+
+// What the daemon sees, and what it all costs.
+mod budget;
+mod image;

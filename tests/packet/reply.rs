@@ -1,0 +1,208 @@
+//! `forward = "nat"`, from the backend to the client: the route is the kernel's to tell.
+
+use std::net::SocketAddr;
+
+use lb_common::reason::Reason;
+use nix::net::if_::if_nametoindex;
+use serin_tests::netns::Namespace;
+
+use crate::{
+    case::Case,
+    frame::{Frame, Transport, flag},
+    lab::Lab,
+    outcome::Verdict,
+    random::Random,
+    world::{Family, KINDS, OLD, Protocol, at_rest, client, server, vip},
+};
+
+/// The gateway that clients are behind, and our own interface towards it.
+const GATEWAY: [u8; 6] = [2, 0, 0, 3, 0, 9];
+const WAN: [u8; 6] = [2, 0, 0, 3, 0, 1];
+
+/// Clients are behind a known gateway, behind an unknown one, behind none, or refused.
+const ROUTES: &str = "
+    link add wan address 02:00:00:03:00:01 type veth peer name far
+    link set wan up
+    link set far up
+    address add 203.0.113.1/24 dev wan
+    address add fd00:113::1/64 dev wan nodad
+    neigh add 203.0.113.9 lladdr 02:00:00:03:00:09 dev wan nud permanent
+    neigh add fd00:113::9 lladdr 02:00:00:03:00:09 dev wan nud permanent
+    route add 10.77.0.0/16 via 203.0.113.9
+    route add fd77::/32 via fd00:113::9
+    route add 10.78.0.0/16 via 203.0.113.10
+    route add fd78::/32 via fd00:113::10
+    route add unreachable 10.79.0.0/16
+    route add unreachable fd79::/32
+";
+
+#[test]
+fn a_reply_comes_from_the_listener_and_takes_the_kernels_route() {
+    let (mut lab, wan) = routed();
+    for (family, protocol) in KINDS {
+        let plain = reply(family, protocol, client(family, 7));
+        let optional = match family {
+            Family::V4 => Frame {
+                options: vec![1; 8],
+                ..plain.clone()
+            },
+            Family::V6 => Frame {
+                extensions: vec![(60, vec![1; 6])],
+                ..plain.clone()
+            },
+        };
+        for input in [plain, optional] {
+            let output = from_vip(&input, family).forwarded(GATEWAY, WAN);
+            Case::transmitted(format!("{input:?}"), &input, &output)
+                .by(Verdict::Redirect, Reason::ReplyRedirected)
+                .check(&mut lab);
+            let same_interface = lab.send_from(wan, &input.bytes());
+            assert_eq!(same_interface.verdict, Verdict::Transmit);
+            assert_eq!(same_interface.reason, Reason::ReplyTransmitted);
+            assert_eq!(same_interface.frame, output.bytes());
+        }
+    }
+}
+
+#[test]
+fn a_reply_whose_next_hop_is_unknown_is_left_to_the_kernel_rewritten_but_not_yet_forwarded() {
+    let (mut lab, _) = routed();
+    for (family, protocol) in KINDS {
+        let input = reply(family, protocol, elsewhere(family, 78));
+        // The kernel forwards it, and takes the hop.
+        let output = from_vip(&input, family);
+        Case::transmitted(format!("{family:?} {protocol:?}"), &input, &output)
+            .by(Verdict::Pass, Reason::ReplyUnresolved)
+            .check(&mut lab);
+    }
+}
+
+#[test]
+fn what_is_no_reply_to_a_client_is_left_alone() {
+    let (mut lab, _) = routed();
+    for (family, protocol) in KINDS {
+        let ourselves = match family {
+            Family::V4 => "203.0.113.1:5000",
+            Family::V6 => "[fd00:113::1]:5000",
+        };
+        let ourselves = ourselves.parse().expect("a literal address");
+        let nowhere = elsewhere(family, 80);
+        for (description, to) in [("to this host", ourselves), ("without a route", nowhere)] {
+            let input = reply(family, protocol, to).bytes();
+            let description = format!("{family:?} {protocol:?} {description}");
+            Case::passed(description, input, Reason::ReplyLocal).check(&mut lab);
+        }
+        let last_hop = Frame {
+            hops: 1,
+            ..reply(family, protocol, client(family, 7))
+        };
+        Case::passed("TTL 1", last_hop.bytes(), Reason::TtlExceeded).check(&mut lab);
+        let other_port = server(family, OLD);
+        let input = last_hop.from(SocketAddr::new(other_port.ip(), 22));
+        Case::passed("another port", input.bytes(), Reason::NotListening).check(&mut lab);
+    }
+}
+
+#[test]
+fn a_reply_that_the_host_may_not_route_is_dropped() {
+    let (mut lab, _) = routed();
+    for (family, protocol) in KINDS {
+        let input = reply(family, protocol, elsewhere(family, 79));
+        Case::dropped(
+            format!("{family:?} {protocol:?}"),
+            &input,
+            Reason::ReplyUnroutable,
+        )
+        .check(&mut lab);
+    }
+}
+
+#[test]
+fn a_reply_towards_an_interface_that_is_not_ours_to_send_on_is_dropped_and_not_counted() {
+    let (mut lab, _) = routed();
+    lab.change(|image| image.ports.clear());
+    for (family, protocol) in KINDS {
+        let input = reply(family, protocol, client(family, 7));
+        Case::dropped(format!("{family:?} {protocol:?}"), &input, Reason::NoPort).check(&mut lab);
+    }
+    assert_eq!(lab.counters().backends[&OLD].reply_packets, 0);
+}
+
+#[test]
+fn all_checksums_are_right_over_random_replies() {
+    let (mut lab, _) = routed();
+    let mut random = Random::new(2);
+    for number in 0..20_000_u32 {
+        let (family, protocol) = KINDS[number as usize % KINDS.len()];
+        let mut input = reply(family, protocol, client(family, random.word()));
+        input.destination.set_port(random.word());
+        input.hops = 2 + random.next().to_be_bytes()[0] % 254;
+        let length = random.below(80);
+        input.payload = random.bytes(length);
+        let (_, frame) = lab.pass_through(&input.bytes());
+        let output = from_vip(&input, family).forwarded(GATEWAY, WAN);
+        assert_eq!(frame, output.bytes(), "packet {number}");
+    }
+}
+
+#[test]
+fn a_request_and_its_reply_are_counted_for_their_backend() {
+    let (mut lab, _) = routed();
+    let family = Family::V4;
+    let syn = Frame::syn(client(family, 7), vip(family));
+    let data = Frame::ack(client(family, 7), vip(family));
+    let answer = reply(family, Protocol::Tcp, client(family, 7));
+    for frame in [&syn, &data, &answer] {
+        lab.send_frame(frame);
+    }
+    let counted = lab.counters().backends[&OLD];
+    let length = |frame: &Frame| frame.bytes().len() as u64;
+    assert_eq!((counted.packets, counted.connections), (2, 1));
+    assert_eq!(counted.bytes, length(&syn) + length(&data));
+    assert_eq!(
+        (counted.reply_packets, counted.reply_bytes),
+        (1, length(&answer))
+    );
+}
+
+/// A data plane on a host that routes, and the index of its interface towards the clients.
+fn routed() -> (Lab, u32) {
+    let namespace = Namespace::create("packet").expect("root makes namespaces");
+    for path in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        namespace.sysctl(path, "1").expect("root sets parameters");
+    }
+    namespace
+        .ip(ROUTES)
+        .expect("the kernel has veth and both families");
+    let mut lab = Lab::within(namespace, 1024);
+    let wan = if_nametoindex("wan").expect("it was just made");
+    let mut image = at_rest();
+    image.ports.insert(wan);
+    lab.become_image(&image);
+    (lab, wan)
+}
+
+fn reply(family: Family, protocol: Protocol, to: SocketAddr) -> Frame {
+    let from = server(family, OLD);
+    match protocol {
+        Protocol::Tcp => Frame {
+            transport: Transport::Tcp(flag::SYN | flag::ACK, vec![1; 8]),
+            ..Frame::ack(from, to)
+        },
+        Protocol::Udp => Frame::udp(from, to),
+    }
+}
+
+fn from_vip(frame: &Frame, family: Family) -> Frame {
+    frame.clone().from(vip(family))
+}
+
+/// A client in another network than the usual one.
+fn elsewhere(family: Family, network: u8) -> SocketAddr {
+    match family {
+        Family::V4 => SocketAddr::from(([10, network, 0, 7], 40_000)),
+        Family::V6 => format!("[fd{network}::7]:40000")
+            .parse()
+            .expect("an address"),
+    }
+}

@@ -1,0 +1,131 @@
+//! What is measured.
+
+use std::fmt;
+
+/// How a packet is sent on, and which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// From the client, addresses and ports rewritten.
+    Nat,
+    /// From the client, the frame's addresses rewritten.
+    L2,
+    /// From the backend, rewritten back, by the kernel's route.
+    NatReply,
+}
+
+/// The IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// How many flows the packets belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flows {
+    /// So many, a power of two, each amid its connection.
+    Known(u32),
+    /// Every packet starts another one.
+    New,
+}
+
+/// Whether a change is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Rest,
+    /// A cutover that has not settled, with the known flows pinned.
+    Change,
+}
+
+/// One case.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub forward: Forward,
+    pub family: Family,
+    pub flows: Flows,
+    pub state: State,
+}
+
+/// Each includes the ones before it; new flows fill the flow table, and so come last.
+const FLOWS: [Flows; 5] = [
+    Flows::Known(1),
+    Flows::Known(1024),
+    Flows::Known(65_536),
+    Flows::Known(262_144),
+    Flows::New,
+];
+
+/// All cases; those of a group may share a flow table.
+pub fn groups() -> Vec<Vec<Case>> {
+    use Family::{V4, V6};
+    use State::{Change, Rest};
+    let mut groups = Vec::new();
+    for forward in [Forward::L2, Forward::Nat, Forward::NatReply] {
+        for (family, state) in [(V4, Rest), (V6, Rest), (V4, Change), (V6, Change)] {
+            let group = FLOWS.map(|flows| Case {
+                forward,
+                family,
+                flows,
+                state,
+            });
+            groups.push(group.into_iter().filter(Case::is_real).collect());
+        }
+    }
+    groups
+}
+
+impl Case {
+    /// A reply opens no connection, and a change does not touch it.
+    fn is_real(&self) -> bool {
+        self.forward != Forward::NatReply || (self.state == State::Rest && self.flows != Flows::New)
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Nat => "nat",
+            Self::L2 => "l2",
+            Self::NatReply => "nat-reply",
+        })
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+        })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Rest => "rest",
+            Self::Change => "change",
+        })
+    }
+}
+
+impl fmt::Display for Flows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(count) => f.pad(&count.to_string()),
+            Self::New => f.pad("new"),
+        }
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            forward,
+            family,
+            flows,
+            state,
+        } = self;
+        f.pad(&format!("{forward}/{family}/{flows}/{state}"))
+    }
+}

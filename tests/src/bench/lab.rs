@@ -1,0 +1,145 @@
+//! The benchmark's object, loaded, in a namespace of its own.
+
+use std::{path::Path, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use aya::{
+    maps::Array,
+    programs::{Program, TestRun as _, TestRunOptions, Xdp},
+};
+use lb_common::{
+    bench::{Plan, program},
+    hash::{HashKey, KEY_WORDS, mix},
+    node::Node,
+    reason::Reason,
+};
+use lb_userspace::dataplane::{
+    Dataplane as _, Image, Table, Write,
+    kernel::{Kernel, Settings, detach},
+    plan::plan,
+};
+
+use super::{case::Case, world};
+use crate::{
+    netns::{Entered, Namespace},
+    unique,
+};
+
+/// Four times the most flows that a case has, so that none is evicted.
+const FLOWS: u32 = 1 << 20;
+
+/// The data plane that is measured; this thread is in its namespace until it is dropped.
+pub struct Lab {
+    /// Taken when the lab is dropped, before the pins are.
+    kernel: Option<Kernel>,
+    image: Image,
+    wan: u32,
+    pins: PathBuf,
+    _inside: Entered,
+}
+
+impl Lab {
+    /// Loads the object.
+    pub fn open(namespace: &Namespace, wan: u32) -> Result<Self> {
+        let inside = namespace.enter()?;
+        let pins = Path::new("/sys/fs/bpf").join(unique::name());
+        let mut words = [0; KEY_WORDS];
+        for (word, number) in words.iter_mut().zip(1_u64..) {
+            *word = mix(number);
+        }
+        let kernel = Kernel::open(&Settings {
+            object: lb_userspace::object::BENCH,
+            program: program::SERIN,
+            pins: &pins,
+            node: Node::new(HashKey::new(words), 32, 64),
+            flows: FLOWS,
+        });
+        let mut lab = Self {
+            kernel: None,
+            image: Image::default(),
+            wan,
+            pins,
+            _inside: inside,
+        };
+        lab.kernel = Some(kernel.context("loading the benchmark's programs; this needs root")?);
+        for floor in [program::PASS, program::SWAP, program::FLOOR] {
+            lab.program(floor)?
+                .load()
+                .with_context(|| format!("loading {floor}"))?;
+        }
+        Ok(lab)
+    }
+
+    /// Makes the maps and the wrapper ready for a case.
+    pub fn prepare(&mut self, case: &Case) -> Result<()> {
+        let image = world::image(case, self.wan);
+        for write in plan(&self.image, &image) {
+            self.kernel().write(&write)?;
+        }
+        self.image = image;
+        let orders: [u8; size_of::<Plan>()] = bytemuck::cast(world::plan(case));
+        let map = self.kernel().object().map_mut("PLAN");
+        let mut map: Array<_, [u8; size_of::<Plan>()]> =
+            map.context("the object has no map PLAN")?.try_into()?;
+        map.set(0, orders, 0)?;
+        Ok(())
+    }
+
+    /// Runs a program `repeat` times; the mean time of a run.
+    pub fn run(&mut self, program: &str, frame: &[u8], repeat: u32) -> Result<Duration> {
+        let mut out = vec![0; frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            repeat,
+            ..TestRunOptions::new()
+        };
+        let result = self.program(program)?.test_run(options)?;
+        Ok(result.duration)
+    }
+
+    /// Fails if a packet so far took another way out than `expected`: a packet that is not
+    /// forwarded is a fast one.
+    pub fn check_exits(&mut self, expected: Reason) -> Result<()> {
+        let exits = self.kernel().counters(&[], &[])?.reasons;
+        for (reason, count) in exits {
+            ensure!(
+                reason == expected || count == 0,
+                "{count} packets left as {}, not as {}",
+                reason.name(),
+                expected.name()
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes a table that no record names.
+    pub fn write_table(&mut self, table: &Table) -> Result<()> {
+        const SPARE: u32 = 1;
+        self.kernel()
+            .write(&Write::SetTable(SPARE, table.clone()))?;
+        Ok(())
+    }
+
+    fn program(&mut self, name: &str) -> Result<&mut Xdp> {
+        match self.kernel().object().program_mut(name) {
+            Some(Program::Xdp(program)) => Ok(program),
+            _ => anyhow::bail!("the object has no program {name}"),
+        }
+    }
+
+    fn kernel(&mut self) -> &mut Kernel {
+        self.kernel
+            .as_mut()
+            .expect("there until the lab is dropped")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.kernel = None;
+        if let Err(error) = detach(&self.pins) {
+            eprintln!("{} is left behind: {error}", self.pins.display());
+        }
+    }
+}

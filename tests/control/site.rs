@@ -23,7 +23,7 @@ pub struct Site {
     pub services: Vec<Service>,
 }
 
-/// A service on 192.0.2.`number` and 2001:db8::`number`.
+/// A service on the VIPs `192.0.2.NUMBER` and `2001:db8::NUMBER`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     pub number: u8,

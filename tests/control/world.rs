@@ -93,7 +93,13 @@ impl World {
 
     /// The live record of a service.
     pub fn record(&self, service: &str) -> Record {
-        self.image().records[&self.state().services[service].id]
+        self.stored(service).expect("stored")
+    }
+
+    /// The live record of a service, unless an order that adds it is unfinished.
+    pub fn stored(&self, service: &str) -> Option<Record> {
+        let id = self.state().services[service].id;
+        self.twin.edge().memory.image.records.get(&id).copied()
     }
 
     pub fn tick(&self) -> u32 {

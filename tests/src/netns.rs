@@ -163,7 +163,7 @@ impl Drop for Entered {
     }
 }
 
-/// Whether a line of if_inet6 tells a link-local address that may be used: address, interface,
+/// Whether a line of `if_inet6` tells a link-local address that may be used: address, interface,
 /// length, scope, flags and name.
 fn is_ready(line: &str) -> bool {
     const TENTATIVE: u8 = 0x40;

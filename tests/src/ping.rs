@@ -18,7 +18,7 @@ use crate::{client::PATIENCE, failure::Failure, netns::Namespace};
 
 /// Type and code of an echo request; the kernel fills in the checksum and the identifier.
 const REQUEST_V4: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, 1];
-/// The same of ICMPv6.
+/// The same of `ICMPv6`.
 const REQUEST_V6: [u8; 8] = [128, 0, 0, 0, 0, 0, 0, 1];
 
 /// Sends one echo request and waits for its answer.

@@ -12,8 +12,6 @@ use crate::{
     stage::{Stage, Way},
 };
 
-in_both_modes!(after_a_change_has_settled_and_its_connections_ended_the_table_is_left_alone_again,);
-
 /// Of the changes here. The daemon counts it in ticks of 1.07 s and so takes up to 3.3 s.
 const DRAIN: &str = "2s";
 /// How long the long connections go on after the change has settled.

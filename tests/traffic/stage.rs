@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value;
 use serin_tests::{
     config::{Attach, Service},
@@ -11,6 +11,8 @@ use serin_tests::{
     syns::SynRecorder,
     topology::{Lab, VIP_V4, VIP_V6, client_v4, client_v6},
 };
+
+use crate::report;
 
 /// The service's TCP and UDP endpoint of each family.
 pub const VIPS: [SocketAddr; 2] = [SocketAddr::new(VIP_V4, 80), SocketAddr::new(VIP_V6, 80)];
@@ -95,6 +97,13 @@ impl Stage {
     /// `serin status shop`.
     pub fn status(&self) -> Result<Value> {
         self.serin("status shop")
+    }
+
+    /// Whether a backend, which the status must show, is on its way out.
+    pub fn leaving(&self, backend: &str) -> Result<bool> {
+        let status = self.status()?;
+        let found = report::find(&status, backend).context("no such backend")?;
+        Ok(found["leaving"] == true)
     }
 
     /// Takes the config as it is now.

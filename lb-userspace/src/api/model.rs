@@ -215,3 +215,48 @@ pub struct Problem {
     /// Object and remedy.
     pub detail: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn orders_about_backends_are_written_as_one_key() {
+        let text = |order: &BackendOrder| serde_json::to_value(order).expect("JSON");
+        assert_eq!(text(&BackendOrder::Weight(7)), json!({ "weight": 7 }));
+        assert_eq!(
+            text(&BackendOrder::State(Admin::Maint)),
+            json!({ "state": "maint" })
+        );
+    }
+
+    #[test]
+    fn what_an_order_may_leave_out_is_filled_in() {
+        let apply: ApplyOrder = serde_json::from_value(json!({})).expect("an order");
+        assert!(apply.file.is_none() && !apply.dry_run);
+        let share: ShareOrder =
+            serde_json::from_value(json!({ "share_ppm": 5 })).expect("an order");
+        assert_eq!(share.to, None);
+        assert!(serde_json::from_value::<ShareOrder>(json!({})).is_err());
+    }
+
+    #[test]
+    fn a_backends_traffic_stands_beside_its_name() {
+        let backend = BackendStatus {
+            traffic: Traffic {
+                packets: 3,
+                ..Traffic::default()
+            },
+            ..serde_json::from_value(json!({
+                "name": "b1", "address": ["10.0.1.1"], "weight": 1, "configured_weight": 1,
+                "state": "ready", "health": "up", "leaving": false, "next_hop": "resolved",
+                "packets": 0, "bytes": 0, "connections": 0, "reply_packets": 0, "reply_bytes": 0
+            }))
+            .expect("a backend")
+        };
+        let text = serde_json::to_value(&backend).expect("JSON");
+        assert_eq!((&text["name"], &text["packets"]), (&json!("b1"), &json!(3)));
+    }
+}

@@ -272,4 +272,4 @@ impl IntoResponse for Failure {
 }
 
 /// How long a client may take to be told that the daemon stops.
-pub const FAREWELL: Duration = Duration::from_millis(500);
+pub const FAREWELL: Duration = Duration::from_millis(50);

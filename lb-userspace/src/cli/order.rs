@@ -1,8 +1,15 @@
 //! Commands that go to the daemon.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
+use tokio::{
+    net::UnixStream,
+    time::{sleep, timeout},
+};
 
 use super::{Failure, share::Share, show::Answer};
 use crate::{
@@ -12,6 +19,10 @@ use crate::{
     },
     state::Admin,
 };
+
+/// How long a daemon may take to end that has said it will, and how often it is looked for.
+const ENDING: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(10);
 
 /// What the daemon is asked.
 #[derive(Debug, Subcommand)]
@@ -141,9 +152,17 @@ impl Target {
     }
 }
 
-/// Asks the daemon to end the data plane and itself.
+/// Asks the daemon to end the data plane and itself, and waits until it has: another may start then.
 pub async fn detach(socket: &Path) -> Result<(), ClientError> {
-    Client::new(socket).post("/v1/detach", &()).await
+    let () = Client::new(socket).post("/v1/detach", &()).await?;
+    let ended = async {
+        while UnixStream::connect(socket).await.is_ok() {
+            sleep(POLL).await;
+        }
+    };
+    // One that takes longer has no data plane any more, which is what was asked for.
+    let _late = timeout(ENDING, ended).await;
+    Ok(())
 }
 
 fn resource(service: &str, below: &str) -> String {
@@ -164,4 +183,29 @@ fn escape(name: &str) -> String {
 fn absolute(file: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
     let absolute = file.map(std::path::absolute).transpose();
     absolute.map_err(|error| Failure::usage(format!("configuration file: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_name_holds_stays_within_its_part_of_the_path() {
+        for (name, expected) in [
+            ("shop", "/v1/services/shop/share"),
+            ("a b", "/v1/services/a%20b/share"),
+            ("../node", "/v1/services/..%2Fnode/share"),
+            ("x?y#z%", "/v1/services/x%3Fy%23z%25/share"),
+            ("ü", "/v1/services/%C3%BC/share"),
+        ] {
+            assert_eq!(resource(name, "/share"), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_is_named_so_that_the_daemon_finds_it() {
+        let named = absolute(Some(Path::new("serin.toml"))).map_err(|failure| failure.code);
+        let named = named.expect("a working directory").expect("a file");
+        assert!(named.is_absolute() && named.ends_with("serin.toml"));
+    }
 }

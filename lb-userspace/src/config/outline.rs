@@ -5,7 +5,10 @@ use lb_common::{
     counters::BackendCounters,
     flow::{FlowKey, Pin},
     listener::{Endpoint, Listener, Reply},
-    maps::{MAX_BACKENDS, MAX_LISTENERS, MAX_POOLS, MAX_RECORDS, MAX_REPLIES, MAX_SERVICES},
+    maps::{
+        MAX_BACKENDS, MAX_LISTENERS, MAX_POOLS, MAX_RECORDS, MAX_REPLIES, MAX_SERVICES,
+        TABLES_PER_POOL,
+    },
     pool::SLOT_COUNT,
     reason,
     release::Record,
@@ -78,12 +81,12 @@ fn outline_memory(config: &Config) -> String {
         .iter()
         .map(|service| service.pools.len() as u64);
     let pools: u64 = pools.sum();
-    let memory = [flow_bytes(flows), pools * TABLE, fixed_bytes(), cpu_bytes()];
+    let memory = [flow_bytes(flows), pools * u64::from(TABLES_PER_POOL) * TABLE, fixed_bytes(), cpu_bytes()];
     let [flow_memory, tables, fixed, cpu] = memory.map(bytes);
     format!(
         "memory of the kernel's maps:\n  \
            flows: {flows} × {entry} + {buckets} × {HASH_BUCKET} bytes = {flow_memory}\n  \
-           tables: {pools} pools × {TABLE} bytes = {tables}, and one more while a pool changes\n  \
+           tables: {pools} pools × {TABLES_PER_POOL} × {TABLE} bytes = {tables}\n  \
            others: {fixed}, and {cpu} for each CPU\n"
     )
 }
@@ -152,7 +155,7 @@ service shop: nat, tcp://192.0.2.80:443?to=8443, tcp://[2001:db8::80]:443
   pool green (active): g1 weight 7 = 100%; checked by http /ok every 2s
 memory of the kernel's maps:
   flows: 65536 × 80 + 65536 × 16 bytes = 6.0 MiB
-  tables: 2 pools × 262148 bytes = 512.0 KiB, and one more while a pool changes
+  tables: 2 pools × 2 × 262148 bytes = 1.0 MiB
   others: ";
         assert!(text.starts_with(expected), "{text}");
     }

@@ -75,3 +75,102 @@ fn knows(service: &ServiceState, record: &Record) -> bool {
 const fn pool_of(table: u32) -> u32 {
     table / TABLES_PER_POOL
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        release::Position,
+        state::fixture::{Fixture, SHOP},
+    };
+
+    const GREEN: u32 = 1;
+
+    fn salts(number: u64) -> u64 {
+        number
+    }
+
+    /// A fixture that is at 5%, and its position before that.
+    fn at_five_percent() -> (Fixture, Position) {
+        let mut fixture = Fixture::new(SHOP);
+        let shop = fixture.service_mut("shop");
+        let before = Position {
+            epoch: 1,
+            ..shop.position.clone()
+        };
+        let shared = before.share(GREEN, 50_000, 3, &salts).expect("5%");
+        shop.position = Position { epoch: 2, ..shared };
+        shop.before = Some(before.clone());
+        fixture.compose();
+        (fixture, before)
+    }
+
+    #[test]
+    fn a_state_that_the_maps_agree_with_is_taken_as_it_is() {
+        let (fixture, _) = at_five_percent();
+        let mut saved = fixture.state.clone();
+        adopt(&mut saved, &fixture.image, 9);
+        assert_eq!(saved, fixture.state);
+    }
+
+    #[test]
+    fn an_intent_that_was_not_stored_is_forgotten_with_all_that_belongs_to_it() {
+        let (mut fixture, before) = at_five_percent();
+        let shop = fixture.service_mut("shop");
+        let intent = Position {
+            epoch: 3,
+            ..shop.position.cutover(GREEN, 4).expect("cut over")
+        };
+        shop.before = Some(shop.position.clone());
+        shop.position = intent;
+        adopt(&mut fixture.state, &fixture.image, 9);
+        let position = &fixture.service("shop").position;
+        assert_eq!((position.epoch, position.now.share_ppm), (2, 50_000));
+        assert_eq!(
+            (position.previous, position.over, position.changed),
+            (None, false, Some(3))
+        );
+        assert_eq!(position.origin, before.now);
+    }
+
+    #[test]
+    fn an_older_file_follows_the_maps_and_settles_from_now_on() {
+        let (mut fixture, before) = at_five_percent();
+        let shop = fixture.service_mut("shop");
+        shop.position = Position { epoch: 7, ..before };
+        shop.before = None;
+        adopt(&mut fixture.state, &fixture.image, 9);
+        let position = &fixture.service("shop").position;
+        assert_eq!(
+            (position.epoch, position.now.share_ppm, position.changed),
+            (2, 50_000, Some(9))
+        );
+    }
+
+    #[test]
+    fn a_record_of_pools_that_the_file_does_not_have_is_not_followed() {
+        let (mut fixture, _) = at_five_percent();
+        let record = fixture.image.records.values_mut().next().expect("a record");
+        record.active = 400;
+        record.epoch = 8;
+        let before = fixture.service("shop").position.clone();
+        adopt(&mut fixture.state, &fixture.image, 9);
+        assert_eq!(fixture.service("shop").position, before);
+    }
+
+    #[test]
+    fn new_maps_have_no_pins_no_counters_and_nobody_who_leaves() {
+        let (mut fixture, _) = at_five_percent();
+        let shop = fixture.service_mut("shop");
+        shop.baseline.insert(1, 1000);
+        shop.backends.get_mut(&2).expect("b2").leaving = true;
+        adopt(&mut fixture.state, &Image::default(), 9);
+        let shop = fixture.service("shop");
+        let position = &shop.position;
+        assert_eq!(
+            (position.now.share_ppm, position.touched_ppm, position.epoch),
+            (50_000, 0, 0)
+        );
+        assert!(!shop.is_moving() && shop.baseline.is_empty() && !shop.backends.contains_key(&2));
+    }
+}

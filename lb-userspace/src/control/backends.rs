@@ -38,10 +38,7 @@ impl<D: Dataplane> Control<D> {
         // A second step, after the wait for packets that go by the tables before.
         let mut next = self.state.clone();
         next.void_pins();
-        self.commit(next).map_err(|error| match error {
-            ControlError::Unfinished(_) => error,
-            other => ControlError::Unfinished(Box::new(other)),
-        })?;
+        self.commit(next).map_err(ControlError::unfinished)?;
         Ok(done)
     }
 

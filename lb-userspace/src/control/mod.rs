@@ -11,6 +11,7 @@ mod commit;
 mod health;
 mod orders;
 mod report;
+mod settle;
 mod sweep;
 
 use self::commit::Commit;
@@ -76,6 +77,16 @@ pub enum ControlError {
     /// New connections go by the order already, so that it can't be taken back.
     #[error("{0}; the order is in force up to there, and the rest is tried again every second")]
     Unfinished(#[source] Box<Self>),
+}
+
+impl ControlError {
+    /// The same failure of a step that came after others had been carried out.
+    fn unfinished(self) -> Self {
+        if matches!(self, Self::Unfinished(_)) {
+            return self;
+        }
+        Self::Unfinished(Box::new(self))
+    }
 }
 
 /// The core.

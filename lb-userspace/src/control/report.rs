@@ -7,7 +7,7 @@ use std::{
 
 use lb_common::counters::BackendCounters;
 
-use super::{Control, ControlError, sweep};
+use super::{Control, ControlError, settle};
 use crate::{
     api::model::{BackendStatus, Line, Measured, NodeStatus, PoolStatus, Status, Traffic},
     dataplane::{Counters, Dataplane},
@@ -46,7 +46,7 @@ impl<D: Dataplane> Control<D> {
             share_ppm: position.now.share_ppm,
             settled: !state.is_moving(),
             pinned: state.is_touched(),
-            settles_in_s: sweep::settles_in_s(state, &self.config, service, tick),
+            settles_in_s: settle::settles_in_s(state, &self.config, service, tick),
             epoch: position.epoch,
             listeners: state.listeners.keys().cloned().collect(),
             measured: measured(state, &counters),

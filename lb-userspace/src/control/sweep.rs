@@ -1,4 +1,4 @@
-//! Time's part: changes settle after their drain, and pins are swept until none is left.
+//! Time's part: what is due is done, and pins are swept until none is left.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,15 +11,16 @@ use lb_common::{
     node::Node,
 };
 
-use super::{Control, ControlError};
+use super::{
+    Control, ControlError,
+    settle::{drain_ticks, next_settlement, settle},
+};
 use crate::{
     config::Config,
     dataplane::{Dataplane, Image},
     state::{ServiceState, State},
 };
 
-/// Seconds in a tick (2^30 ns).
-const TICK: Duration = Duration::from_nanos(1 << 30);
 /// Ticks that a pin stays after its client has sent FIN or RST: longer than the server's last
 /// words take, as Linux's own `tcp_fin_timeout` allows for.
 const CLOSING_TICKS: u32 = 56;
@@ -44,10 +45,13 @@ struct Found {
 impl<D: Dataplane> Control<D> {
     /// Does what is due; returns how long nothing will be, or `None` if nothing is pending.
     pub fn tend(&mut self, tick: u32, now: Instant) -> Result<Option<Duration>, ControlError> {
+        if self.unfinished {
+            self.commit(self.state.clone())?;
+        }
         let mut next = settle(&self.state, &self.config, tick);
         // Something may have come between the two steps of a `maint`.
         next.void_pins();
-        if next != self.state || self.unfinished {
+        if next != self.state {
             self.commit(next)?;
         }
         if !self.state.needs_sweep() {
@@ -155,26 +159,6 @@ impl State {
     }
 }
 
-/// The state in which every change older than its drain has settled.
-fn settle(state: &State, config: &Config, tick: u32) -> State {
-    let mut next = state.clone();
-    for (name, service) in &mut next.services {
-        let drain = drain_ticks(config, name);
-        let due = |changed: Option<u32>| changed.is_some_and(|at| tick.saturating_sub(at) >= drain);
-        if due(service.position.changed) {
-            service.position = service.position.settled();
-        }
-        for pool in service
-            .pools
-            .values_mut()
-            .filter(|pool| due(pool.table.changed))
-        {
-            pool.table = pool.table.settled();
-        }
-    }
-    next
-}
-
 /// The state after a sweep: marks of services without pins go, and backends that nothing names.
 fn swept(state: &State, found: &BTreeMap<u32, Found>) -> State {
     let mut next = state.clone();
@@ -202,36 +186,62 @@ fn swept(state: &State, found: &BTreeMap<u32, Found>) -> State {
     next
 }
 
-fn next_settlement(state: &State, config: &Config, tick: u32) -> Option<Duration> {
-    let services = state.services.iter();
-    let due = services.flat_map(|(name, service)| pending(service, config, name, tick));
-    due.min().map(|ticks| TICK * ticks.max(1))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::fixture::{Fixture, SHOP};
 
-/// Seconds until the last change of a service settles.
-pub fn settles_in_s(service: &ServiceState, config: &Config, name: &str, tick: u32) -> Option<u64> {
-    pending(service, config, name, tick)
-        .into_iter()
-        .max()
-        .map(|ticks| (TICK * ticks).as_secs())
-}
+    /// 15 minutes by default.
+    const DRAIN: u32 = 839 + 1;
 
-/// Ticks until each of a service's changes settles.
-fn pending(service: &ServiceState, config: &Config, name: &str, tick: u32) -> Vec<u32> {
-    let drain = drain_ticks(config, name);
-    let tables = service.pools.values().map(|pool| pool.table.changed);
-    let changes = tables.chain([service.position.changed]).flatten();
-    changes
-        .map(|changed| changed.saturating_add(drain).saturating_sub(tick))
-        .collect()
-}
+    fn rule(fixture: &Fixture) -> Rule {
+        Rule::of("shop", fixture.service("shop"), &fixture.config)
+    }
 
-/// Ticks after which a service's drain is over for sure: the first of them may have been about to
-/// end when it was counted.
-fn drain_ticks(config: &Config, service: &str) -> u32 {
-    let drain = config
-        .service(service)
-        .map_or(Duration::ZERO, |service| service.drain);
-    let whole = u32::try_from(drain.as_nanos().div_ceil(TICK.as_nanos()));
-    whole.unwrap_or(u32::MAX).saturating_add(1)
+    #[test]
+    fn a_pin_is_over_when_idle_or_closed_or_of_another_generation() {
+        let fixture = Fixture::new(SHOP);
+        let rule = rule(&fixture);
+        let live = Pin::new(1, 1, 1000);
+        let closed = live.seen(1000, true);
+        assert!(!rule.is_over(live, 1000 + DRAIN) && rule.is_over(live, 1001 + DRAIN));
+        assert!(!rule.is_over(closed, 1056) && rule.is_over(closed, 1057));
+        assert!(
+            rule.is_over(Pin::new(1, 2, 1000), 1000),
+            "another generation"
+        );
+        assert!(rule.is_over(Pin::new(9, 1, 1000), 1000), "no such backend");
+    }
+
+    #[test]
+    fn a_backend_that_leaves_stays_for_a_pin_or_a_slot() {
+        let mut fixture = Fixture::new(SHOP);
+        let shop = fixture.service_mut("shop");
+        shop.backends.get_mut(&1).expect("b1").leaving = true;
+        shop.baseline.extend([(1, 5), (2, 5)]);
+        let named = swept(&fixture.state, &BTreeMap::new());
+        assert!(
+            named.services["shop"].backends.contains_key(&1),
+            "slots name it"
+        );
+
+        fixture
+            .service_mut("shop")
+            .reassign("blue", &crate::seed::Seed::new("x"), 5);
+        let settled = settle(&fixture.state, &fixture.config, 5 + DRAIN);
+        let pinned = Found {
+            pins: 1,
+            backends: [1].into(),
+        };
+        let pinned = swept(&settled, &[(0, pinned)].into());
+        assert!(
+            pinned.services["shop"].backends.contains_key(&1),
+            "a pin names it"
+        );
+
+        let free = swept(&settled, &BTreeMap::new());
+        let shop = &free.services["shop"];
+        assert!(!shop.backends.contains_key(&1) && !shop.baseline.contains_key(&1));
+        assert!(!shop.is_touched());
+    }
 }

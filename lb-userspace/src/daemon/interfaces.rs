@@ -9,7 +9,7 @@ use crate::{
     neighbour::View,
 };
 
-/// Attaches to all; says of each interface how.
+/// Attaches to all, and leaves the others alone; says of each interface how.
 pub fn attach_all(
     kernel: &mut Kernel,
     config: &Config,
@@ -24,8 +24,6 @@ pub fn attach_all(
         let condition = attach(kernel, link.ifindex, name, config.node.attach)?;
         conditions.insert(name.clone(), condition);
     }
-    let wanted = indices(config, view);
-    kernel.detach_others(|ifindex| wanted.contains(&ifindex))?;
     Ok(conditions)
 }
 

@@ -163,5 +163,7 @@ fn start(
     for (name, condition) in conditions {
         control.note_interface(&name, &condition);
     }
+    let in_force = control.config().clone();
+    interfaces::leave(&mut control, &in_force)?;
     Ok(control)
 }

@@ -170,3 +170,94 @@ fn check_reach(service: &Service, view: &View, known: &BTreeSet<IpAddr>) -> Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        neighbour::{Hop, Link},
+        state::fixture::SHOP,
+    };
+
+    fn config() -> Config {
+        // An interface that no host has, so that no host's settings matter.
+        Config::parse(&SHOP.replace("eth0", "serin-no-such")).expect("valid")
+    }
+
+    /// The interface is there, and every address but one is reached.
+    fn view(odd: &str, reach: Reach) -> View {
+        let hop = Hop {
+            ifindex: 2,
+            source_mac: [2; 6],
+            next_hop_mac: [4; 6],
+        };
+        let addresses = addresses(&config()).into_iter();
+        let mut view = View {
+            reach: addresses
+                .map(|address| (address, Reach::Via(hop)))
+                .collect(),
+            ..View::default()
+        };
+        let link = Link {
+            ifindex: 2,
+            up: true,
+            mac: [2; 6],
+            mtu: 1500,
+        };
+        view.links.insert("serin-no-such".to_owned(), link);
+        view.reach.insert(odd.parse().expect("an address"), reach);
+        view
+    }
+
+    fn says(view: &View) -> String {
+        let error = check(&config(), view, &BTreeSet::new()).expect_err("unfit");
+        error.to_string()
+    }
+
+    #[test]
+    fn an_interface_that_is_missing_is_named() {
+        assert_eq!(
+            says(&View::default()),
+            "interface `serin-no-such`: not found; create it, or correct node.interfaces (`ip link` \
+             lists all)"
+        );
+    }
+
+    #[test]
+    fn a_backend_out_of_reach_is_named_with_the_reason() {
+        for (reach, why) in [
+            (Reach::NoRoute, "no route to it"),
+            (Reach::Local, "it is this host's own address"),
+        ] {
+            let said = says(&view("10.0.1.2", reach));
+            let expected = format!("service `shop`: backend `b2` at 10.0.1.2: {why}; add a route");
+            assert!(said.starts_with(&expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_backend_that_does_not_answer_yet_or_was_there_before_is_no_reason_to_refuse() {
+        let resolving = view("10.0.1.2", Reach::Resolving { ifindex: 2 });
+        assert_eq!(check(&config(), &resolving, &BTreeSet::new()), Ok(()));
+        let lost = view("10.0.1.2", Reach::NoRoute);
+        assert_eq!(check(&config(), &lost, &addresses(&config())), Ok(()));
+    }
+
+    #[test]
+    fn capabilities_are_read_as_the_kernel_writes_them() {
+        let status = "Name:\tserin\nCapEff:\t000000c000001000\nCapBnd:\t000001ffffffffff\n";
+        assert_eq!(effective(status), Some(0xc0_0000_1000));
+        assert_eq!(effective("Name:\tserin\n"), None);
+        assert_eq!(effective("CapEff:\tnot hexadecimal\n"), None);
+    }
+
+    #[test]
+    fn missing_capabilities_are_named_and_those_of_old_kernels_count() {
+        let none: [&str; 0] = [];
+        assert_eq!(missing(0), ["CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF"]);
+        assert_eq!(missing(0xc0_0000_1000), none);
+        assert_eq!(missing(1 << 39), ["CAP_NET_ADMIN", "CAP_PERFMON"]);
+        assert_eq!(missing(1 << CAP_SYS_ADMIN), ["CAP_NET_ADMIN"]);
+        assert_eq!(missing(1 << CAP_SYS_ADMIN | 1 << 12), none);
+    }
+}

@@ -101,3 +101,77 @@ impl Drop for Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("deep/serin.sock");
+        (directory, path)
+    }
+
+    fn bound(path: &Path) -> (Socket, UnixListener) {
+        let mut socket = Socket::claim(path).expect("free");
+        let listener = socket.bind().expect("bound");
+        (socket, listener)
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_for_its_owner_and_group_and_goes_with_the_daemon() {
+        let (_directory, path) = place();
+        let (socket, _listener) = bound(&path);
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_second_daemon_is_refused_and_takes_nothing_from_the_first() {
+        let (_directory, path) = place();
+        let (_socket, _listener) = bound(&path);
+        let error = Socket::claim(&path)
+            .map(drop)
+            .expect_err("busy")
+            .to_string();
+        assert!(error.contains("a daemon answers there already"), "{error}");
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_was_never_bound_removes_nothing() {
+        let (_directory, path) = place();
+        let late = Socket::claim(&path).expect("free");
+        let (_socket, _listener) = bound(&path);
+        drop(late);
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_daemon_has_left_is_replaced() {
+        let (_directory, path) = place();
+        let (socket, listener) = bound(&path);
+        std::mem::forget(socket);
+        drop(listener);
+        assert!(path.exists());
+        let (_socket, _listener) = bound(&path);
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let (directory, _) = place();
+        let path = directory.path().join("notes.txt");
+        fs::write(&path, "mine").expect("written");
+        let error = Socket::claim(&path)
+            .map(drop)
+            .expect_err("a file")
+            .to_string();
+        assert!(
+            error.contains("a file that is no socket is there; move it away"),
+            "{error}"
+        );
+        assert_eq!(fs::read(&path).expect("still there"), b"mine");
+    }
+}

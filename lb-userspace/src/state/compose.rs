@@ -157,3 +157,60 @@ pub const fn number(protocol: Protocol) -> u8 {
         Protocol::Udp => protocol::UDP,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, SHOP};
+    use super::*;
+
+    #[test]
+    fn only_tables_that_packets_may_go_by_are_in_the_maps() {
+        let mut fixture = Fixture::new(SHOP);
+        assert_eq!(
+            fixture.image.tables.keys().copied().collect::<Vec<_>>(),
+            [0]
+        );
+        let salts = |_: u64| 1;
+        let shared = fixture.service("shop").position.share(1, 10, 1, &salts);
+        fixture.service_mut("shop").position = shared.expect("a share");
+        fixture.compose();
+        assert_eq!(
+            fixture.image.tables.keys().copied().collect::<Vec<_>>(),
+            [0, 2]
+        );
+    }
+
+    #[test]
+    fn replies_of_an_endpoint_belong_to_the_backend_that_has_not_left() {
+        let mut fixture = Fixture::new(SHOP);
+        let without = SHOP.replace("{ name = \"b1\", address = \"10.0.1.1\" }, ", "");
+        fixture.apply(&without).expect("b1 leaves");
+        fixture.apply(SHOP).expect("and returns as another");
+        let port = 443_u16.to_be_bytes();
+        let from = Endpoint::new(Address::v4([10, 0, 1, 1]), port, protocol::TCP);
+        let vip = Address::v4([192, 0, 2, 80]);
+        assert_eq!(fixture.image.replies[&from], Reply::new(vip, 443, 4));
+    }
+
+    #[test]
+    fn with_direct_server_return_any_address_will_do_for_either_family() {
+        let nat = Fixture::new(SHOP);
+        let l2 = Fixture::new(&SHOP.replace("\nlisten", "\nforward = \"l2\"\nlisten"));
+        let families = |fixture: &Fixture| {
+            let has = |v6| fixture.image.backends.contains_key(&backend::index(1, v6));
+            (has(false), has(true))
+        };
+        assert_eq!(
+            (families(&nat), families(&l2)),
+            ((true, false), (true, true))
+        );
+        assert!(l2.image.replies.is_empty());
+    }
+
+    #[test]
+    fn a_backend_whose_next_hop_is_unknown_has_an_entry_without_one() {
+        let fixture = Fixture::new(SHOP);
+        let entry = &fixture.image.backends[&backend::index(1, false)];
+        assert!(entry.is_present() && entry.ifindex() == 0);
+    }
+}

@@ -79,3 +79,57 @@ impl BackendState {
         places.map(move |&(address, port)| SocketAddr::new(address, port.unwrap_or(default)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, SHOP};
+
+    const OTHER: &str = r#"
+[[service]]
+name = "blog"
+listen = ["tcp://192.0.2.81:443"]
+[[service.pool]]
+name = "one"
+backends = [{ name = "o1", address = "10.0.3.1" }]
+[[service.pool]]
+name = "two"
+backends = [{ name = "t1", address = "10.0.3.2" }]
+"#;
+
+    fn without_b1() -> String {
+        SHOP.replace("{ name = \"b1\", address = \"10.0.1.1\" }, ", "")
+    }
+
+    #[test]
+    fn a_server_that_still_leaves_one_service_is_refused_to_another() {
+        let mut fixture = Fixture::new(&format!("{SHOP}{OTHER}"));
+        let moved = without_b1() + &OTHER.replace("10.0.3.1", "10.0.1.1");
+        let error = fixture
+            .apply(&moved)
+            .expect_err("its replies would be blog's");
+        assert_eq!(
+            error.to_string(),
+            "service `shop`: backend `b1` at 10.0.1.1:443 has left, but may have live \
+             connections, and another listener would take its replies; apply again when `serin \
+             status shop` shows it no more"
+        );
+    }
+
+    #[test]
+    fn a_server_that_returns_to_the_same_listener_is_welcome() {
+        let mut fixture = Fixture::new(SHOP);
+        fixture.apply(&without_b1()).expect("b1 leaves");
+        fixture.apply(SHOP).expect("b1 returns");
+        assert_eq!(fixture.id("b1"), 4);
+        assert!(fixture.service("shop").backends[&1].leaving);
+    }
+
+    #[test]
+    fn with_direct_server_return_no_reply_passes_here() {
+        let l2 = |text: &str| text.replace("\nlisten", "\nforward = \"l2\"\nlisten");
+        let both = |shop: &str, other: &str| l2(&format!("{shop}{other}"));
+        let mut fixture = Fixture::new(&both(SHOP, OTHER));
+        let moved = both(&without_b1(), &OTHER.replace("10.0.3.1", "10.0.1.1"));
+        fixture.apply(&moved).expect("nothing to tell apart");
+    }
+}

@@ -63,3 +63,42 @@ pub fn take_short(
     let id = take(used, first, limit, what)?;
     u16::try_from(id).map_err(|_| StateError::Full { what, limit })
 }
+
+#[cfg(test)]
+mod tests {
+    use lb_common::{address::Address, backend::Backend, listener::Listener, release::Record};
+
+    use super::super::fixture::{Fixture, SHOP};
+    use super::*;
+
+    #[test]
+    fn the_lowest_free_number_is_taken_once() {
+        let mut used = [1, 2, 4].into();
+        let mut next = || take(&mut used, 1, 6, "things");
+        assert_eq!((next(), next()), (Ok(3), Ok(5)));
+        let full = next().expect_err("none is left").to_string();
+        assert_eq!(
+            full,
+            "more than 6 things on one host; split them over several"
+        );
+    }
+
+    #[test]
+    fn numbers_in_the_maps_are_in_use_whether_the_state_knows_them_or_not() {
+        let fixture = Fixture::new(SHOP);
+        let mut image = Image::default();
+        let entry = Backend::new(Address::v4([10, 0, 0, 1]), 0, 1);
+        image.backends.insert(9 << 1 | 1, entry);
+        image.records.insert(7, Record::default());
+        image.tables.insert(13, fixture.image.tables[&0].clone());
+        let vip = fixture.image.listeners.keys().next().expect("a listener");
+        image.listeners.insert(*vip, Listener::new(7, 5, 80));
+
+        let ids = Ids::of(&fixture.state, &image);
+
+        assert_eq!(ids.services, [0, 7].into());
+        assert_eq!(ids.pools, [0, 1, 6].into());
+        assert_eq!(ids.listeners, [0, 5].into());
+        assert_eq!(ids.backends, [1, 2, 3, 9].into());
+    }
+}

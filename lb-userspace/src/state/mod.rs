@@ -3,7 +3,10 @@
 
 pub mod compose;
 mod endpoints;
+mod error;
 mod file;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod health;
 mod ids;
 mod listeners;
@@ -12,13 +15,13 @@ mod sound;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
 };
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 pub use self::{
+    error::StateError,
     file::{FileError, StateFile},
     reconcile::reconcile,
     sound::Unsound,
@@ -115,92 +118,6 @@ pub enum Admin {
     Drain,
     /// Nothing at all; live connections are cut.
     Maint,
-}
-
-/// A configuration that the running state does not allow, or a name that is not there.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum StateError {
-    /// No such service.
-    #[error("service `{0}`: not configured; `serin list` shows those that are")]
-    NoService(String),
-    /// No such pool.
-    #[error("service `{service}`: no pool `{pool}`; it has {known}")]
-    NoPool {
-        /// The service.
-        service: String,
-        /// The name asked for.
-        pool: String,
-        /// Those that exist.
-        known: String,
-    },
-    /// No such backend.
-    #[error("service `{service}`: no backend `{backend}`; it has {known}")]
-    NoBackend {
-        /// The service.
-        service: String,
-        /// The name asked for.
-        backend: String,
-        /// Those that exist.
-        known: String,
-    },
-    /// The pool serves, or connections of it are still told by the mapping.
-    #[error(
-        "service `{service}`: pool `{pool}` can't be removed while {why}; \
-         move its users off first (`serin cutover` or `serin rollback`), and let it drain"
-    )]
-    PoolInUse {
-        /// The service.
-        service: String,
-        /// The pool.
-        pool: String,
-        /// What it does.
-        why: &'static str,
-    },
-    /// What decides where live connections go.
-    #[error(
-        "service `{service}`: {what} can't change while the service runs, since live connections \
-         would break; remove the service, apply, and add it again"
-    )]
-    Fixed {
-        /// The service.
-        service: String,
-        /// The key.
-        what: &'static str,
-    },
-    /// `?to=` of a listener whose backends have no port of their own.
-    #[error(
-        "service `{service}`: listener `{listener}`: the backends' port can't change while the \
-         listener is there, since live connections would break; remove the listener, apply, and \
-         add it again"
-    )]
-    PortChanged {
-        /// The service.
-        service: String,
-        /// The listener as it should be.
-        listener: String,
-    },
-    /// Replies from one endpoint could belong to old connections or to new ones.
-    #[error(
-        "service `{service}`: backend `{backend}` at {endpoint} has left, but may have live \
-         connections, and another listener would take its replies; apply again when `serin status \
-         {service}` shows it no more"
-    )]
-    StillLeaving {
-        /// The service that it leaves.
-        service: String,
-        /// The backend.
-        backend: String,
-        /// Address and port.
-        endpoint: SocketAddr,
-    },
-    /// Too many of something.
-    #[error("more than {limit} {what} on one host; split them over several")]
-    Full {
-        /// Services, pools, backends or listeners.
-        what: &'static str,
-        /// How many the maps hold.
-        limit: u32,
-    },
 }
 
 impl State {
@@ -359,4 +276,61 @@ pub fn places(backend: &Backend) -> Vec<(IpAddr, Option<u16>)> {
         .places()
         .map(|Place { address, port }| (address, port))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_comes_again_only_after_all_the_others() {
+        let mut last = 0;
+        let given: BTreeSet<u16> = (0..65_535).map(|_| next_generation(&mut last)).collect();
+        assert_eq!(
+            (given.len(), given.first(), next_generation(&mut last)),
+            (65_535, Some(&1), 1)
+        );
+    }
+
+    #[test]
+    fn pins_of_a_backend_in_maint_are_voided_once() {
+        let mut fixture = fixture::Fixture::new(fixture::SHOP);
+        let state = &mut fixture.state;
+        let generations = |state: &State| -> Vec<u16> {
+            state.services["shop"]
+                .backends
+                .values()
+                .map(|b| b.generation)
+                .collect()
+        };
+        state
+            .services
+            .get_mut("shop")
+            .and_then(|s| s.backend_mut("b1"))
+            .expect("b1")
+            .admin = Admin::Maint;
+        state.generation = 65_535;
+        state.void_pins();
+        // The generation after the last is the first, which b1 has.
+        assert_eq!(generations(state), [2, 2, 3]);
+        state.void_pins();
+        assert_eq!(generations(state), [2, 2, 3]);
+    }
+
+    #[test]
+    fn hosts_deal_slots_alike_whatever_numbers_they_have_given_out() {
+        let here = fixture::Fixture::new(fixture::SHOP);
+        let mut there = fixture::Fixture::new(fixture::SHOP);
+        let shop = there.service_mut("shop");
+        let (b1, b2) = (shop.backends[&1].clone(), shop.backends[&2].clone());
+        shop.backends.extend([(1, b2), (2, b1)]);
+        let seed = Seed::new("seed");
+        let names = |service: &ServiceState| -> Vec<String> {
+            let owners = service.owners("blue", &seed).into_iter();
+            owners
+                .map(|id| service.backends[&id].name.clone())
+                .collect()
+        };
+        assert!(names(here.service("shop")) == names(there.service("shop")));
+    }
 }

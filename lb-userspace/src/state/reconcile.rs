@@ -225,3 +225,138 @@ fn new_pool(ids: &mut Ids) -> Result<PoolState, StateError> {
         table: PoolTable::empty(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Admin,
+        fixture::{Fixture, SHOP},
+    };
+    use super::*;
+
+    #[test]
+    fn a_weight_by_command_stands_until_the_configured_one_changes() {
+        let mut fixture = Fixture::new(SHOP);
+        fixture
+            .service_mut("shop")
+            .backend_mut("b1")
+            .expect("there")
+            .weight = Some(7);
+        let weight = |fixture: &Fixture| fixture.service("shop").backends[&1].effective_weight();
+        fixture.apply(SHOP).expect("the same");
+        assert_eq!(weight(&fixture), 7);
+        let heavier = SHOP.replace("\"10.0.1.1\" }", "\"10.0.1.1\", weight = 200 }");
+        fixture.apply(&heavier).expect("another weight");
+        assert_eq!(weight(&fixture), 200);
+    }
+
+    #[test]
+    fn an_administrative_state_outlasts_a_new_configuration() {
+        let mut fixture = Fixture::new(SHOP);
+        fixture
+            .service_mut("shop")
+            .backend_mut("b1")
+            .expect("there")
+            .admin = Admin::Drain;
+        fixture
+            .apply(&SHOP.replace("10.0.1.2", "10.0.1.9"))
+            .expect("b2 moves");
+        assert_eq!(fixture.service("shop").backends[&1].admin, Admin::Drain);
+    }
+
+    #[test]
+    fn a_backend_at_another_address_is_another_one_and_the_old_one_leaves() {
+        let mut fixture = Fixture::new(SHOP);
+        let before = fixture.service("shop").backends[&2].clone();
+        fixture
+            .apply(&SHOP.replace("10.0.1.2", "10.0.1.9"))
+            .expect("b2 moves");
+        let shop = fixture.service("shop");
+        assert!(shop.backends[&2].leaving && !shop.backends[&4].leaving);
+        assert_ne!(shop.backends[&4].generation, before.generation);
+        assert!(!shop.owners("blue", &Seed::new("x")).contains(&2));
+    }
+
+    #[test]
+    fn a_backend_that_changes_its_pool_is_another_one() {
+        let mut fixture = Fixture::new(SHOP);
+        let b2 = ", { name = \"b2\", address = \"10.0.1.2\" }";
+        let g1 = "{ name = \"g1\", address = \"10.0.2.1\" }";
+        let moved = SHOP.replace(b2, "").replace(g1, &format!("{g1}{b2}"));
+        fixture.apply(&moved).expect("b2 goes to green");
+        let shop = fixture.service("shop");
+        assert!(shop.backends[&2].leaving);
+        assert_eq!(shop.backends[&fixture.id("b2")].pool, "green");
+    }
+
+    #[test]
+    fn a_service_removed_and_added_by_one_change_shares_no_number_with_another() {
+        let mut fixture = Fixture::new(SHOP);
+        fixture
+            .apply(&SHOP.replace("\"shop\"", "\"blog\""))
+            .expect("another service");
+        let blog = fixture.service("blog");
+        assert_eq!(blog.id, 1);
+        assert!(blog.pools.values().all(|pool| pool.id >= 2));
+        assert!(blog.backends.keys().all(|&id| id >= 4));
+    }
+
+    #[test]
+    fn the_active_pool_of_the_file_is_for_the_first_start_only() {
+        let mut fixture = Fixture::new(SHOP);
+        fixture
+            .apply(&SHOP.replace("\nlisten", "\nactive = \"green\"\nlisten"))
+            .expect("kept");
+        let shop = fixture.service("shop");
+        assert_eq!(shop.pool_name(shop.position.now.active), "blue");
+    }
+
+    #[test]
+    fn how_connections_are_dealt_can_not_change_while_the_service_runs() {
+        for (line, key) in [
+            ("affinity = \"client\"", "affinity"),
+            ("forward = \"l2\"", "forward"),
+        ] {
+            let mut fixture = Fixture::new(SHOP);
+            let other = SHOP.replace("\nlisten", &format!("\n{line}\nlisten"));
+            let error = fixture
+                .apply(&other)
+                .expect_err("live connections")
+                .to_string();
+            let expected = format!("service `shop`: {key} can't change while the service runs");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pool_in_use_says_by_whom() {
+        let without_green = SHOP.replace("\"green\"", "\"red\"");
+        let salts = |_: u64| 1;
+        let mut fixture = Fixture::new(SHOP);
+        let green = fixture.service("shop").pools["green"].id;
+        let shared = fixture.service("shop").position.share(green, 10, 1, &salts);
+        fixture.service_mut("shop").position = shared.expect("a share");
+        let error = fixture
+            .apply(&without_green)
+            .expect_err("in use")
+            .to_string();
+        assert!(
+            error.contains("can't be removed while it has a share of the users"),
+            "{error}"
+        );
+        let cut = fixture
+            .service("shop")
+            .position
+            .cutover(green, 2)
+            .expect("cut over");
+        fixture.service_mut("shop").position = cut;
+        let error = fixture
+            .apply(&without_green)
+            .expect_err("in use")
+            .to_string();
+        assert!(
+            error.contains("can't be removed while it serves users"),
+            "{error}"
+        );
+    }
+}

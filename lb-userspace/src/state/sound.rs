@@ -138,3 +138,65 @@ impl ServiceState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, SHOP};
+    use super::*;
+
+    fn says(spoil: impl FnOnce(&mut ServiceState)) -> String {
+        let mut fixture = Fixture::new(SHOP);
+        assert_eq!(fixture.state.check(), Ok(()));
+        spoil(fixture.service_mut("shop"));
+        fixture.state.check().expect_err("unsound").to_string()
+    }
+
+    #[test]
+    fn numbers_without_a_place_in_the_maps_are_found() {
+        let number = |what: &str| format!("service `shop`: {what} is out of range or taken");
+        assert_eq!(says(|shop| shop.id = MAX_SERVICES), number("service 1024"));
+        let pool =
+            |id| move |shop: &mut ServiceState| shop.pools.get_mut("green").expect("there").id = id;
+        assert_eq!(says(pool(MAX_POOLS)), number("pool 256"));
+        assert_eq!(says(pool(0)), number("pool 0"));
+        let backend = |id| {
+            move |shop: &mut ServiceState| drop(shop.backends.insert(id, shop.backends[&1].clone()))
+        };
+        assert_eq!(says(backend(NONE)), number("backend 0"));
+        assert_eq!(says(backend(4096)), number("backend 4096"));
+    }
+
+    #[test]
+    fn two_services_of_one_number_are_found() {
+        let mut fixture = Fixture::new(SHOP);
+        let twin = fixture.service("shop").clone();
+        fixture.state.services.insert("twin".to_owned(), twin);
+        assert!(matches!(
+            fixture.state.check(),
+            Err(Unsound::Number {
+                what: "service",
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn positions_that_name_nothing_are_found() {
+        assert_eq!(
+            says(|shop| shop.position.now.candidate = 5),
+            "service `shop`: its position names pool 5, which it does not have"
+        );
+        assert_eq!(
+            says(|shop| shop.position.origin.share_ppm = 1_000_001),
+            "service `shop`: a share of 1000001 ppm is more than all"
+        );
+    }
+
+    #[test]
+    fn a_backend_that_is_nowhere_is_found() {
+        assert_eq!(
+            says(|shop| shop.backends.get_mut(&1).expect("there").places.clear()),
+            "service `shop`: backend `b1` has no address"
+        );
+    }
+}

@@ -249,7 +249,9 @@ impl Run {
         }
         let config = self.world.control().config().clone();
         for line in self.world.list() {
-            let record = self.world.record(&line.service);
+            let Some(record) = self.world.stored(&line.service) else {
+                continue;
+            };
             let expected = self.expected.get_mut(&line.service);
             let expected = expected.ok_or_else(|| format!("unexpected: {line:?}"))?;
             expected.check(&line, &record, &node(&config))?;

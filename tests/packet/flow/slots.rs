@@ -57,12 +57,11 @@ fn connections_of_an_emptied_pool_stay_where_new_ones_are_dropped() {
 }
 
 #[test]
-fn a_flow_cannot_have_come_from_a_pool_that_was_empty() {
+fn a_flow_cannot_have_come_from_a_pool_that_was_empty_and_so_stays_where_it_is() {
     let mut lab = Lab::new(&with_record(resting()));
     lab.change(|image| {
-        image
-            .tables
-            .insert(OLD_TABLE + 1, Table::new(|_| Slot::settled(NONE)));
+        let nobody = Table::new(|_| Slot::settled(NONE));
+        image.tables.insert(OLD_TABLE + 1, nobody);
         let record = Record {
             origin_active: OLD_TABLE + 1,
             flags: Record::MOVING,
@@ -70,8 +69,17 @@ fn a_flow_cannot_have_come_from_a_pool_that_was_empty() {
         };
         image.records.insert(SERVICE, record);
     });
-    assert_eq!(
-        goes(&mut lab, client(Family::V4, 1), flag::ACK),
-        (OLD, vec![])
-    );
+    for family in FAMILIES {
+        assert_eq!(ack(&mut lab, client(family, 1)), OLD);
+    }
+    lab.set_record(Record {
+        active: NEW_TABLE,
+        touched_ppm: 1_000_000,
+        flags: Record::MOVING,
+        ..resting()
+    });
+    for family in FAMILIES {
+        assert_eq!(ack(&mut lab, client(family, 1)), OLD);
+        assert_eq!(syn(&mut lab, client(family, 2)), NEW);
+    }
 }

@@ -49,11 +49,7 @@ fn leaves_with_its_last_connection(stage: &Stage, crowd: Crowd) -> Result<()> {
         Ok((stage.status()?["settled"] == true).then_some(()))
     })?;
     deadline::pass(BEYOND)?;
-    let status = stage.status()?;
-    assert_eq!(
-        find(&status, "b1").map(|b1| &b1["leaving"]),
-        Some(&true.into())
-    );
+    assert!(stage.leaving("b1")?);
 
     // The long connections have been on b1 from the start, and were so until now.
     crowd.disperse()?.assert_unharmed();

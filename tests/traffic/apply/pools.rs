@@ -49,15 +49,21 @@ fn a_pool_comes_takes_over_and_the_former_one_goes() -> Result<()> {
         let settled = stage.status()?["settled"] == true;
         Ok(settled.then(|| stage.apply()).transpose()?.map(drop))
     })?;
-    let status = stage.status()?;
-    let names: Vec<_> = status["pools"].as_array().into_iter().flatten().collect();
-    assert_eq!(
-        names.iter().map(|pool| &pool["name"]).collect::<Vec<_>>(),
-        ["green", "purple"]
-    );
+    let leaving = ["b1", "b2"].map(|name| stage.leaving(name));
     crowd.round()?;
     crowd.disperse()?.assert_unharmed();
-    Ok(())
+
+    assert!(
+        leaving
+            .into_iter()
+            .all(|leaving| leaving.is_ok_and(|is| is))
+    );
+    deadline::until("blue to be gone with its last connection", LIMIT, || {
+        let status = stage.status()?;
+        let names = status["pools"].as_array().into_iter().flatten();
+        let names: Vec<_> = names.map(|pool| &pool["name"]).collect();
+        Ok((names == ["green", "purple"]).then_some(()))
+    })
 }
 
 /// What `apply` says when it refuses.

@@ -1,0 +1,107 @@
+//! A change settles once it has stood for its service's drain.
+
+use std::time::Duration;
+
+use crate::{
+    config::Config,
+    state::{ServiceState, State},
+};
+
+/// A tick (2^30 ns).
+const TICK: Duration = Duration::from_nanos(1 << 30);
+
+/// The state in which every change older than its drain has settled.
+pub fn settle(state: &State, config: &Config, tick: u32) -> State {
+    let mut next = state.clone();
+    for (name, service) in &mut next.services {
+        let drain = drain_ticks(config, name);
+        let due = |changed: Option<u32>| changed.is_some_and(|at| tick.saturating_sub(at) >= drain);
+        if due(service.position.changed) {
+            service.position = service.position.settled();
+        }
+        for pool in service
+            .pools
+            .values_mut()
+            .filter(|pool| due(pool.table.changed))
+        {
+            pool.table = pool.table.settled();
+        }
+    }
+    next
+}
+
+/// How long until something settles; nothing if nothing is to.
+pub fn next_settlement(state: &State, config: &Config, tick: u32) -> Option<Duration> {
+    let services = state.services.iter();
+    let due = services.flat_map(|(name, service)| pending(service, config, name, tick));
+    due.min().map(|ticks| TICK * ticks.max(1))
+}
+
+/// Seconds until the last change of a service settles.
+pub fn settles_in_s(service: &ServiceState, config: &Config, name: &str, tick: u32) -> Option<u64> {
+    pending(service, config, name, tick)
+        .into_iter()
+        .max()
+        .map(|ticks| (TICK * ticks).as_secs())
+}
+
+/// Ticks until each of a service's changes settles.
+fn pending(service: &ServiceState, config: &Config, name: &str, tick: u32) -> Vec<u32> {
+    let drain = drain_ticks(config, name);
+    let tables = service.pools.values().map(|pool| pool.table.changed);
+    let changes = tables.chain([service.position.changed]).flatten();
+    changes
+        .map(|changed| changed.saturating_add(drain).saturating_sub(tick))
+        .collect()
+}
+
+/// Ticks after which a service's drain is over for sure: the first of them may have been about to
+/// end when it was counted.
+pub fn drain_ticks(config: &Config, service: &str) -> u32 {
+    let drain = config
+        .service(service)
+        .map_or(Duration::ZERO, |service| service.drain);
+    let whole = u32::try_from(drain.as_nanos().div_ceil(TICK.as_nanos()));
+    whole.unwrap_or(u32::MAX).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::fixture::{Fixture, SHOP};
+
+    /// 15 minutes by default.
+    const DRAIN: u32 = 839 + 1;
+
+    #[test]
+    fn a_drain_lasts_at_least_its_time_although_its_first_tick_may_be_over_at_once() {
+        let fixture = Fixture::new(SHOP);
+        assert_eq!(
+            drain_ticks(&fixture.config, "shop"),
+            DRAIN,
+            "15 minutes by default"
+        );
+        let second = SHOP.replace("\nlisten", "\ndrain = \"1s\"\nlisten");
+        assert_eq!(drain_ticks(&Fixture::new(&second).config, "shop"), 2);
+    }
+
+    #[test]
+    fn a_change_settles_when_its_own_drain_is_over() {
+        let mut fixture = Fixture::new(SHOP);
+        let cut = fixture
+            .service("shop")
+            .position
+            .cutover(1, 100)
+            .expect("green");
+        fixture.service_mut("shop").position = cut;
+        let at = |tick| settle(&fixture.state, &fixture.config, tick);
+        assert_eq!(at(100 + DRAIN - 1), fixture.state);
+        assert!(!at(100 + DRAIN).services["shop"].is_moving());
+        let shop = fixture.service("shop");
+        assert_eq!(pending(shop, &fixture.config, "shop", 101), [DRAIN - 1]);
+        assert_eq!(
+            settles_in_s(shop, &fixture.config, "shop", 100 + DRAIN),
+            Some(0)
+        );
+    }
+}

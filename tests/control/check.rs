@@ -120,7 +120,7 @@ fn a_pool_without_weight_is_refused() {
     let text = good().replace("weight = 100", "weight = 0");
     let said = check(&text, &[]);
     let error = said.error(2);
-    assert_eq!(error.matches("weight").count() >= 4, true, "{error}");
+    assert!(error.matches("weight").count() >= 4, "{error}");
     assert!(error.contains("service `s0`: pool `p0`"), "{error}");
 }
 

@@ -177,7 +177,7 @@ fn survives(case: &Case, at: usize) -> bool {
     if !crashes(&mut world, case.order, at) {
         return false;
     }
-    let word = kernels_word(&world);
+    let says = kernels_word(&world);
     world.twin.edge().talk();
     let mut site = world.site.clone();
     (case.site)(&mut site);
@@ -185,7 +185,7 @@ fn survives(case: &Case, at: usize) -> bool {
     world
         .restart()
         .unwrap_or_else(|error| panic!("{story}: {error}"));
-    for (id, share, active) in word {
+    for (id, share, active) in says {
         let after = world
             .image()
             .records

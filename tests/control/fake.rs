@@ -102,7 +102,7 @@ fn serve(
         let listener = UnixListener::from_std(listener).expect("a listener");
         let server = axum::serve(listener, router(Arc::clone(shared)));
         tokio::select! {
-            served = async { server.await } => served.expect("served"),
+            ended = async { server.await } => ended.expect("served"),
             () = run(shared, waiting) => {}
             _ = stopped => {}
         }
@@ -126,7 +126,11 @@ fn apply(shared: &Shared<Twin>, order: &ApplyOrder) -> Result<Applied, ControlEr
     let mut control = shared.control();
     let config = control.read_config(order.file.as_deref())?;
     let pools = config.services.iter().flat_map(|service| &service.pools);
-    let places = pools.flat_map(|pool| pool.backends.iter().flat_map(|b| b.places()));
+    let places = pools.flat_map(|pool| {
+        pool.backends
+            .iter()
+            .flat_map(lb_userspace::config::Backend::places)
+    });
     let mut addresses = compose::targets(control.state());
     addresses.extend(places.map(|place| place.address));
     Ok(Applied {

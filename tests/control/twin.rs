@@ -361,7 +361,7 @@ impl Dataplane for Twin {
             .image
             .records
             .values()
-            .flat_map(|record| record.tables())
+            .flat_map(lb_common::release::Record::tables)
             .collect();
         edge.talk();
         Ok(())

@@ -298,7 +298,11 @@ impl World {
     fn know(&mut self, site: &Site) {
         let config = site.config(self.directory.path()).expect("a good site");
         let pools = config.services.iter().flat_map(|service| &service.pools);
-        let places = pools.flat_map(|pool| pool.backends.iter().flat_map(|b| b.places()));
+        let places = pools.flat_map(|pool| {
+            pool.backends
+                .iter()
+                .flat_map(lb_userspace::config::Backend::places)
+        });
         self.addresses.extend(places.map(|place| place.address));
     }
 

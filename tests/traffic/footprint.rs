@@ -54,7 +54,7 @@ fn resident_kib(daemon: &mut Daemon) -> Result<u64> {
     number.context("no VmRSS in /proc/PID/status")
 }
 
-/// User and system time so far, in ticks of 10 ms (proc_pid_stat(5), fields 14 and 15).
+/// User and system time so far, in ticks of 10 ms (`proc_pid_stat(5)`, fields 14 and 15).
 fn cpu_ticks(daemon: &mut Daemon) -> Result<u64> {
     let stat = proc_file(daemon, "stat")?;
     // The name before it may hold spaces.

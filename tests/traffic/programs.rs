@@ -92,7 +92,7 @@ fn iperf_streams_arrive_with_affinity_by_client(attach: Attach) -> Result<()> {
         .map(|backend| IperfServer::start(backend, PORT));
     let _servers: Vec<_> = servers.collect::<Result<_>>()?;
     let mut shop = Service::shop(&lab, "nat", PORT);
-    shop.affinity = "client".to_owned();
+    "client".clone_into(&mut shop.affinity);
     let listen = |vip: &SocketAddr| {
         let address = SocketAddr::new(vip.ip(), PORT);
         [format!("tcp://{address}"), format!("udp://{address}")]

@@ -46,7 +46,7 @@ fn l2_reaches_the_active_pool_and_replies_bypass_the_edge(attach: Attach) -> Res
     assert_eq!(served, ["b1", "b2"].map(str::to_owned).into());
     let senders: BTreeSet<_> = syns
         .iter()
-        .flat_map(|recorder| recorder.seen())
+        .flat_map(serin_tests::syns::SynRecorder::seen)
         .map(|syn| syn.sender.0)
         .collect();
     assert_eq!(senders, [FRONT_MAC.0].into(), "frames come from the edge");
@@ -99,6 +99,6 @@ fn checksum_errors(lab: &Lab) -> Result<u64> {
     let backends = lab.backends.iter().map(|backend| &backend.namespace);
     let errors = backends
         .chain([&lab.clients])
-        .map(|namespace| namespace.checksum_errors());
+        .map(serin_tests::netns::Namespace::checksum_errors);
     errors.sum()
 }

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 fn after_a_change_has_settled_and_its_connections_ended_the_table_is_left_alone_again() -> Result<()>
 {
     let stage = Stage::with(Way::Nat, Attach::Native, 4, |shop| {
-        shop.drain = DRAIN.to_owned()
+        shop.drain = DRAIN.to_owned();
     })?;
     let crowd = Crowd::gather(&stage.lab)?;
     crowd.round()?;

@@ -81,7 +81,12 @@ fn outline_memory(config: &Config) -> String {
         .iter()
         .map(|service| service.pools.len() as u64);
     let pools: u64 = pools.sum();
-    let memory = [flow_bytes(flows), pools * u64::from(TABLES_PER_POOL) * TABLE, fixed_bytes(), cpu_bytes()];
+    let memory = [
+        flow_bytes(flows),
+        pools * u64::from(TABLES_PER_POOL) * TABLE,
+        fixed_bytes(),
+        cpu_bytes(),
+    ];
     let [flow_memory, tables, fixed, cpu] = memory.map(bytes);
     format!(
         "memory of the kernel's maps:\n  \

@@ -38,7 +38,7 @@ type Outcome = Result<(), ControlError>;
 impl Run {
     pub fn new() -> Self {
         let world = World::new(Site::new(&[&[2, 2, 1], &[1, 1]]));
-        let names = world.site.services.iter().map(|service| service.name());
+        let names = world.site.services.iter().map(Service::name);
         let expected = names.map(|name| (name, Expect::new("p0"))).collect();
         Self { world, expected }
     }
@@ -174,7 +174,9 @@ impl Run {
 
     fn apply(&mut self, changes: &[Change]) -> Outcome {
         let mut site = self.world.site.clone();
-        changes.iter().for_each(|change| change.apply(&mut site));
+        for change in changes {
+            change.apply(&mut site);
+        }
         let written = self.world.apply(site);
         if let Ok(told) = &written {
             let mut edge = self.world.twin.edge();

@@ -38,7 +38,7 @@ fn a_number_of_a_removed_listener_is_not_given_out_while_pins_name_it() {
         site.services[0].listeners = [Door::V4, Door::Second].into();
     });
     let back = changed(&world, |site| {
-        site.services[0].listeners = [Door::V4, Door::V6].into()
+        site.services[0].listeners = [Door::V4, Door::V6].into();
     });
     world.apply(other).expect("one goes, one comes");
     world.apply(back).expect("and the other way");
@@ -200,7 +200,7 @@ fn a_view_from_before_an_apply_does_not_forget_the_new_backends_next_hop() {
         weight: 100,
     };
     let more = changed(&world, |site| {
-        site.services[0].pools[0].backends.push(backend)
+        site.services[0].pools[0].backends.push(backend);
     });
     world.apply(more).expect("added");
     let before = world.image();

@@ -95,7 +95,7 @@ fn a_service_comes_and_goes_beside_the_others() -> Result<()> {
 /// Backends without ports, so that listeners may tell where they go.
 fn listen_with_port_of_listener(shop: &mut Service) {
     for listener in &mut shop.listen {
-        *listener += &format!("?to={}", Way::Nat.port());
+        *listener = format!("{listener}?to={}", Way::Nat.port());
     }
     for pool in &mut shop.pool {
         for backend in &mut pool.backends {
@@ -121,7 +121,7 @@ fn other_servers(lab: &Lab) -> Result<Vec<Server>> {
 
 fn wiki(lab: &Lab) -> Service {
     let mut wiki = Service::shop(lab, "nat", OTHER_PORT);
-    wiki.name = "wiki".to_owned();
+    "wiki".clone_into(&mut wiki.name);
     wiki.listen = vec![format!("tcp://{WIKI}:80")];
     for backend in wiki.pool.iter_mut().flat_map(|pool| &mut pool.backends) {
         backend.address.truncate(1);

@@ -35,7 +35,7 @@ const BAD: [Bad; 7] = [
         change: |config| {
             config.service[0]
                 .listen
-                .push("tcp://192.0.2.80:80".to_owned())
+                .push("tcp://192.0.2.80:80".to_owned());
         },
         code: 2,
         words: ["service `shop`", "192.0.2.80:80"],
@@ -52,7 +52,7 @@ const BAD: [Bad; 7] = [
     },
     Bad {
         change: |config| {
-            config.service[0].pool[1].backends[0].address[0] = "203.0.113.9:80".to_owned();
+            "203.0.113.9:80".clone_into(&mut config.service[0].pool[1].backends[0].address[0]);
         },
         code: 1,
         words: ["backend `g1` at 203.0.113.9", "no route"],

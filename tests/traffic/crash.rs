@@ -6,17 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 use serin_tests::{config::Attach, deadline};
 
 use crate::{
     crowd::Crowd,
-    report::find,
+    report::{assert_counters_grew, find},
     stage::{Stage, Way, words},
 };
-
-in_both_modes!(a_stopped_daemon_leaves_the_data_plane_and_a_new_one_reports_the_same);
 
 /// In turn; each is an order that changes something.
 const ORDERS: [&str; 5] = [
@@ -29,15 +27,6 @@ const ORDERS: [&str; 5] = [
 const KILLS: u64 = 20;
 /// An order takes about 4 ms; the moments of death are spread over twice that.
 const SPREAD: Duration = Duration::from_millis(8);
-
-const MAPPING: [&str; 4] = ["active", "candidate", "share_ppm", "epoch"];
-const COUNTERS: [&str; 5] = [
-    "packets",
-    "bytes",
-    "connections",
-    "reply_packets",
-    "reply_bytes",
-];
 
 #[test]
 fn a_daemon_killed_at_any_moment_of_any_order_harms_nobody() -> Result<()> {
@@ -111,9 +100,15 @@ fn wanted(order: &str, before: &Value) -> Summary {
         "share shop 30%" => (active, 300_000, weight),
         "share shop 60%" => (active, 600_000, weight),
         "weight shop b1 3" => (active, share, 3),
-        "cutover shop" => ("green".to_owned(), 0, weight),
+        "cutover shop" => (other(&active), 0, weight),
         _ => ("blue".to_owned(), 0, weight),
     }
+}
+
+/// The pool that a cutover goes to when none is named.
+fn other(active: &str) -> String {
+    let other = if active == "blue" { "green" } else { "blue" };
+    other.to_owned()
 }
 
 fn share_of_v2(status: &Value) -> u64 {
@@ -121,121 +116,4 @@ fn share_of_v2(status: &Value) -> u64 {
         (Some("green"), Some(share)) => 1_000_000 - share,
         (_, share) => share.unwrap_or(0),
     }
-}
-
-fn assert_counters_grew(before: &Value, after: &Value) {
-    for name in ["b1", "b2", "g1", "g2"] {
-        for key in COUNTERS {
-            let count = |status| find(status, name).and_then(|backend| backend[key].as_u64());
-            assert!(count(before) <= count(after), "{key} of {name} went back");
-        }
-    }
-}
-
-fn a_stopped_daemon_leaves_the_data_plane_and_a_new_one_reports_the_same(
-    attach: Attach,
-) -> Result<()> {
-    let mut stage = Stage::set(Way::Nat, attach)?;
-    let crowd = Crowd::gather(&stage.lab)?;
-    stage.serin("share shop 30%")?;
-    stage.serin("weight shop g1 4")?;
-    let before = stage.status()?;
-    let with_daemon = crowd.round()?;
-
-    stage.daemon.terminate()?;
-    let without_daemon = crowd.round()?;
-    stage.daemon.start(&stage.lab)?;
-    let after = stage.status()?;
-
-    assert_eq!(with_daemon, without_daemon);
-    for key in MAPPING {
-        assert_eq!(before[key], after[key], "{key}");
-    }
-    assert_eq!(
-        find(&after, "g1").map(|g1| g1["weight"].clone()),
-        Some(4.into())
-    );
-    assert_counters_grew(&before, &after);
-    crowd.disperse()?.assert_unharmed();
-    Ok(())
-}
-
-#[test]
-fn a_restart_puts_its_own_program_in_place_without_a_gap() -> Result<()> {
-    let mut stage = Stage::set(Way::Nat, Attach::Native)?;
-    let crowd = Crowd::gather(&stage.lab)?;
-    crowd.round()?;
-
-    let first = program_ids(&stage)?;
-    for _ in 0..5 {
-        stage.daemon.terminate()?;
-        stage.daemon.start(&stage.lab)?;
-    }
-    let last = program_ids(&stage)?;
-
-    crowd.disperse()?.assert_unharmed();
-    assert!(
-        first.iter().zip(&last).all(|(first, last)| first < last),
-        "{first:?} {last:?}"
-    );
-    assert!(
-        last.iter().all(|id| *id == last[0]),
-        "one program on all interfaces: {last:?}"
-    );
-    Ok(())
-}
-
-/// The program on each of the edge's interfaces.
-fn program_ids(stage: &Stage) -> Result<Vec<u64>> {
-    let links = stage.lab.edge.links()?;
-    let id = |name: &String| {
-        let link = links.iter().find(|link| link["ifname"] == **name);
-        link.and_then(|link| link["xdp"]["prog"]["id"].as_u64())
-    };
-    let ids: Option<Vec<u64>> = stage.lab.edge_interfaces.iter().map(id).collect();
-    ids.with_context(|| format!("an interface has no program: {links:?}"))
-}
-
-#[test]
-fn a_second_daemon_is_refused_and_changes_nothing() -> Result<()> {
-    let stage = Stage::set(Way::Nat, Attach::Native)?;
-    let crowd = Crowd::gather(&stage.lab)?;
-    stage.serin("share shop 30%")?;
-    let users = crowd.round()?;
-    let (before, programs) = (stage.status()?, program_ids(&stage)?);
-
-    let same = attempt(&stage, |_| ())?;
-    let same_pins = attempt(&stage, |config| config.api.socket.push('2'))?;
-    let same_socket = attempt(&stage, |config| config.node.pins.push('2'))?;
-
-    for (refused, object) in [
-        (same, &stage.daemon.config.api.socket),
-        (same_pins, &stage.daemon.config.node.pins),
-        (same_socket, &stage.daemon.config.api.socket),
-    ] {
-        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert_eq!(refused.status.code(), Some(1), "{said}");
-        assert_eq!(said.matches("serin: ").count(), 1, "{said}");
-        assert!(said.contains(object) && said.contains("stop it"), "{said}");
-    }
-    let after = stage.status()?;
-    assert_eq!(
-        MAPPING.map(|key| &before[key]),
-        MAPPING.map(|key| &after[key])
-    );
-    assert_eq!(program_ids(&stage)?, programs);
-    assert_eq!(crowd.round()?, users);
-    crowd.disperse()?.assert_unharmed();
-    Ok(())
-}
-
-/// Starts another daemon by a changed copy of the config.
-fn attempt(stage: &Stage, change: impl FnOnce(&mut serin_tests::config::Config)) -> Result<Output> {
-    let mut config = stage.daemon.config.clone();
-    change(&mut config);
-    let file = stage.daemon.config_path().with_file_name("second.toml");
-    std::fs::write(&file, config.text())?;
-    let output = stage.daemon.attempt(&stage.lab, &file, &[])?;
-    ensure!(!output.status.success());
-    Ok(output)
 }

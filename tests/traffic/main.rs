@@ -19,6 +19,7 @@ mod programs;
 mod ramp;
 mod reach;
 mod refused;
+mod restart;
 mod settle;
 mod states;
 mod store;

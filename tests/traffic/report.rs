@@ -35,3 +35,22 @@ fn node(daemon: &Daemon, group: &str, name: &str) -> Result<u64> {
     let count = status[group][name].as_u64();
     Ok(count.unwrap_or_else(|| panic!("no {name} in {status}")))
 }
+
+/// What a backend has served.
+const COUNTERS: [&str; 5] = [
+    "packets",
+    "bytes",
+    "connections",
+    "reply_packets",
+    "reply_bytes",
+];
+
+/// Asserts that no counter of a backend has shrunk between two statuses.
+pub fn assert_counters_grew(before: &Value, after: &Value) {
+    for name in ["b1", "b2", "g1", "g2"] {
+        for key in COUNTERS {
+            let count = |status| find(status, name).and_then(|backend| backend[key].as_u64());
+            assert!(count(before) <= count(after), "{key} of {name} went back");
+        }
+    }
+}

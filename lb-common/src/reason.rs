@@ -20,8 +20,8 @@ pub enum Reason {
     ReplyUnroutable,
     /// Neither IPv4 nor IPv6.
     NotIp,
-    /// Carries a VLAN tag.
-    VlanTagged,
+    /// More VLAN tags than are walked.
+    VlanTags,
     /// Neither TCP nor UDP.
     OtherProtocol,
     /// No listener has this address, port and protocol.
@@ -63,7 +63,7 @@ impl Reason {
         Self::ReplyLocal,
         Self::ReplyUnroutable,
         Self::NotIp,
-        Self::VlanTagged,
+        Self::VlanTags,
         Self::OtherProtocol,
         Self::NotListening,
         Self::Fragment,
@@ -91,7 +91,7 @@ impl Reason {
             Self::ReplyLocal => "reply_local",
             Self::ReplyUnroutable => "reply_unroutable",
             Self::NotIp => "not_ip",
-            Self::VlanTagged => "vlan_tagged",
+            Self::VlanTags => "vlan_tags",
             Self::OtherProtocol => "other_protocol",
             Self::NotListening => "not_listening",
             Self::Fragment => "fragment",

@@ -1,4 +1,4 @@
-//! Ethernet, IPv4 with options, IPv6 with extension headers, TCP and UDP.
+//! Ethernet with VLAN tags, IPv4 with options, IPv6 with extension headers, TCP and UDP.
 //!
 //! Each step checks its bounds once and tells where the next header starts. Fields are in
 //! network byte order; offsets count from the start of the frame.
@@ -7,8 +7,12 @@ use lb_common::{address::Address, protocol, reason::Reason};
 
 use crate::packet::{Header, Packet};
 
-/// Bytes of an Ethernet header.
-pub const ETHERNET: usize = 14;
+/// Bytes of an Ethernet header without tags.
+const ETHERNET: usize = 14;
+/// Bytes of a VLAN tag, from behind its `EtherType` to the next one (IEEE 802.1Q, section 9.6).
+const TAG: usize = 4;
+/// VLAN tags that are walked: one of 802.1Q, or 802.1ad's two (`QinQ`).
+const MAX_TAGS: usize = 2;
 /// Extension headers that are walked before a packet is left to the kernel.
 const MAX_EXTENSION_HEADERS: usize = 4;
 
@@ -39,6 +43,8 @@ pub struct Parsed {
     pub closes: bool,
     /// TTL or hop limit.
     pub hops: u8,
+    /// Where the IP header starts: behind the Ethernet header and its VLAN tags, which are kept.
+    pub network: usize,
     /// Where the transport header starts.
     pub transport: usize,
     /// Source address.
@@ -125,6 +131,7 @@ struct Network {
     v6: bool,
     protocol: u8,
     hops: u8,
+    at: usize,
     transport: usize,
     /// Bytes of transport header and payload, by the IP header's word.
     rest: usize,
@@ -135,13 +142,10 @@ struct Network {
 /// Finds out whose packet this is, or why it can't be ours.
 #[inline(always)]
 pub fn parse(packet: &Packet<'_>) -> Result<Parsed, Reason> {
-    let ethertype = packet
-        .read::<u16>(ETHERNET - 2)
-        .ok_or(Reason::TruncatedHeader)?;
-    let network = match u16::from_be(ethertype) {
-        ETHERTYPE_IPV4 => ipv4(packet)?,
-        ETHERTYPE_IPV6 => ipv6(packet)?,
-        ETHERTYPE_VLAN | ETHERTYPE_QINQ => return Err(Reason::VlanTagged),
+    let network = match ethernet(packet)? {
+        (ETHERTYPE_IPV4, at) => ipv4(packet, at)?,
+        (ETHERTYPE_IPV6, at) => ipv6(packet, at)?,
+        (ETHERTYPE_VLAN | ETHERTYPE_QINQ, _) => return Err(Reason::VlanTags),
         _ => return Err(Reason::NotIp),
     };
     if network.transport + network.rest > packet.length() {
@@ -154,11 +158,30 @@ pub fn parse(packet: &Packet<'_>) -> Result<Parsed, Reason> {
     }
 }
 
+/// The `EtherType` behind the VLAN tags, and where its header starts.
 #[inline(always)]
-fn ipv4(packet: &Packet<'_>) -> Result<Network, Reason> {
-    let header = packet
-        .view::<Ipv4>(ETHERNET)
-        .ok_or(Reason::TruncatedHeader)?;
+fn ethernet(packet: &Packet<'_>) -> Result<(u16, usize), Reason> {
+    let (mut ethertype, mut at) = (ethertype(packet, ETHERNET)?, ETHERNET);
+    for _ in 0..MAX_TAGS {
+        if !matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
+            break;
+        }
+        at += TAG;
+        ethertype = self::ethertype(packet, at)?;
+    }
+    Ok((ethertype, at))
+}
+
+/// The `EtherType` of the header that starts at `at`: it stands right before it.
+#[inline(always)]
+fn ethertype(packet: &Packet<'_>, at: usize) -> Result<u16, Reason> {
+    let word = packet.read::<u16>(at - 2).ok_or(Reason::TruncatedHeader)?;
+    Ok(u16::from_be(word))
+}
+
+#[inline(always)]
+fn ipv4(packet: &Packet<'_>, at: usize) -> Result<Network, Reason> {
+    let header = packet.view::<Ipv4>(at).ok_or(Reason::TruncatedHeader)?;
     let length = usize::from(header.version_ihl & 0xf) * 4;
     let total = usize::from(u16::from_be(header.total_length));
     if header.version_ihl >> 4 != 4 || length < size_of::<Ipv4>() || total < length {
@@ -172,7 +195,8 @@ fn ipv4(packet: &Packet<'_>) -> Result<Network, Reason> {
         v6: false,
         protocol: header.protocol,
         hops: header.ttl,
-        transport: ETHERNET + length,
+        at,
+        transport: at + length,
         rest: total - length,
         source: Address::v4(header.source),
         destination: Address::v4(header.destination),
@@ -180,14 +204,13 @@ fn ipv4(packet: &Packet<'_>) -> Result<Network, Reason> {
 }
 
 #[inline(always)]
-fn ipv6(packet: &Packet<'_>) -> Result<Network, Reason> {
-    let header = packet
-        .view::<Ipv6>(ETHERNET)
-        .ok_or(Reason::TruncatedHeader)?;
+fn ipv6(packet: &Packet<'_>, at: usize) -> Result<Network, Reason> {
+    let header = packet.view::<Ipv6>(at).ok_or(Reason::TruncatedHeader)?;
     if header.version_class >> 4 != 6 {
         return Err(Reason::BadLength);
     }
-    let (protocol, extensions) = skip_extensions(packet, header.next_header)?;
+    let first = at + size_of::<Ipv6>();
+    let (protocol, extensions) = skip_extensions(packet, first, header.next_header)?;
     let payload = usize::from(u16::from_be(header.payload_length));
     if payload < extensions {
         return Err(Reason::BadLength);
@@ -196,7 +219,8 @@ fn ipv6(packet: &Packet<'_>) -> Result<Network, Reason> {
         v6: true,
         protocol,
         hops: header.hop_limit,
-        transport: ETHERNET + size_of::<Ipv6>() + extensions,
+        at,
+        transport: first + extensions,
         rest: payload - extensions,
         source: header.source,
         destination: header.destination,
@@ -205,15 +229,15 @@ fn ipv6(packet: &Packet<'_>) -> Result<Network, Reason> {
 
 /// The transport protocol behind the extension headers (RFC 8200, section 4), and their bytes.
 #[inline(always)]
-fn skip_extensions(packet: &Packet<'_>, first: u8) -> Result<(u8, usize), Reason> {
+fn skip_extensions(packet: &Packet<'_>, at: usize, first: u8) -> Result<(u8, usize), Reason> {
     let (mut next, mut length) = (first, 0);
     for _ in 0..MAX_EXTENSION_HEADERS {
         if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS) {
             return Ok((next, length));
         }
-        let at = ETHERNET + size_of::<Ipv6>() + length;
-        let [following, units, _, segments_left] =
-            packet.read::<[u8; 4]>(at).ok_or(Reason::TruncatedHeader)?;
+        let [following, units, _, segments_left] = packet
+            .read::<[u8; 4]>(at + length)
+            .ok_or(Reason::TruncatedHeader)?;
         if next == FRAGMENT {
             return Err(Reason::Fragment);
         }
@@ -269,6 +293,7 @@ impl Network {
             opens: false,
             closes: false,
             hops: self.hops,
+            network: self.at,
             transport: self.transport,
             source: self.source,
             destination: self.destination,

@@ -12,7 +12,7 @@ pub const fn action(reason: Reason) -> u32 {
         Reason::ReplyUnresolved
         | Reason::ReplyLocal
         | Reason::NotIp
-        | Reason::VlanTagged
+        | Reason::VlanTags
         | Reason::OtherProtocol
         | Reason::NotListening
         | Reason::Fragment

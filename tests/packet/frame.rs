@@ -23,6 +23,14 @@ pub mod extension {
     pub const DESTINATION_OPTIONS: u8 = 60;
 }
 
+/// VLAN tags by the `EtherType` that announces them.
+pub mod tag {
+    /// 802.1Q.
+    pub const VLAN: u16 = 0x8100;
+    /// 802.1ad's outer tag.
+    pub const QINQ: u16 = 0x88a8;
+}
+
 /// Bytes of an Ethernet header.
 pub const ETHERNET: usize = 14;
 
@@ -40,6 +48,8 @@ pub enum Transport {
 pub struct Frame {
     pub source_mac: [u8; 6],
     pub destination_mac: [u8; 6],
+    /// VLAN tags: what announces each, and its control information.
+    pub tags: Vec<(u16, u16)>,
     pub source: SocketAddr,
     pub destination: SocketAddr,
     /// TTL or hop limit.
@@ -59,6 +69,7 @@ impl Frame {
         Self {
             source_mac: [0x02, 0xaa, 0, 0, 0, 1],
             destination_mac: [0x02, 0xbb, 0, 0, 0, 2],
+            tags: Vec::new(),
             source,
             destination,
             hops: 64,
@@ -121,13 +132,8 @@ impl Frame {
             Ends::V4(from, to) => (EtherType::IPV4, self.ipv4(from, to, transport.len())),
             Ends::V6(from, to) => (EtherType::IPV6, self.ipv6(from, to, transport.len())),
         };
-        let ethernet = Ethernet2Header {
-            source: self.source_mac,
-            destination: self.destination_mac,
-            ether_type,
-        };
         [
-            &ethernet.to_bytes()[..],
+            &self.ethernet(ether_type)[..],
             &network,
             &transport,
             &self.padding,
@@ -141,7 +147,28 @@ impl Frame {
             Ends::V4(..) => Ipv4Header::MIN_LEN + self.options.len(),
             Ends::V6(..) => Ipv6Header::LEN + self.extension_bytes().1.len(),
         };
-        ETHERNET + network
+        self.network_offset() + network
+    }
+
+    /// Where the IP header starts.
+    pub fn network_offset(&self) -> usize {
+        ETHERNET + self.tags.len() * 4
+    }
+
+    /// The Ethernet header with its tags, which say one after the other what follows.
+    fn ethernet(&self, ether_type: EtherType) -> Vec<u8> {
+        let announced = self.tags.iter().map(|&(number, _)| EtherType(number));
+        let mut announced = announced.chain([ether_type]);
+        let header = Ethernet2Header {
+            source: self.source_mac,
+            destination: self.destination_mac,
+            ether_type: announced.next().expect("at least the packet's own"),
+        };
+        let tags = self.tags.iter().zip(announced);
+        let tags = tags.flat_map(|(&(_, control), next)| [control, next.0]);
+        let mut bytes = header.to_bytes().to_vec();
+        bytes.extend(tags.flat_map(u16::to_be_bytes));
+        bytes
     }
 
     fn ends(&self) -> Ends {

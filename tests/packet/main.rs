@@ -16,6 +16,7 @@ mod nat;
 mod redirect;
 mod reply;
 mod sums;
+mod vlan;
 
 // What does not, and why.
 mod broken;

@@ -22,15 +22,6 @@ fn other_protocols_of_ethernet_pass() {
     let ip = request(Family::V4, Protocol::Tcp).bytes();
     let with_type =
         |ether_type: [u8; 2]| [&ip[..ETHERNET - 2], &ether_type, &ip[ETHERNET..]].concat();
-    let tagged = |ether_type: [u8; 2]| {
-        [
-            &ip[..ETHERNET - 2],
-            &ether_type,
-            &[0, 7],
-            &ip[ETHERNET - 2..],
-        ]
-        .concat()
-    };
     check(
         &mut Lab::new(&at_rest()),
         [
@@ -38,8 +29,6 @@ fn other_protocols_of_ethernet_pass() {
             Case::passed("LLDP", with_type([0x88, 0xcc]), Reason::NotIp),
             Case::passed("MPLS", with_type([0x88, 0x47]), Reason::NotIp),
             Case::passed("802.3 length", with_type([0x00, 0x2b]), Reason::NotIp),
-            Case::passed("802.1Q", tagged([0x81, 0x00]), Reason::VlanTagged),
-            Case::passed("802.1ad", tagged([0x88, 0xa8]), Reason::VlanTagged),
         ],
     );
 }

@@ -8,7 +8,7 @@ use serin_tests::netns::Namespace;
 
 use crate::{
     case::Case,
-    frame::{Frame, Transport, flag},
+    frame::{Frame, Transport, flag, tag},
     lab::Lab,
     outcome::Verdict,
     random::Random,
@@ -51,7 +51,11 @@ fn a_reply_comes_from_the_listener_and_takes_the_kernels_route() {
                 ..plain.clone()
             },
         };
-        for input in [plain, optional] {
+        let tagged = Frame {
+            tags: vec![(tag::QINQ, 7), (tag::VLAN, 8)],
+            ..plain.clone()
+        };
+        for input in [plain, optional, tagged] {
             let output = from_vip(&input, family).forwarded(GATEWAY, WAN);
             Case::transmitted(format!("{input:?}"), &input, &output)
                 .by(Verdict::Redirect, Reason::ReplyRedirected)

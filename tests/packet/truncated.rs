@@ -3,7 +3,7 @@
 use lb_common::reason::Reason;
 
 use crate::{
-    frame::{ETHERNET, Frame, Transport, extension, flag},
+    frame::{ETHERNET, Frame, Transport, extension, flag, tag},
     lab::Lab,
     outcome::Verdict,
     world::{Family, KINDS, Protocol, at_rest, request},
@@ -63,6 +63,7 @@ fn a_frame_cut_within_its_padding_is_whole() {
 fn shapes(family: Family, protocol: Protocol) -> [Frame; 2] {
     let plain = request(family, protocol);
     let mut rich = plain.clone();
+    rich.tags = vec![(tag::QINQ, 7), (tag::VLAN, 8)];
     match family {
         Family::V4 => rich.options = vec![1; 24],
         Family::V6 => {

@@ -12,10 +12,7 @@ use lb_common::{
     reason::Reason,
 };
 
-use crate::{
-    packet::Packet,
-    parse::{ETHERNET, Parsed},
-};
+use crate::{packet::Packet, parse::Parsed};
 
 /// Offset of the hop limit in an IPv6 header.
 const V6_HOP_LIMIT: usize = 7;
@@ -72,7 +69,7 @@ pub fn rewrite_destination(
     if parsed.v6 {
         network_v6(packet, parsed, 1, (V6_DESTINATION, to.address))
     } else {
-        network_v4(packet, &change, 1, (V4_DESTINATION, to.address))
+        network_v4(packet, parsed, &change, 1, (V4_DESTINATION, to.address))
     }
 }
 
@@ -96,7 +93,7 @@ pub fn rewrite_source(
     if parsed.v6 {
         network_v6(packet, parsed, hops, (V6_SOURCE, from.address()))
     } else {
-        network_v4(packet, &change, hops, (V4_SOURCE, from.address()))
+        network_v4(packet, parsed, &change, hops, (V4_SOURCE, from.address()))
     }
 }
 
@@ -147,31 +144,32 @@ fn network_v6(
     (at, address): (usize, &Address),
 ) -> Result<(), Reason> {
     packet
-        .write(ETHERNET + V6_HOP_LIMIT, parsed.hops - hops)
+        .write(parsed.network + V6_HOP_LIMIT, parsed.hops - hops)
         .ok_or(Reason::TruncatedHeader)?;
     packet
-        .write(ETHERNET + at, *address)
+        .write(parsed.network + at, *address)
         .ok_or(Reason::TruncatedHeader)
 }
 
 #[inline(always)]
 fn network_v4(
     packet: &Packet<'_>,
+    parsed: &Parsed,
     change: &Change,
     hops: u8,
     (at, address): (usize, &Address),
 ) -> Result<(), Reason> {
     let [ttl, protocol, high, low] = packet
-        .read::<[u8; 4]>(ETHERNET + V4_TTL)
+        .read::<[u8; 4]>(parsed.network + V4_TTL)
         .ok_or(Reason::TruncatedHeader)?;
     let old = change.old.plus(Sum::word([ttl, protocol]));
     let ttl = ttl - hops;
     let new = change.new.plus(Sum::word([ttl, protocol]));
     let [high, low] = update([high, low], old, new);
     packet
-        .write(ETHERNET + V4_TTL, [ttl, protocol, high, low])
+        .write(parsed.network + V4_TTL, [ttl, protocol, high, low])
         .ok_or(Reason::TruncatedHeader)?;
     packet
-        .write(ETHERNET + at, address.v4_bytes())
+        .write(parsed.network + at, address.v4_bytes())
         .ok_or(Reason::TruncatedHeader)
 }

@@ -19,6 +19,7 @@ pub mod node;
 pub mod pool;
 pub mod reason;
 pub mod release;
+pub mod trace;
 
 /// Transport protocols that a listener may have, by their IANA numbers.
 pub mod protocol {

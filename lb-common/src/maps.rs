@@ -5,6 +5,8 @@ pub const ABI_VERSION: u32 = 2;
 
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "serin_xdp";
+/// Name of the program that tells what the first one would do.
+pub const WHOIS: &str = "serin_whois";
 
 /// Services on one host.
 pub const MAX_SERVICES: u32 = 1024;
@@ -56,7 +58,10 @@ pub mod name {
     /// `pool → packets dropped for want of a backend`, a CPU.
     pub const POOL_DROPS: &str = "POOL_DROPS";
 
-    /// All of them.
+    /// `[Trace; 1]`; of one process, so not pinned.
+    pub const TRACE: &str = "TRACE";
+
+    /// All that are pinned.
     pub const ALL: [&str; 12] = [
         NODE,
         LISTENERS,

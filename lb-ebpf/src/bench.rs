@@ -11,7 +11,7 @@ mod program {
         programs::XdpContext,
     };
     use lb_common::bench::{BEFORE_WORDS, Plan, WORDS_V4, WORDS_V6};
-    use lb_ebpf::packet::Packet;
+    use lb_ebpf::{mode::Forward, packet::Packet};
 
     /// The benchmark's orders.
     #[btf_map]
@@ -50,7 +50,7 @@ mod program {
         if restore(&Packet::new(&ctx)).is_none() {
             return XDP_ABORTED;
         }
-        lb_ebpf::process(&ctx)
+        lb_ebpf::process::<Forward>(&ctx)
     }
 
     /// Writes the next flow's headers over whatever the last run left.

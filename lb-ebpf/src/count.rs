@@ -3,29 +3,35 @@
 use lb_common::maps::TABLES_PER_POOL;
 use lb_common::reason::{FlowEvent, Reason, flow_event_index};
 
-use crate::maps::{BACKEND_COUNTERS, COUNTERS, POOL_DROPS};
+use crate::{
+    maps::{BACKEND_COUNTERS, COUNTERS, POOL_DROPS},
+    mode::Mode,
+};
 
 /// Every packet, once, as it leaves.
 #[inline(always)]
-pub fn exit(reason: Reason) {
-    add(COUNTERS.get_ptr_mut(reason as u32));
+pub fn exit<M: Mode>(reason: Reason) {
+    add::<M>(COUNTERS.get_ptr_mut(reason as u32));
 }
 
 /// Something happened to the flow table.
 #[inline(always)]
-pub fn flow(event: FlowEvent) {
-    add(COUNTERS.get_ptr_mut(flow_event_index(event)));
+pub fn flow<M: Mode>(event: FlowEvent) {
+    add::<M>(COUNTERS.get_ptr_mut(flow_event_index(event)));
 }
 
 /// A packet was dropped, since the pool of this table has no backend.
 #[inline(always)]
-pub fn pool_drop(table: u32) {
-    add(POOL_DROPS.get_ptr_mut(table / TABLES_PER_POOL));
+pub fn pool_drop<M: Mode>(table: u32) {
+    add::<M>(POOL_DROPS.get_ptr_mut(table / TABLES_PER_POOL));
 }
 
 /// A client's packet goes to a backend.
 #[inline(always)]
-pub fn request(backend: u16, bytes: usize, opens: bool) {
+pub fn request<M: Mode>(backend: u16, bytes: usize, opens: bool) {
+    if M::TELLS {
+        return;
+    }
     if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(u32::from(backend)) {
         // SAFETY: the element is this CPU's own, and programs on one CPU don't interrupt each other.
         let counters = unsafe { &mut *counters };
@@ -37,7 +43,10 @@ pub fn request(backend: u16, bytes: usize, opens: bool) {
 
 /// A backend's packet goes to a client.
 #[inline(always)]
-pub fn reply(backend: u16, bytes: usize) {
+pub fn reply<M: Mode>(backend: u16, bytes: usize) {
+    if M::TELLS {
+        return;
+    }
     if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(u32::from(backend)) {
         // SAFETY: as in `request`.
         let counters = unsafe { &mut *counters };
@@ -47,8 +56,10 @@ pub fn reply(backend: u16, bytes: usize) {
 }
 
 #[inline(always)]
-fn add(counter: Option<*mut u64>) {
-    if let Some(counter) = counter {
+fn add<M: Mode>(counter: Option<*mut u64>) {
+    if let Some(counter) = counter
+        && !M::TELLS
+    {
         // SAFETY: as in `request`.
         unsafe { *counter += 1 };
     }

@@ -8,50 +8,57 @@ use lb_common::{
     flow::{self, FlowKey, Pin},
     listener::Listener,
     reason::FlowEvent,
+    trace::Trace,
 };
 
 use crate::{
     count,
     maps::{BACKENDS, FLOWS},
+    mode::Mode,
     parse::Parsed,
     release::Answer,
 };
 
 /// The backend for this packet of a TCP connection.
 #[inline(always)]
-pub fn settle(answer: &Answer, parsed: &Parsed, listener: &Listener) -> u16 {
+pub fn settle<M: Mode>(answer: &Answer, parsed: &Parsed, listener: &Listener) -> u16 {
     if !answer.moving && !answer.touched {
         return answer.current;
     }
-    count::flow(FlowEvent::Lookup);
+    count::flow::<M>(FlowEvent::Lookup);
     let key = FlowKey::new(parsed.source, parsed.source_port, listener.id());
     if parsed.opens {
-        open(&key, answer, parsed.v6)
+        open::<M>(&key, answer, parsed.v6)
     } else {
-        resume(&key, answer, parsed)
+        resume::<M>(&key, answer, parsed)
     }
 }
 
 /// A connection starts: it takes the new answer. A pin that its tuple has is of an earlier one.
 #[inline(always)]
-fn open(key: &FlowKey, answer: &Answer, v6: bool) -> u16 {
+fn open<M: Mode>(key: &FlowKey, answer: &Answer, v6: bool) -> u16 {
     if answer.moving {
-        pin(key, answer.current, v6);
-    } else if FLOWS.remove(key).is_ok() {
-        count::flow(FlowEvent::Unpinned);
+        pin::<M>(key, answer.current, v6);
+    } else if !M::TELLS && FLOWS.remove(key).is_ok() {
+        count::flow::<M>(FlowEvent::Unpinned);
     }
     answer.current
 }
 
 /// A connection goes on: by its pin, or else as the last settled state would have it.
 #[inline(always)]
-fn resume(key: &FlowKey, answer: &Answer, parsed: &Parsed) -> u16 {
+fn resume<M: Mode>(key: &FlowKey, answer: &Answer, parsed: &Parsed) -> u16 {
     if let Some(entry) = FLOWS.get_ptr_mut(key) {
         // SAFETY: the entry stays allocated while this program runs, even if another CPU evicts it.
         let known = unsafe { Pin::load(entry) };
-        if generation(known.backend(), parsed.v6) == Some(known.generation()) {
+        let holds = generation(known.backend(), parsed.v6) == Some(known.generation());
+        M::note(|trace| {
+            trace.pin = known.backend();
+            trace.mark(if holds { Trace::PINNED } else { Trace::VOID });
+        });
+        if holds {
             let seen = known.seen(now(), parsed.closes);
-            if seen != known {
+            if !M::TELLS && seen != known {
                 // SAFETY: as above.
                 unsafe { Pin::store_seen(entry, seen) };
             }
@@ -59,13 +66,16 @@ fn resume(key: &FlowKey, answer: &Answer, parsed: &Parsed) -> u16 {
         }
     }
     if answer.moving {
-        pin(key, answer.origin, parsed.v6);
+        pin::<M>(key, answer.origin, parsed.v6);
     }
     answer.origin
 }
 
 #[inline(always)]
-fn pin(key: &FlowKey, backend: u16, v6: bool) {
+fn pin<M: Mode>(key: &FlowKey, backend: u16, v6: bool) {
+    if M::TELLS {
+        return;
+    }
     let Some(generation) = generation(backend, v6) else {
         return;
     };
@@ -73,7 +83,7 @@ fn pin(key: &FlowKey, backend: u16, v6: bool) {
         Ok(()) => FlowEvent::Pinned,
         Err(_) => FlowEvent::Refused,
     };
-    count::flow(event);
+    count::flow::<M>(event);
 }
 
 /// The generation of the backend that has this id now, if one does.

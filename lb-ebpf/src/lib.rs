@@ -4,6 +4,8 @@
 //! this program as a release record, a pool table and a backend entry.
 #![no_std]
 
+pub mod mode;
+
 pub mod packet;
 pub mod parse;
 
@@ -24,38 +26,51 @@ pub mod verdict;
 use aya_ebpf::programs::XdpContext;
 use lb_common::{
     backend, hash, listener::Listener, pool::SLOTS, protocol, reason::Reason, release::Record,
+    trace::Trace,
 };
 
-use crate::{listen::Side, packet::Packet, parse::Parsed};
+use crate::{listen::Side, mode::Mode, packet::Packet, parse::Parsed};
 
 /// Takes one packet through all stages, counts its way out, and tells the kernel what to do.
 #[inline(always)]
-pub fn process(ctx: &XdpContext) -> u32 {
+pub fn process<M: Mode>(ctx: &XdpContext) -> u32 {
     let packet = Packet::new(ctx);
-    let reason = match walk(&packet) {
+    let reason = match walk::<M>(&packet) {
         Ok(reason) | Err(reason) => reason,
     };
-    count::exit(reason);
+    M::note(|trace| {
+        trace.reason = reason as u32;
+        trace.mark(Trace::EXIT);
+    });
+    count::exit::<M>(reason);
     verdict::action(reason)
 }
 
 /// The walk of a packet; `Err` where it ends early.
 #[inline(always)]
-fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
+fn walk<M: Mode>(packet: &Packet<'_>) -> Result<Reason, Reason> {
     let parsed = parse::parse(packet)?;
     match listen::side(&parsed)? {
-        Side::Client(listener) => request(packet, &parsed, listener),
-        Side::Backend(reply) => forward::reply(packet, &parsed, reply),
+        Side::Client(listener) => request::<M>(packet, &parsed, listener),
+        Side::Backend(reply) => forward::reply::<M>(packet, &parsed, reply),
     }
 }
 
 /// A packet from a client: choose the pool, the backend in it, and send it there.
 #[inline(always)]
-fn request(packet: &Packet<'_>, parsed: &Parsed, listener: &Listener) -> Result<Reason, Reason> {
+fn request<M: Mode>(
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    listener: &Listener,
+) -> Result<Reason, Reason> {
+    M::note(|trace| {
+        (trace.listener, trace.service) = (listener.id(), listener.service());
+        trace.mark(Trace::LISTENER);
+    });
     let node = maps::node()?;
-    let record = release::live(listener.service())?;
+    let record = release::live::<M>(listener.service())?;
     let by_client = record.has(Record::AFFINITY_CLIENT);
-    let client = if by_client || record.needs_bucket() {
+    let client = if M::TELLS || by_client || record.needs_bucket() {
         node.client_hash(&parsed.source, parsed.v6)
     } else {
         0
@@ -69,16 +84,20 @@ fn request(packet: &Packet<'_>, parsed: &Parsed, listener: &Listener) -> Result<
             .flow(&parsed.source, &parsed.destination, ports, parsed.protocol);
         hash::slot(flow, SLOTS)
     };
-    let answer = release::answer(record, client, slot)?;
+    let answer = release::answer::<M>(record, client, slot)?;
     let chosen = if parsed.protocol == protocol::TCP {
-        flow::settle(&answer, parsed, listener)
+        flow::settle::<M>(&answer, parsed, listener)
     } else {
         // Each datagram stands for itself, so it takes the new answer.
         answer.current
     };
     if chosen == backend::NONE {
-        count::pool_drop(answer.table);
+        count::pool_drop::<M>(answer.table);
         return Err(Reason::EmptyPool);
     }
-    forward::request(packet, parsed, listener, record, chosen)
+    M::note(|trace| {
+        trace.chosen = chosen;
+        trace.mark(Trace::CHOSEN);
+    });
+    forward::request::<M>(packet, parsed, listener, record, chosen)
 }

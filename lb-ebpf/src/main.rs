@@ -1,14 +1,21 @@
-//! The shipped object: one XDP program.
+//! The shipped object: the XDP program, and the one that tells what it would do.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
 mod program {
     use aya_ebpf::{macros::xdp, programs::XdpContext};
+    use lb_ebpf::mode::{Forward, Tell};
 
     /// Attached to every interface that clients or backends are behind.
     #[xdp]
     pub fn serin_xdp(ctx: XdpContext) -> u32 {
-        lb_ebpf::process(&ctx)
+        lb_ebpf::process::<Forward>(&ctx)
+    }
+
+    /// Attached to nothing; the daemon runs it on a packet of its own making.
+    #[xdp]
+    pub fn serin_whois(ctx: XdpContext) -> u32 {
+        lb_ebpf::process::<Tell>(&ctx)
     }
 
     /// `bpf_fib_lookup` and `bpf_redirect_map` are open to GPL-compatible programs only.

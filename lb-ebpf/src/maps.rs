@@ -17,6 +17,7 @@ use lb_common::{
     pool::SLOT_COUNT,
     reason::{COUNTERS as COUNTER_ENTRIES, Reason},
     release::Record,
+    trace::Trace,
 };
 
 /// The host's settings; one entry, written before the program is attached.
@@ -70,6 +71,10 @@ pub static BACKEND_COUNTERS: PerCpuArray<BackendCounters, { MAX_BACKENDS as usiz
 /// Pool to packets dropped because it had no backend. Written here.
 #[btf_map]
 pub static POOL_DROPS: PerCpuArray<u64, { MAX_POOLS as usize }> = PerCpuArray::new();
+
+/// What became of the packet that was asked about. Written here, by the telling program only.
+#[btf_map]
+pub static TRACE: Array<Trace, 1> = Array::new();
 
 /// The host's settings.
 #[inline(always)]

@@ -1,9 +1,12 @@
 //! The release: which pool a client gets, now and at the last settled state.
 
-use lb_common::{backend, hash, maps::RECORDS_PER_SERVICE, reason::Reason, release::Record};
+use lb_common::{
+    backend, hash, maps::RECORDS_PER_SERVICE, reason::Reason, release::Record, trace::Trace,
+};
 
 use crate::{
     maps::{ACTIVE, RECORDS},
+    mode::Mode,
     pool,
 };
 
@@ -22,35 +25,50 @@ pub struct Answer {
     pub touched: bool,
 }
 
+impl Answer {
+    /// What a trace says of it.
+    #[inline(always)]
+    const fn marks(&self) -> u32 {
+        let moving = if self.moving { Trace::MOVING } else { 0 };
+        let touched = if self.touched { Trace::TOUCHED } else { 0 };
+        Trace::ANSWER | moving | touched
+    }
+}
+
 /// The service's live record.
 #[inline(always)]
-pub fn live(service: u32) -> Result<&'static Record, Reason> {
+pub fn live<M: Mode>(service: u32) -> Result<&'static Record, Reason> {
     let index = *ACTIVE.get(service).ok_or(Reason::NoRecord)?;
     let record = RECORDS.get(index).ok_or(Reason::NoRecord)?;
     // An index that was never stored is 0, which is service 0's; a record that was removed is zero.
     if index / RECORDS_PER_SERVICE != service || record.epoch == 0 {
         return Err(Reason::NoRecord);
     }
+    M::note(|trace| {
+        (trace.record, trace.epoch, trace.share_ppm) = (index, record.epoch, record.share_ppm);
+        trace.mark(Trace::RECORD);
+    });
     Ok(record)
 }
 
 /// The answer for a client (by its hash) and a slot.
 #[inline(always)]
-pub fn answer(record: &Record, client: u64, slot: u32) -> Result<Answer, Reason> {
+pub fn answer<M: Mode>(record: &Record, client: u64, slot: u32) -> Result<Answer, Reason> {
     let bucket = hash::bucket(client, record.salt);
     let table = record.table(bucket);
     let here = pool::slot(table, slot)?;
     let mut origin = here.origin();
     let mut moving = here.current() != origin;
+    let mut before = table;
     if record.has(Record::MOVING) {
-        let before = record.origin_table(hash::bucket(client, record.origin_salt));
+        before = record.origin_table(hash::bucket(client, record.origin_salt));
         if before != table {
             origin = pool::slot(before, slot)?.origin();
             moving = true;
         }
     }
     let current = here.current();
-    Ok(Answer {
+    let answer = Answer {
         table,
         current,
         // A flow can't have come from a pool that had no backend.
@@ -61,5 +79,12 @@ pub fn answer(record: &Record, client: u64, slot: u32) -> Result<Answer, Reason>
         },
         moving,
         touched: here.is_touched() || record.touches(bucket),
-    })
+    };
+    M::note(|trace| {
+        (trace.bucket, trace.slot) = (bucket, slot);
+        (trace.table, trace.origin_table) = (table, before);
+        (trace.current, trace.origin) = (answer.current, answer.origin);
+        trace.mark(answer.marks());
+    });
+    Ok(answer)
 }

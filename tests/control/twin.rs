@@ -15,9 +15,11 @@ use lb_common::{
     listener::Endpoint,
     maps::TABLES_PER_POOL,
     node::Node,
+    trace::Trace,
 };
 use lb_userspace::dataplane::{
     Counters, Dataplane, Table, Write, choice::Choice, kernel::KernelError, memory::Memory,
+    question::Question,
 };
 
 use crate::clients::{Client, Habit, Packet, read, server, settle};
@@ -376,6 +378,10 @@ impl Dataplane for Twin {
 
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
         self.edge().memory.each_pin(each)
+    }
+
+    fn whois(&mut self, question: &Question) -> Result<Trace, KernelError> {
+        self.edge().memory.whois(question)
     }
 
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {

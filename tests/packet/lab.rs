@@ -9,6 +9,7 @@ use lb_common::{
     node::Node,
     reason::FlowEvent,
     release::Record,
+    trace::Trace,
 };
 use lb_userspace::{
     dataplane::{
@@ -160,6 +161,12 @@ impl Lab {
             .test_run(frame)
             .expect("the kernel runs the program");
         (Verdict::of(action), out)
+    }
+
+    /// What would become of a frame.
+    pub fn tell(&mut self, frame: &[u8]) -> Trace {
+        let told = self.kernel().tell(frame);
+        told.expect("the telling program runs")
     }
 
     /// [`Self::send`] for a described frame.

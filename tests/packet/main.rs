@@ -32,6 +32,7 @@ mod full_table;
 mod generations;
 mod ramp;
 mod rest;
+mod whois;
 
 // What the daemon sees, and what it all costs.
 mod budget;

@@ -12,14 +12,15 @@ use lb_common::{
     listener::{Endpoint, Listener, Reply},
     reason::Reason,
     release::Record,
+    trace::Trace,
 };
 
 use self::nat::End;
-use crate::{count, maps::BACKENDS, packet::Packet, parse::Parsed};
+use crate::{count, maps::BACKENDS, mode::Mode, packet::Packet, parse::Parsed};
 
 /// Sends a client's packet to the backend `id`.
 #[inline(always)]
-pub fn request(
+pub fn request<M: Mode>(
     packet: &Packet<'_>,
     parsed: &Parsed,
     listener: &Listener,
@@ -37,6 +38,10 @@ pub fn request(
         nat::check_hops(parsed)?;
     }
     let hop = route::to_backend(packet, parsed, backend)?;
+    M::note(|trace| {
+        trace.ifindex = hop.ifindex;
+        trace.mark(Trace::HOP);
+    });
     let sent = route::send(packet, &hop)?;
     if translate {
         let to = End {
@@ -47,7 +52,7 @@ pub fn request(
         nat::rewrite_destination(packet, parsed, &to)?;
     }
     l2::rewrite(packet, hop.macs)?;
-    count::request(id, packet.length(), parsed.opens);
+    count::request::<M>(id, packet.length(), parsed.opens);
     Ok(if sent.same_interface {
         Reason::Transmitted
     } else {
@@ -57,19 +62,23 @@ pub fn request(
 
 /// Sends a backend's packet to its client, as from the listener.
 #[inline(always)]
-pub fn reply(packet: &Packet<'_>, parsed: &Parsed, reply: &Reply) -> Result<Reason, Reason> {
+pub fn reply<M: Mode>(
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    reply: &Reply,
+) -> Result<Reason, Reason> {
     nat::check_hops(parsed)?;
     let from = Endpoint::new(*reply.address(), reply.port(), parsed.protocol);
     let Some(hop) = route::to_client(packet, parsed, reply)? else {
         // The kernel forwards it, and counts the hop.
         nat::rewrite_source(packet, parsed, &from, 0)?;
-        count::reply(reply.backend(), packet.length());
+        count::reply::<M>(reply.backend(), packet.length());
         return Ok(Reason::ReplyUnresolved);
     };
     let sent = route::send(packet, &hop)?;
     nat::rewrite_source(packet, parsed, &from, 1)?;
     l2::rewrite(packet, hop.macs)?;
-    count::reply(reply.backend(), packet.length());
+    count::reply::<M>(reply.backend(), packet.length());
     Ok(if sent.same_interface {
         Reason::ReplyTransmitted
     } else {

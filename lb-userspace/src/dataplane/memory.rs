@@ -2,9 +2,12 @@
 
 use std::{collections::HashMap, time::SystemTime};
 
-use lb_common::flow::{FlowKey, Pin};
+use lb_common::{
+    flow::{FlowKey, Pin},
+    trace::Trace,
+};
 
-use super::{Counters, Dataplane, Image, Write, kernel::KernelError};
+use super::{Counters, Dataplane, Image, Write, kernel::KernelError, question::Question};
 
 /// An image, the writes that made it, and pins put there by a test.
 #[derive(Debug, Default)]
@@ -43,6 +46,11 @@ impl Dataplane for Memory {
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
         self.pins.iter().for_each(|(&key, &pin)| each(key, pin));
         Ok(())
+    }
+
+    /// It has no packet path to ask.
+    fn whois(&mut self, _: &Question) -> Result<Trace, KernelError> {
+        Ok(Trace::default())
     }
 
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {

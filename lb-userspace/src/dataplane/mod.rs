@@ -8,6 +8,7 @@ pub mod kernel;
 pub mod maglev;
 pub mod memory;
 pub mod plan;
+pub mod question;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +24,10 @@ use lb_common::{
     pool::{SLOT_COUNT, Slot},
     reason::{FlowEvent, Reason},
     release::Record,
+    trace::Trace,
 };
+
+use self::question::Question;
 
 /// The table of one pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +138,9 @@ pub trait Dataplane: Send {
 
     /// Shows every pin to `each`.
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), kernel::KernelError>;
+
+    /// What the packet path would do with a packet. Nothing comes of the question.
+    fn whois(&mut self, question: &Question) -> Result<Trace, kernel::KernelError>;
 
     /// Removes pins; those that are gone already don't matter.
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), kernel::KernelError>;

@@ -180,7 +180,7 @@ fn take(object: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
         .ok_or_else(|| KernelError::Incomplete(format!("map {name}")))
 }
 
-fn typed<T>(object: &mut Ebpf, name: &'static str) -> Result<T, KernelError>
+pub fn typed<T>(object: &mut Ebpf, name: &'static str) -> Result<T, KernelError>
 where
     T: TryFrom<Map, Error = MapError>,
 {

@@ -15,6 +15,7 @@ mod error;
 mod maps;
 mod syscall;
 mod tables;
+mod tell;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,15 +29,17 @@ use lb_common::{
     backend::Backend,
     counters::BackendCounters,
     flow::{FlowKey, Pin},
-    maps::{RECORDS_PER_SERVICE, name},
+    maps::{RECORDS_PER_SERVICE, WHOIS, name},
     node::Node,
     reason::{FlowEvent, Reason, flow_event_index},
     release::Record,
+    trace::Trace,
 };
 
 use self::{
     adopt::Claim,
     maps::{Maps, Raw},
+    tell::Teller,
 };
 pub use self::{
     adopt::detach,
@@ -44,7 +47,7 @@ pub use self::{
     clock::now,
     error::KernelError,
 };
-use super::{Counters, Dataplane, Image, Write};
+use super::{Counters, Dataplane, Image, Write, question::Question};
 
 /// What one data plane is made from.
 pub struct Settings<'a> {
@@ -65,6 +68,8 @@ pub struct Kernel {
     maps: Maps,
     object: Ebpf,
     program: &'static str,
+    /// The object has a program that tells.
+    teller: Option<Teller>,
     directory: PathBuf,
     /// Index of each service's live record.
     live: HashMap<u32, u32>,
@@ -102,12 +107,15 @@ impl Kernel {
         adopt::check_node(&mut maps, &settings.node, settings.pins)?;
         let program = maps::program(&mut object, settings.program)?;
         program.load().map_err(KernelError::program)?;
+        let teller = Teller::load(&mut object)?;
+        let program = maps::program(&mut object, settings.program)?;
         attach::update_links(program, &directory)?;
         let (program, live) = (settings.program, HashMap::new());
         Ok(Self {
             maps,
             object,
             program,
+            teller,
             directory,
             live,
             fresh,
@@ -176,6 +184,13 @@ impl Kernel {
     /// Runs the program on one frame, as if it had come in by `lo`.
     pub fn test_run(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), KernelError> {
         maps::test_run(maps::program(&mut self.object, self.program)?, frame)
+    }
+
+    /// What would become of a frame; neither a pin nor a counter comes of it.
+    pub fn tell(&mut self, frame: &[u8]) -> Result<Trace, KernelError> {
+        let teller = self.teller.as_mut();
+        let teller = teller.ok_or_else(|| KernelError::Incomplete(format!("program {WHOIS}")))?;
+        teller.ask(&mut self.object, frame)
     }
 
     /// Instructions that the verifier walked.
@@ -302,6 +317,10 @@ impl Dataplane for Kernel {
 
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
         batch::each::<FlowKey, Pin>(self.maps.flows_fd(), name::FLOWS, each)
+    }
+
+    fn whois(&mut self, question: &Question) -> Result<Trace, KernelError> {
+        self.tell(&question.frame())
     }
 
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {

@@ -1,0 +1,43 @@
+//! Two programs from one path: the one that forwards, and the one that only tells.
+//!
+//! A mode is a type, so that the program of each holds nothing of the other: [`Forward`] notes
+//! nothing, [`Tell`] changes nothing. Whatever outlives the run of a program (a counter, a pin) asks
+//! [`Mode::TELLS`] first; whatever is decided is noted. The frame is the run's own either way.
+
+use lb_common::trace::Trace;
+
+use crate::maps::TRACE;
+
+/// What a run of the path is for.
+pub trait Mode {
+    /// Nothing may be changed that outlives this run.
+    const TELLS: bool;
+
+    /// Notes something for whoever asked.
+    fn note(note: impl FnOnce(&mut Trace));
+}
+
+/// The packet is sent on its way.
+pub struct Forward;
+
+/// Somebody wants to know what would become of the packet.
+pub struct Tell;
+
+impl Mode for Forward {
+    const TELLS: bool = false;
+
+    #[inline(always)]
+    fn note(_: impl FnOnce(&mut Trace)) {}
+}
+
+impl Mode for Tell {
+    const TELLS: bool = true;
+
+    #[inline(always)]
+    fn note(note: impl FnOnce(&mut Trace)) {
+        if let Some(trace) = TRACE.get_ptr_mut(0) {
+            // SAFETY: the daemon asks one question at a time, and no other program has the map.
+            note(unsafe { &mut *trace });
+        }
+    }
+}

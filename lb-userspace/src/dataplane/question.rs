@@ -1,0 +1,89 @@
+//! A packet that somebody asks about: what the telling program is run on.
+
+use std::net::SocketAddr;
+
+use lb_common::{listener::Endpoint, protocol};
+
+/// One packet of one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Whose packet it is; of the listener's family.
+    pub client: SocketAddr,
+    /// Where it goes.
+    pub listener: Endpoint,
+    /// It starts a connection; for TCP.
+    pub opens: bool,
+}
+
+/// Hops enough to get anywhere.
+const HOPS: u8 = 64;
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const TCP_HEADER: u8 = 20;
+const UDP_HEADER: u8 = 8;
+const SYN: u8 = 1 << 1;
+const ACK: u8 = 1 << 4;
+
+impl Question {
+    /// The frame, as it would come in. Without checksums: nobody receives it.
+    pub fn frame(&self) -> Vec<u8> {
+        let transport = self.transport();
+        let (ethertype, network) = if self.client.is_ipv4() {
+            (ETHERTYPE_IPV4, self.ipv4(transport.len()))
+        } else {
+            (ETHERTYPE_IPV6, self.ipv6(transport.len()))
+        };
+        let ethernet = [&[0; 12][..], &ethertype.to_be_bytes()].concat();
+        [ethernet, network, transport].concat()
+    }
+
+    fn ipv4(&self, payload: usize) -> Vec<u8> {
+        const HEADER: usize = 20;
+        let mut header = vec![0; HEADER];
+        header[0] = 0x45;
+        header[2..4].copy_from_slice(&word(HEADER + payload));
+        header[8] = HOPS;
+        header[9] = self.listener.protocol();
+        header[12..16].copy_from_slice(&self.addresses()[0][12..]);
+        header[16..20].copy_from_slice(&self.addresses()[1][12..]);
+        header
+    }
+
+    fn ipv6(&self, payload: usize) -> Vec<u8> {
+        const HEADER: usize = 40;
+        let mut header = vec![0; HEADER];
+        header[0] = 0x60;
+        header[4..6].copy_from_slice(&word(payload));
+        header[6] = self.listener.protocol();
+        header[7] = HOPS;
+        header[8..24].copy_from_slice(&self.addresses()[0]);
+        header[24..40].copy_from_slice(&self.addresses()[1]);
+        header
+    }
+
+    /// Both addresses, those of IPv4 mapped.
+    fn addresses(&self) -> [[u8; 16]; 2] {
+        let client = lb_common::address::Address::from(self.client.ip());
+        [client.bytes(), self.listener.address().bytes()]
+    }
+
+    fn transport(&self) -> Vec<u8> {
+        let ports = [self.client.port().to_be_bytes(), self.listener.port()].concat();
+        let rest = if self.listener.protocol() == protocol::UDP {
+            vec![0, UDP_HEADER, 0, 0]
+        } else {
+            let flags = if self.opens { SYN } else { ACK };
+            let mut rest = vec![0; usize::from(TCP_HEADER) - ports.len()];
+            (rest[8], rest[9]) = ((TCP_HEADER / 4) << 4, flags);
+            rest
+        };
+        [ports, rest].concat()
+    }
+}
+
+/// A length as a header's field.
+fn word(length: usize) -> [u8; 2] {
+    u16::try_from(length)
+        .expect("headers alone are short")
+        .to_be_bytes()
+}

@@ -12,6 +12,7 @@ pub mod bench;
 pub mod checksum;
 pub mod counters;
 pub mod flow;
+pub mod fragment;
 pub mod hash;
 pub mod listener;
 pub mod maps;
@@ -21,10 +22,14 @@ pub mod reason;
 pub mod release;
 pub mod trace;
 
-/// Transport protocols that a listener may have, by their IANA numbers.
+/// Protocols on top of IP, by their IANA numbers: those that a listener may have, and ICMP's.
 pub mod protocol {
+    /// Internet Control Message Protocol, RFC 792.
+    pub const ICMP: u8 = 1;
     /// Transmission Control Protocol, RFC 9293.
     pub const TCP: u8 = 6;
     /// User Datagram Protocol, RFC 768.
     pub const UDP: u8 = 17;
+    /// ICMP for IPv6, RFC 4443.
+    pub const ICMPV6: u8 = 58;
 }

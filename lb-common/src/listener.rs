@@ -9,7 +9,7 @@ use crate::address::Address;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 pub struct Endpoint {
     address: Address,
-    /// In memory: port in network byte order, protocol, five zeros. One word, since the kernel
+    /// In memory: port in network byte order, protocol, a mark, four zeros. One word, since the kernel
     /// hashes a key by words right after it was written: one written in parts would make it wait.
     port_protocol: u64,
 }
@@ -25,6 +25,22 @@ impl Endpoint {
             address,
             port_protocol: u64::from_ne_bytes(bytes),
         }
+    }
+
+    /// The key for packets to or from `address` that tell no port: later fragments, and echo requests.
+    /// It is marked, so that no packet with port 0 finds it.
+    #[inline(always)]
+    pub const fn portless(address: Address, protocol: u8) -> Self {
+        let bytes = [0, 0, protocol, 1, 0, 0, 0, 0];
+        Self {
+            address,
+            port_protocol: u64::from_ne_bytes(bytes),
+        }
+    }
+
+    /// Whether this is a key for packets that tell no port.
+    pub const fn is_portless(&self) -> bool {
+        self.port_protocol.to_ne_bytes()[3] != 0
     }
 
     /// The address.
@@ -70,6 +86,22 @@ impl Listener {
         }
     }
 
+    /// What stands at a portless key: the service of all listeners with this address and protocol,
+    /// or nothing where they are of several.
+    pub const fn portless(service: Option<u32>) -> Self {
+        let service = match service {
+            Some(service) => service,
+            None => SEVERAL,
+        };
+        Self::new(service, u16::MAX, 0)
+    }
+
+    /// Whether listeners of several services have this address and protocol.
+    #[inline(always)]
+    pub const fn is_ambiguous(&self) -> bool {
+        self.service == SEVERAL
+    }
+
     /// Index of the service.
     #[inline(always)]
     pub const fn service(&self) -> u32 {
@@ -88,6 +120,9 @@ impl Listener {
         self.backend_port
     }
 }
+
+/// In `Listener::service`: those of several services.
+const SEVERAL: u32 = u32::MAX;
 
 /// Whose reply a backend's packet is (`forward = "nat"`).
 #[repr(C)]
@@ -112,6 +147,21 @@ impl Reply {
             backend,
             reserved: 0,
         }
+    }
+
+    /// What stands at a portless key: the address of all listeners that the backend replies for, or
+    /// nothing where they have several.
+    pub const fn portless(address: Option<Address>, backend: u16) -> Self {
+        match address {
+            Some(address) => Self::new(address, 0, backend),
+            None => Self::new(Address::UNSPECIFIED, 0, backend),
+        }
+    }
+
+    /// Whether the backend replies for listeners of several addresses.
+    #[inline(always)]
+    pub fn is_ambiguous(&self) -> bool {
+        self.address == Address::UNSPECIFIED
     }
 
     /// The listener's address.

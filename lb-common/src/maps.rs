@@ -24,8 +24,15 @@ pub const MAX_TABLES: u32 = MAX_POOLS * TABLES_PER_POOL;
 pub const MAX_BACKENDS: u32 = 4096;
 /// Listeners on one host.
 pub const MAX_LISTENERS: u32 = 4096;
+/// Keys that listeners are found by: with two portless ones each at most, for its fragments and
+/// for echo requests.
+pub const LISTENER_KEYS: u32 = MAX_LISTENERS * 3;
 /// Pairs of a listener and a backend on one host (`nat` only).
 pub const MAX_REPLIES: u32 = 65_536;
+/// Keys that replies are found by: with a portless one for each backend, family and protocol.
+pub const REPLY_KEYS: u32 = MAX_REPLIES + MAX_BACKENDS * 4;
+/// Fragmented packets that are under way at a time.
+pub const MAX_FRAGMENTS: u32 = 16_384;
 /// Interfaces that the program may send on.
 pub const MAX_PORTS: u32 = 256;
 /// Flow-table size unless `node.connections` says otherwise.
@@ -49,6 +56,8 @@ pub mod name {
     pub const REPLIES: &str = "REPLIES";
     /// `FlowKey → Pin`.
     pub const FLOWS: &str = "FLOWS";
+    /// `FragmentKey → Pieces`.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
     /// `interface index → interface`.
     pub const PORTS: &str = "PORTS";
     /// `reason or flow event → u64`, a CPU.
@@ -62,7 +71,7 @@ pub mod name {
     pub const TRACE: &str = "TRACE";
 
     /// All that are pinned.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 13] = [
         NODE,
         LISTENERS,
         ACTIVE,
@@ -71,6 +80,7 @@ pub mod name {
         BACKENDS,
         REPLIES,
         FLOWS,
+        FRAGMENTS,
         PORTS,
         COUNTERS,
         BACKEND_COUNTERS,

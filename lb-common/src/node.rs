@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::{address::Address, hash::HashKey};
 
-/// Settings of the node; written once before the program is attached.
+/// Settings of the node; written before the program is attached, and again by each daemon.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Node {
@@ -12,18 +12,46 @@ pub struct Node {
     /// Network byte order, over the mapped form.
     client_mask_v4: Address,
     client_mask_v6: Address,
+    /// See the `Node::` constants.
+    flags: u32,
+    reserved: u32,
 }
 
 const ALL: Address = Address::v6([0xff; 16]);
 
 impl Node {
+    /// Echo requests to a VIP are answered, rather than left to the kernel.
+    pub const ANSWER_ECHO: u32 = 1;
+
     /// Clients are told apart by the first `v4` bits (of 32) or `v6` bits (of 128) of their address.
     pub fn new(key: HashKey, v4: u8, v6: u8) -> Self {
         Self {
             key,
             client_mask_v4: ALL.masked(96 + v4.min(32)),
             client_mask_v6: ALL.masked(v6),
+            flags: 0,
+            reserved: 0,
         }
+    }
+
+    /// The same node with `flag` set.
+    #[must_use]
+    pub const fn with(mut self, flag: u32) -> Self {
+        self.flags |= flag;
+        self
+    }
+
+    /// Whether `flag` is set.
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether both make the same choices: what pins, buckets and slots depend on.
+    pub fn chooses_like(&self, other: &Self) -> bool {
+        self.key == other.key
+            && self.client_mask_v4 == other.client_mask_v4
+            && self.client_mask_v6 == other.client_mask_v6
     }
 
     /// The secret of all hashes.

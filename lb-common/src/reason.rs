@@ -18,24 +18,58 @@ pub enum Reason {
     ReplyLocal,
     /// A reply that this host has no route for.
     ReplyUnroutable,
+    /// An ICMP error about a connection, to whom it concerns, out of the interface it came in by.
+    ErrorTransmitted,
+    /// An ICMP error about a connection, to whom it concerns, out of another interface.
+    ErrorRedirected,
+    /// A rewritten ICMP error for a client whose next hop's address is unknown: the kernel forwards it.
+    ErrorUnresolved,
+    /// An ICMP echo request to a VIP, answered out of the interface it came in by.
+    EchoAnswered,
     /// Neither IPv4 nor IPv6.
     NotIp,
     /// More VLAN tags than are walked.
     VlanTags,
-    /// Neither TCP nor UDP.
+    /// Neither TCP nor UDP, nor an ICMP message that concerns a listener.
     OtherProtocol,
     /// No listener has this address, port and protocol.
     NotListening,
-    /// A fragment: only the first one has ports.
+    /// Claims to come from a listener, and is not for one: a misled backend, or a spoofed source.
+    FromVip,
+    /// For a listener, from an address that no client can have.
+    MartianSource,
+    /// For a listener, from the listener's own address.
+    Land,
+    /// A piece of a packet that is no listener's.
     Fragment,
+    /// A first piece without all of its transport header, or a later one that reaches into it (RFC 1858).
+    FragmentTiny,
+    /// An empty piece, or one with pieces behind it whose length is no multiple of 8.
+    FragmentLength,
+    /// A piece that reaches beyond what one packet may hold (the "ping of death").
+    FragmentTooLong,
+    /// A piece that overlaps the first one, or belongs to a packet of which one did (RFC 5722).
+    FragmentOverlap,
+    /// A later piece whose first one has not come, where several services share its VIP.
+    FragmentUnknown,
     /// IPv6 extension headers beyond the bound, or a routing header with segments left.
     ExtensionHeaders,
+    /// IPv4 options that reach beyond their header.
+    BadOptions,
+    /// An IPv4 source route with hops left.
+    SourceRoute,
     /// Ends within its Ethernet or IP header.
     TruncatedHeader,
     /// Ends within its TCP or UDP header.
     TruncatedTransport,
     /// A header's version, length or offset contradicts the frame.
     BadLength,
+    /// An ICMP error that does not quote enough to tell what it is about.
+    IcmpTruncated,
+    /// An ICMP error about no connection of a listener.
+    IcmpUnrelated,
+    /// An ICMP error that was not sent to whom its quote came from.
+    IcmpContradiction,
     /// The hop limit does not allow another hop; the kernel tells the sender.
     TtlExceeded,
     /// The service has no record: the daemon is at fault.
@@ -54,7 +88,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 40] = [
         Self::Transmitted,
         Self::Redirected,
         Self::ReplyTransmitted,
@@ -62,15 +96,32 @@ impl Reason {
         Self::ReplyUnresolved,
         Self::ReplyLocal,
         Self::ReplyUnroutable,
+        Self::ErrorTransmitted,
+        Self::ErrorRedirected,
+        Self::ErrorUnresolved,
+        Self::EchoAnswered,
         Self::NotIp,
         Self::VlanTags,
         Self::OtherProtocol,
         Self::NotListening,
+        Self::FromVip,
+        Self::MartianSource,
+        Self::Land,
         Self::Fragment,
+        Self::FragmentTiny,
+        Self::FragmentLength,
+        Self::FragmentTooLong,
+        Self::FragmentOverlap,
+        Self::FragmentUnknown,
         Self::ExtensionHeaders,
+        Self::BadOptions,
+        Self::SourceRoute,
         Self::TruncatedHeader,
         Self::TruncatedTransport,
         Self::BadLength,
+        Self::IcmpTruncated,
+        Self::IcmpUnrelated,
+        Self::IcmpContradiction,
         Self::TtlExceeded,
         Self::NoRecord,
         Self::NoTable,
@@ -90,15 +141,32 @@ impl Reason {
             Self::ReplyUnresolved => "reply_unresolved",
             Self::ReplyLocal => "reply_local",
             Self::ReplyUnroutable => "reply_unroutable",
+            Self::ErrorTransmitted => "error_transmitted",
+            Self::ErrorRedirected => "error_redirected",
+            Self::ErrorUnresolved => "error_unresolved",
+            Self::EchoAnswered => "echo_answered",
             Self::NotIp => "not_ip",
             Self::VlanTags => "vlan_tags",
             Self::OtherProtocol => "other_protocol",
             Self::NotListening => "not_listening",
+            Self::FromVip => "from_vip",
+            Self::MartianSource => "martian_source",
+            Self::Land => "land",
             Self::Fragment => "fragment",
+            Self::FragmentTiny => "fragment_tiny",
+            Self::FragmentLength => "fragment_length",
+            Self::FragmentTooLong => "fragment_too_long",
+            Self::FragmentOverlap => "fragment_overlap",
+            Self::FragmentUnknown => "fragment_unknown",
             Self::ExtensionHeaders => "extension_headers",
+            Self::BadOptions => "bad_options",
+            Self::SourceRoute => "source_route",
             Self::TruncatedHeader => "truncated_header",
             Self::TruncatedTransport => "truncated_transport",
             Self::BadLength => "bad_length",
+            Self::IcmpTruncated => "icmp_truncated",
+            Self::IcmpUnrelated => "icmp_unrelated",
+            Self::IcmpContradiction => "icmp_contradiction",
             Self::TtlExceeded => "ttl_exceeded",
             Self::NoRecord => "no_record",
             Self::NoTable => "no_table",

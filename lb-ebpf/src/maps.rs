@@ -8,10 +8,11 @@ use lb_common::{
     backend::{Backend, ENTRIES},
     counters::BackendCounters,
     flow::{FlowKey, Pin},
+    fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        DEFAULT_FLOWS, MAX_BACKENDS, MAX_LISTENERS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_REPLIES,
-        MAX_SERVICES, MAX_TABLES,
+        DEFAULT_FLOWS, LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS,
+        MAX_RECORDS, MAX_SERVICES, MAX_TABLES, REPLY_KEYS,
     },
     node::Node,
     pool::SLOT_COUNT,
@@ -26,7 +27,7 @@ pub static NODE: Array<Node, 1> = Array::new();
 
 /// {VIP, port, protocol} to listener. Full: the daemon refuses the configuration.
 #[btf_map]
-pub static LISTENERS: HashMap<Endpoint, Listener, { MAX_LISTENERS as usize }> = HashMap::new();
+pub static LISTENERS: HashMap<Endpoint, Listener, { LISTENER_KEYS as usize }> = HashMap::new();
 
 /// Service to the index of its live record. The store that makes a release step.
 #[btf_map]
@@ -48,12 +49,18 @@ pub static BACKENDS: Array<Backend, { ENTRIES as usize }> = Array::new();
 
 /// {backend, port, protocol} to the listener that its replies come from (`nat`).
 #[btf_map]
-pub static REPLIES: HashMap<Endpoint, Reply, { MAX_REPLIES as usize }> = HashMap::new();
+pub static REPLIES: HashMap<Endpoint, Reply, { REPLY_KEYS as usize }> = HashMap::new();
 
 /// Pins. Written here; swept by the daemon. Full: the least recently used pin goes, and its
 /// connection is taken for one of the last settled state.
 #[btf_map]
 pub static FLOWS: LruHashMap<FlowKey, Pin, { DEFAULT_FLOWS as usize }> = LruHashMap::new();
+
+/// Packets that are under way in pieces, to where those go. Written here only. Full: the least
+/// recently used goes, and its later pieces go where the client's slot says.
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, Pieces, { MAX_FRAGMENTS as usize }> =
+    LruHashMap::new();
 
 /// Interface index to interface: those that this program may send on.
 #[btf_map]

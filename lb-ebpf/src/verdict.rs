@@ -7,21 +7,38 @@ use lb_common::reason::Reason;
 #[inline(always)]
 pub const fn action(reason: Reason) -> u32 {
     match reason {
-        Reason::Transmitted | Reason::ReplyTransmitted => XDP_TX,
-        Reason::Redirected | Reason::ReplyRedirected => XDP_REDIRECT,
+        Reason::Transmitted
+        | Reason::ReplyTransmitted
+        | Reason::ErrorTransmitted
+        | Reason::EchoAnswered => XDP_TX,
+        Reason::Redirected | Reason::ReplyRedirected | Reason::ErrorRedirected => XDP_REDIRECT,
         Reason::ReplyUnresolved
         | Reason::ReplyLocal
+        | Reason::ErrorUnresolved
         | Reason::NotIp
         | Reason::VlanTags
         | Reason::OtherProtocol
         | Reason::NotListening
+        | Reason::FromVip
         | Reason::Fragment
         | Reason::ExtensionHeaders
+        | Reason::BadOptions
+        | Reason::SourceRoute
         | Reason::TruncatedHeader
         | Reason::TruncatedTransport
         | Reason::BadLength
+        | Reason::IcmpTruncated
+        | Reason::IcmpUnrelated
         | Reason::TtlExceeded => XDP_PASS,
         Reason::ReplyUnroutable
+        | Reason::MartianSource
+        | Reason::Land
+        | Reason::FragmentTiny
+        | Reason::FragmentLength
+        | Reason::FragmentTooLong
+        | Reason::FragmentOverlap
+        | Reason::FragmentUnknown
+        | Reason::IcmpContradiction
         | Reason::NoRecord
         | Reason::NoTable
         | Reason::EmptyPool

@@ -4,10 +4,11 @@ use lb_common::{
     backend,
     counters::BackendCounters,
     flow::{FlowKey, Pin},
+    fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        MAX_BACKENDS, MAX_LISTENERS, MAX_POOLS, MAX_RECORDS, MAX_REPLIES, MAX_SERVICES,
-        TABLES_PER_POOL,
+        LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_RECORDS, MAX_SERVICES,
+        REPLY_KEYS, TABLES_PER_POOL,
     },
     pool::SLOT_COUNT,
     reason,
@@ -109,8 +110,9 @@ fn fixed_bytes() -> u64 {
         u64::from(backend::ENTRIES) * padded::<backend::Backend>(),
     ];
     arrays.iter().sum::<u64>()
-        + hash_bytes::<Endpoint, Listener>(MAX_LISTENERS)
-        + hash_bytes::<Endpoint, Reply>(MAX_REPLIES)
+        + hash_bytes::<Endpoint, Listener>(LISTENER_KEYS)
+        + hash_bytes::<Endpoint, Reply>(REPLY_KEYS)
+        + hash_bytes::<FragmentKey, Pieces>(MAX_FRAGMENTS)
 }
 
 /// Memory of the counters of one CPU, in bytes.

@@ -134,6 +134,7 @@ struct Listeners(BTreeMap<u16, (u32, Endpoint)>);
 impl Listeners {
     fn of(image: &Image) -> Self {
         let entries = image.listeners.iter();
+        let entries = entries.filter(|(endpoint, _)| !endpoint.is_portless());
         Self(
             entries
                 .map(|(endpoint, l)| (l.id(), (l.service(), *endpoint)))

@@ -101,13 +101,16 @@ impl std::fmt::Display for Write {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let place = |endpoint: &Endpoint| {
             let port = u16::from_be_bytes(endpoint.port());
-            let protocol = if endpoint.protocol() == protocol::TCP {
-                "tcp"
-            } else {
-                "udp"
+            let protocol = match endpoint.protocol() {
+                protocol::TCP => "tcp",
+                protocol::UDP => "udp",
+                _ => "icmp",
             };
-            let address = SocketAddr::new(IpAddr::from(*endpoint.address()), port);
-            format!("{protocol}://{address}")
+            let address = IpAddr::from(*endpoint.address());
+            if endpoint.is_portless() {
+                return format!("{address}, {protocol} without a port");
+            }
+            format!("{protocol}://{}", SocketAddr::new(address, port))
         };
         match self {
             Self::AddPort(ifindex) => write!(f, "allow sending on interface {ifindex}"),

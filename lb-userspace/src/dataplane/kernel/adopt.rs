@@ -11,10 +11,11 @@ use lb_common::{
     backend::{Backend, ENTRIES},
     counters::BackendCounters,
     flow::{FlowKey, Pin},
+    fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        ABI_VERSION, MAX_BACKENDS, MAX_LISTENERS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_REPLIES,
-        MAX_SERVICES, MAX_TABLES, name,
+        ABI_VERSION, LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS,
+        MAX_SERVICES, MAX_TABLES, REPLY_KEYS, name,
     },
     node::Node,
     reason::COUNTERS,
@@ -124,7 +125,7 @@ pub fn check_pinned_maps(directory: &Path, flows: u32) -> Result<(), KernelError
     Ok(())
 }
 
-/// Writes the node's settings into a new data plane; refuses an old one that has others.
+/// Writes the node's settings; refuses a data plane whose pins were chosen by others.
 pub fn check_node(maps: &mut Maps, node: &Node, pins: &Path) -> Result<(), KernelError> {
     let found = maps
         .node
@@ -134,7 +135,7 @@ pub fn check_node(maps: &mut Maps, node: &Node, pins: &Path) -> Result<(), Kerne
     if found == *node {
         return Ok(());
     }
-    if found != bytemuck::Zeroable::zeroed() {
+    if found != bytemuck::Zeroable::zeroed() && !found.chooses_like(node) {
         return Err(KernelError::OtherNode(pins.to_owned()));
     }
     maps.node
@@ -239,7 +240,7 @@ struct Shape {
     entries: u32,
 }
 
-fn shapes(flows: u32) -> [Shape; 12] {
+fn shapes(flows: u32) -> [Shape; 13] {
     use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray};
     const U32: u32 = bytes::<u32>();
     const DEVMAP_VALUE: u32 = 8;
@@ -257,7 +258,7 @@ fn shapes(flows: u32) -> [Shape; 12] {
             Hash,
             bytes::<Endpoint>(),
             bytes::<Listener>(),
-            MAX_LISTENERS,
+            LISTENER_KEYS,
         ),
         shape(name::ACTIVE, Array, U32, U32, MAX_SERVICES),
         shape(name::RECORDS, Array, U32, bytes::<Record>(), MAX_RECORDS),
@@ -268,7 +269,7 @@ fn shapes(flows: u32) -> [Shape; 12] {
             Hash,
             bytes::<Endpoint>(),
             bytes::<Reply>(),
-            MAX_REPLIES,
+            REPLY_KEYS,
         ),
         shape(
             name::FLOWS,
@@ -276,6 +277,13 @@ fn shapes(flows: u32) -> [Shape; 12] {
             bytes::<FlowKey>(),
             bytes::<Pin>(),
             flows,
+        ),
+        shape(
+            name::FRAGMENTS,
+            LruHash,
+            bytes::<FragmentKey>(),
+            bytes::<Pieces>(),
+            MAX_FRAGMENTS,
         ),
         shape(name::PORTS, DevMapHash, U32, DEVMAP_VALUE, MAX_PORTS),
         shape(name::COUNTERS, PerCpuArray, U32, bytes::<u64>(), COUNTERS),

@@ -31,9 +31,12 @@ pub struct Backend {
     /// The one's complement sum of the address, folded, in memory order.
     address_sum: u16,
     flags: u16,
+    /// Bytes of the largest IP packet that the way to the next hop takes.
+    mtu: u16,
+    reserved: [u16; 3],
 }
 
-const _: () = assert!(size_of::<Backend>() == 40);
+const _: () = assert!(size_of::<Backend>() == 48);
 
 /// Destination and source address of a frame, as they lie in an Ethernet header; words, so that
 /// they are copied as such.
@@ -62,14 +65,16 @@ impl Macs {
 
 /// The entry names a backend.
 const PRESENT: u16 = 1;
+/// Its address is an IPv6 address.
+const V6: u16 = 1 << 1;
 
 impl Backend {
     /// A backend whose next hop is not known yet; `port` 0 keeps the listener's.
     pub fn new(address: Address, port: u16, generation: u16) -> Self {
-        let sum = if address.is_v4() {
-            Sum::v4(&address)
+        let (sum, family) = if address.is_v4() {
+            (Sum::v4(&address), 0)
         } else {
-            Sum::v6(&address)
+            (Sum::v6(&address), V6)
         };
         Self {
             address,
@@ -78,7 +83,9 @@ impl Backend {
             port: port.to_be_bytes(),
             generation,
             address_sum: sum.fold(),
-            flags: PRESENT,
+            flags: PRESENT | family,
+            mtu: u16::MAX,
+            reserved: [0; 3],
         }
     }
 
@@ -90,10 +97,31 @@ impl Backend {
         self
     }
 
+    /// The same backend, whose next hop takes IP packets of up to `mtu` bytes; without, of any
+    /// length.
+    #[must_use]
+    pub fn with_mtu(mut self, mtu: u32) -> Self {
+        self.mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        self
+    }
+
     /// Whether the entry names a backend at all.
     #[inline(always)]
     pub const fn is_present(&self) -> bool {
         self.flags & PRESENT != 0
+    }
+
+    /// Whether the backend's own address is one of IPv6; with direct server return that need not
+    /// be the listener's family.
+    #[inline(always)]
+    pub const fn is_v6(&self) -> bool {
+        self.flags & V6 != 0
+    }
+
+    /// Bytes of the largest IP packet that the way to the next hop takes.
+    #[inline(always)]
+    pub const fn mtu(&self) -> u16 {
+        self.mtu
     }
 
     /// The backend's address.

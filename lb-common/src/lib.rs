@@ -11,6 +11,7 @@ pub mod backend;
 pub mod bench;
 pub mod checksum;
 pub mod counters;
+pub mod encap;
 pub mod flow;
 pub mod fragment;
 pub mod hash;

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{address::Address, hash::HashKey};
+use crate::{address::Address, encap::Encap, hash::HashKey};
 
 /// Settings of the node; written before the program is attached, and again by each daemon.
 #[repr(C)]
@@ -15,6 +15,7 @@ pub struct Node {
     /// See the `Node::` constants.
     flags: u32,
     reserved: u32,
+    encap: Encap,
 }
 
 const ALL: Address = Address::v6([0xff; 16]);
@@ -31,6 +32,7 @@ impl Node {
             client_mask_v6: ALL.masked(v6),
             flags: 0,
             reserved: 0,
+            encap: Encap::default(),
         }
     }
 
@@ -47,11 +49,24 @@ impl Node {
         self.flags & flag != 0
     }
 
+    /// The same node, which encapsulates so.
+    #[must_use]
+    pub const fn with_encap(mut self, encap: Encap) -> Self {
+        self.encap = encap;
+        self
+    }
+
     /// Whether both make the same choices: what pins, buckets and slots depend on.
     pub fn chooses_like(&self, other: &Self) -> bool {
         self.key == other.key
             && self.client_mask_v4 == other.client_mask_v4
             && self.client_mask_v6 == other.client_mask_v6
+    }
+
+    /// How packets are encapsulated.
+    #[inline(always)]
+    pub const fn encap(&self) -> &Encap {
+        &self.encap
     }
 
     /// The secret of all hashes.

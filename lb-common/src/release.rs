@@ -39,10 +39,18 @@ const _: () = assert!(size_of::<Record>() == 56);
 impl Record {
     /// The origin's answer may differ from the current one.
     pub const MOVING: u32 = 1;
+    /// The bits that say how packets reach a backend: one of the `FORWARD_` constants.
+    const FORWARD: u32 = 3 << 1;
+    /// Forward by rewriting the destination; replies are rewritten back.
+    pub const FORWARD_NAT: u32 = 0;
     /// Forward by rewriting the frame's addresses only (direct server return).
     pub const FORWARD_L2: u32 = 1 << 1;
+    /// Forward inside an IP packet (direct server return).
+    pub const FORWARD_IPIP: u32 = 2 << 1;
+    /// Forward inside a UDP datagram, by Generic UDP Encapsulation (direct server return).
+    pub const FORWARD_GUE: u32 = 3 << 1;
     /// The backend inside a pool is chosen by the client, not by the connection.
-    pub const AFFINITY_CLIENT: u32 = 1 << 2;
+    pub const AFFINITY_CLIENT: u32 = 1 << 3;
 
     /// All tables that a packet may be sent to.
     pub const fn tables(&self) -> [u32; 4] {
@@ -54,7 +62,13 @@ impl Record {
         ]
     }
 
-    /// Whether `flag` is set.
+    /// How packets reach a backend: one of the `FORWARD_` constants.
+    #[inline(always)]
+    pub const fn forward(&self) -> u32 {
+        self.flags & Self::FORWARD
+    }
+
+    /// Whether `flag` is set; the `FORWARD_` constants are no flags.
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0

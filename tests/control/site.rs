@@ -211,6 +211,7 @@ pub fn view(addresses: &BTreeSet<IpAddr>) -> View {
         ifindex: 2,
         source_mac: [2, 0, 0, 0, 0, 1],
         next_hop_mac: [2, 0, 0, 0, 0, 2],
+        mtu: 1500,
     };
     let link = Link {
         ifindex: 2,

@@ -33,7 +33,7 @@ pub fn request<M: Mode>(
     if !backend.is_present() {
         return Err(Reason::NoBackend);
     }
-    let translate = !record.has(Record::FORWARD_L2);
+    let translate = record.forward() == Record::FORWARD_NAT;
     if translate {
         nat::check_hops(parsed)?;
     }

@@ -47,7 +47,7 @@ pub struct Line {
 pub struct Status {
     /// The service.
     pub service: String,
-    /// `nat` or `l2`.
+    /// `nat`, `l2`, `ipip` or `gue`.
     pub forward: String,
     /// Name of the active pool.
     pub active: String,

@@ -43,7 +43,7 @@ pub enum Clash {
     SameEndpoint {
         /// The backend that comes first.
         other: String,
-        /// Address, port and protocol; only the address with `forward = "l2"`.
+        /// Address, port and protocol; only the address with direct server return.
         endpoint: String,
     },
     /// Replies from one endpoint could belong to two listeners.

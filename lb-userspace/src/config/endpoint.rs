@@ -18,7 +18,9 @@ pub(super) fn check(services: &[Service], faults: &Faults) -> usize {
     for (service, pool, backend) in backends(services) {
         let clashes = match service.forward {
             Forward::Nat => endpoints.claim_for_listeners(service, backend),
-            Forward::L2 => endpoints.claim_next_hops(service, backend),
+            Forward::L2 | Forward::Ipip | Forward::Gue => {
+                endpoints.claim_next_hops(service, backend)
+            }
         };
         for clash in clashes {
             faults.between(label(service, pool, backend), clash);
@@ -57,7 +59,7 @@ type ListenerKey = (Protocol, IpAddr, u16);
 #[derive(Default)]
 struct Endpoints<'a> {
     owners: BTreeMap<(Protocol, SocketAddr), Owner<'a>>,
-    /// Servers of each `forward = "l2"` service; under two names, one would get a double share.
+    /// Servers of each service with direct server return; under two names, one would get a double share.
     next_hops: BTreeMap<(&'a str, IpAddr), &'a Backend>,
     /// Pairs that have been reported, since each usually clashes at many endpoints.
     listeners: BTreeSet<(ListenerKey, ListenerKey)>,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{AddressError, Clash, ListenError, SettingError};
+use super::{AddressError, Clash, Forward, ListenError, SettingError};
 
 /// Why there is no configuration: the file can't be read, or has problems. Shown one a line.
 #[derive(Debug)]
@@ -137,9 +137,9 @@ pub enum Fault {
         /// The listener.
         listener: String,
     },
-    /// A port that `forward = "l2"` can't change to.
-    #[error("sets port {0}, but with forward = \"l2\" the port can't change; remove it")]
-    PortInL2(u16),
+    /// A port that direct server return can't change to.
+    #[error("sets port {0}, but with forward = \"{1}\" the port can't change; remove it")]
+    FixedPort(u16, Forward),
     /// A health check of no kind.
     #[error("names no check; write tcp = true or http = \"/healthz\"")]
     NoCheck,

@@ -5,7 +5,7 @@ use std::fmt;
 use lb_common::pool::SLOTS;
 
 use super::{
-    model::{Affinity, Backend, ClientPrefix, Config, Forward, Listen, Node, Pool, Service},
+    model::{Affinity, Backend, ClientPrefix, Config, Listen, Node, Pool, Service},
     outline,
 };
 
@@ -168,9 +168,9 @@ fn idle_backends(pool: &Pool) -> impl Iterator<Item = String> {
     })
 }
 
-/// With `forward = "l2"` an address of any family serves all listeners, so none is idle.
+/// With direct server return an address of any family serves all listeners, so none is idle.
 fn idle_addresses(service: &Service, pool: &Pool) -> impl Iterator<Item = String> {
-    let nat = service.forward == Forward::Nat;
+    let nat = service.forward.translates();
     let backends = pool.backends.iter().filter(move |_| nat);
     let places = backends.flat_map(|backend| backend.places().map(move |place| (backend, place)));
     places.filter_map(|(backend, place)| {

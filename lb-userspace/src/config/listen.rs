@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     address::{AddressError, check_socket},
-    model::{Listen, Protocol},
+    model::{Forward, Listen, Protocol},
 };
 
 /// Why a text is no listener.
@@ -37,9 +37,9 @@ pub enum ListenError {
     /// `?to=` again.
     #[error("?to= stands there twice; keep one")]
     ToTwice,
-    /// `?to=` with `forward = "l2"`.
-    #[error("with forward = \"l2\" the port can't change; remove ?to=")]
-    ToInL2,
+    /// `?to=` with direct server return.
+    #[error("with forward = \"{0}\" the port can't change; remove ?to=")]
+    FixedPort(Forward),
     /// An option that is promised, but not built.
     #[error("`?{0}` is not built yet; leave it out")]
     NotBuilt(String),

@@ -36,7 +36,7 @@ pub use errors::{ConfigError, Fault, Position, Problem, ValueError};
 pub use lint::{Finding, lint};
 pub use listen::ListenError;
 pub use model::{
-    Affinity, Api, Attach, Backend, ClientPrefix, Config, Forward, Health, Listen, Node,
+    Affinity, Api, Attach, Backend, ClientPrefix, Config, Encap, Forward, Health, Listen, Node,
     OnDeadPool, Place, Pool, Probe, Protocol, Service,
 };
 pub use outline::outline;
@@ -80,7 +80,11 @@ fn read(root: &mut Section) -> Option<Config> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+    use std::{
+        net::{Ipv4Addr, Ipv6Addr},
+        path::PathBuf,
+        time::Duration,
+    };
 
     use super::{samples, *};
 
@@ -91,6 +95,8 @@ mod tests {
         assert_eq!(config.node.attach, Attach::Auto);
         assert_eq!(config.node.connections, 1_048_576);
         assert_eq!(config.node.client_prefix, ClientPrefix { v4: 32, v6: 64 });
+        assert_eq!(config.node.encap, Encap::default());
+        assert_eq!(config.node.too_big_per_second, 1000);
         assert_eq!(config.node.pins, PathBuf::from("/sys/fs/bpf/serin"));
         assert_eq!(
             config.node.state,
@@ -114,6 +120,13 @@ mod tests {
         assert_eq!(config.node.interfaces, ["eth0", "eth1.100"]);
         assert_eq!(config.node.attach, Attach::Generic);
         assert_eq!(config.node.client_prefix, ClientPrefix { v4: 24, v6: 56 });
+        let encap = Encap {
+            v4: (Ipv4Addr::new(10, 200, 0, 0), 14),
+            v6: (Ipv6Addr::new(0x2001, 0xdb8, 0xe, 0, 0, 0, 0, 0), 48),
+            gue_port: 6081,
+        };
+        assert_eq!(config.node.encap, encap);
+        assert_eq!(config.node.too_big_per_second, 10);
         assert_eq!(config.api.socket, PathBuf::from("/tmp/serin.sock"));
         assert_eq!(service.affinity, Affinity::Client);
         assert_eq!(service.drain, Duration::from_secs(90));

@@ -7,6 +7,9 @@ use std::{
     time::Duration,
 };
 
+use lb_common::encap;
+use serde::{Deserialize, Serialize};
+
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -31,6 +34,10 @@ pub struct Node {
     pub connections: u32,
     /// What of an address tells clients apart.
     pub client_prefix: ClientPrefix,
+    /// Outer headers of encapsulated packets.
+    pub encap: Encap,
+    /// Answers to packets that are larger than a backend's next hop takes, a second and CPU.
+    pub too_big_per_second: u32,
     /// Directory on bpffs for what outlives the daemon.
     pub pins: PathBuf,
     /// The state file.
@@ -61,6 +68,27 @@ impl Default for ClientPrefix {
     /// An IPv4 address, or the /64 that an IPv6 host chooses its addresses from (RFC 4291).
     fn default() -> Self {
         Self { v4: 32, v6: 64 }
+    }
+}
+
+/// Outer headers of encapsulated packets, with `forward = "ipip"` and `"gue"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encap {
+    /// Prefix of outer IPv4 sources.
+    pub v4: (Ipv4Addr, u8),
+    /// Prefix of outer IPv6 sources.
+    pub v6: (Ipv6Addr, u8),
+    /// Destination port of Generic UDP Encapsulation.
+    pub gue_port: u16,
+}
+
+impl Default for Encap {
+    fn default() -> Self {
+        Self {
+            v4: encap::SOURCES_V4,
+            v6: encap::SOURCES_V6,
+            gue_port: encap::GUE_PORT,
+        }
     }
 }
 
@@ -101,12 +129,17 @@ pub struct Service {
 }
 
 /// How packets reach a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Forward {
     /// The destination is rewritten, and so is the reply's source.
     Nat,
     /// Only the frame is readdressed; the backend has the VIP and answers the client directly.
     L2,
+    /// As `L2`, inside an IP packet to the backend, which may so be anywhere.
+    Ipip,
+    /// As `Ipip`, inside a UDP datagram.
+    Gue,
 }
 
 /// What chooses the backend inside a pool.
@@ -215,6 +248,14 @@ impl Config {
     }
 }
 
+impl Forward {
+    /// Whether the destination becomes the backend's own; else the backend has the VIP, answers
+    /// clients by itself, and keeps the listener's port.
+    pub const fn translates(self) -> bool {
+        matches!(self, Self::Nat)
+    }
+}
+
 impl Service {
     /// The pool of this name.
     pub fn pool(&self, name: &str) -> Option<&Pool> {
@@ -294,7 +335,7 @@ macro_rules! words {
 }
 
 words!(Attach: "auto" = Auto, "native" = Native, "generic" = Generic);
-words!(Forward: "nat" = Nat, "l2" = L2);
+words!(Forward: "nat" = Nat, "l2" = L2, "ipip" = Ipip, "gue" = Gue);
 words!(Affinity: "connection" = Connection, "client" = Client);
 words!(OnDeadPool: "fallback" = Fallback, "drop" = Drop);
 words!(Protocol: "tcp" = Tcp, "udp" = Udp);

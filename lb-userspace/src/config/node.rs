@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, ops::RangeInclusive, path::PathBuf};
 
-use lb_common::maps::DEFAULT_FLOWS;
+use lb_common::{encap, maps::DEFAULT_FLOWS};
 
 use super::{
     errors::Fault,
-    model::{Api, Attach, ClientPrefix, Node},
+    model::{Api, Attach, ClientPrefix, Encap, Node},
     raw::Section,
     setting::{self, SettingError},
 };
@@ -16,6 +16,11 @@ const CONNECTIONS: RangeInclusive<u32> = 1024..=16_777_216;
 /// Lengths that a client's prefix may have, in bits.
 const CLIENT_PREFIX_V4: RangeInclusive<u8> = 8..=32;
 const CLIENT_PREFIX_V6: RangeInclusive<u8> = 16..=128;
+/// Lengths that a prefix of outer sources may have, in bits.
+const SOURCES_V4: RangeInclusive<u8> = 8..=32;
+const SOURCES_V6: RangeInclusive<u8> = 16..=128;
+/// Answers to packets that are too big, a second and CPU.
+const TOO_BIG_PER_SECOND: RangeInclusive<u32> = 0..=1_000_000;
 
 /// What `[node]` means; nothing only where a problem has been reported.
 pub(super) fn read(section: &mut Section) -> Option<Node> {
@@ -37,6 +42,12 @@ pub(super) fn read(section: &mut Section) -> Option<Node> {
         client_prefix: section
             .table("client_prefix", read_client_prefix)
             .unwrap_or_default(),
+        encap: section.table("encap", read_encap).unwrap_or_default(),
+        too_big_per_second: section
+            .setting("too_big_per_second", |n: &i64| {
+                setting::number(*n, TOO_BIG_PER_SECOND)
+            })
+            .unwrap_or(encap::TOO_BIG_PER_SECOND),
         pins: path(section, "pins", setting::bpffs_path)
             .unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/serin")),
         state: path(section, "state", setting::path)
@@ -76,6 +87,20 @@ fn read_client_prefix(section: &mut Section) -> ClientPrefix {
         v4: length("v4", CLIENT_PREFIX_V4, v4),
         v6: length("v6", CLIENT_PREFIX_V6, v6),
     }
+}
+
+fn read_encap(section: &mut Section) -> Encap {
+    let Encap { v4, v6, gue_port } = Encap::default();
+    let v4 = section
+        .setting("v4", |text: &String| setting::prefix(text, SOURCES_V4))
+        .unwrap_or(v4);
+    let v6 = section
+        .setting("v6", |text: &String| setting::prefix(text, SOURCES_V6))
+        .unwrap_or(v6);
+    let gue_port = section
+        .setting("gue_port", |n: &i64| setting::number(*n, 1..=u16::MAX))
+        .unwrap_or(gue_port);
+    Encap { v4, v6, gue_port }
 }
 
 fn path(
@@ -164,6 +189,31 @@ mod tests {
             &node("client_prefix = { v6 = 129 }"),
             "[node.client_prefix] sets `v6` to `129`: out of bounds; choose a number from 16 to 128",
         );
+    }
+
+    #[test]
+    fn outer_sources_are_prefixes_of_their_family() {
+        for (line, expected) in [
+            (
+                "encap = { v4 = \"100::/64\" }",
+                "[node.encap] sets `v4` to `100::/64`: no prefix of this family; write it as an \
+                 address, `/` and a length from 8 to 32",
+            ),
+            ("encap = { v4 = \"10.0.0.0\" }", "no prefix of this family"),
+            ("encap = { v4 = \"10.0.0.0/33\" }", "no prefix"),
+            ("encap = { v6 = \"::/0\" }", "a length from 16 to 128"),
+            (
+                "encap = { gue_port = 0 }",
+                "[node.encap] sets `gue_port` to `0`: out of bounds; choose a number from 1 to 65535",
+            ),
+            (
+                "encap = { port = 1 }",
+                "[node.encap] has the unknown key `port`",
+            ),
+            ("too_big_per_second = -1", "from 0 to 1000000"),
+        ] {
+            refuses(&node(line), expected);
+        }
     }
 
     #[test]

@@ -109,9 +109,9 @@ fn fit(section: &Section, backend: &Backend, frame: &Frame) {
                 });
             }
         }
-        Some(Forward::L2) => {
+        Some(forward @ (Forward::L2 | Forward::Ipip | Forward::Gue)) => {
             for port in backend.places().filter_map(|place| place.port) {
-                section.refuse(Fault::PortInL2(port));
+                section.refuse(Fault::FixedPort(port, forward));
             }
         }
         None => {}

@@ -39,6 +39,8 @@ attach = "generic"
 hash_seed = "edge-eu-6f1b62a0"
 connections = 65_536
 client_prefix = { v4 = 24, v6 = 56 }
+encap = { v4 = "10.200.0.0/14", v6 = "2001:db8:e::/48", gue_port = 6081 }
+too_big_per_second = 10
 pins = "/sys/fs/bpf/other"
 state = "/tmp/state.json"
 

@@ -49,7 +49,7 @@ fn read_forward(section: &mut Section) -> Option<Forward> {
     let absent = !section.contains("forward");
     // Also where it is absent: what is asked for is known, and named to who has misspelt it.
     let forward = section.setting("forward", |word: &String| {
-        setting::word(word, Forward::WORDS, &["ipip", "gue"])
+        setting::word(word, &Forward::WORDS[..2], &["ipip", "gue"])
     });
     if absent { Some(Forward::Nat) } else { forward }
 }
@@ -67,10 +67,12 @@ fn read_fixed(section: &mut Section) {
 fn read_listeners(section: &mut Section, forward: Option<Forward>) -> Vec<Listen> {
     let listeners = section.settings("listen", |text| {
         let listen: Listen = text.parse()?;
-        if forward == Some(Forward::L2) && listen.to.is_some() {
-            return Err(ListenError::ToInL2);
+        match forward {
+            Some(forward) if !forward.translates() && listen.to.is_some() => {
+                Err(ListenError::FixedPort(forward))
+            }
+            Some(_) | None => Ok(listen),
         }
-        Ok(listen)
     });
     if listeners.as_ref().is_some_and(Vec::is_empty) {
         section.refuse(Fault::NoListener);

@@ -1,6 +1,6 @@
 //! Single values: words, numbers, times, names and paths.
 
-use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use hyper::http::uri::PathAndQuery;
 
@@ -35,6 +35,9 @@ pub enum SettingError {
     /// No name of an interface (`dev_valid_name` in the kernel's `net/core/dev.c`).
     #[error("no interface's name; use 1 to 15 bytes without spaces, `/` and `:`")]
     Interface,
+    /// No prefix.
+    #[error("no prefix of this family; write it as an address, `/` and a length from {0} to {1}")]
+    Prefix(u8, u8),
     /// An empty secret.
     #[error("empty; write a secret of 16 characters or more, the same on hosts that share VIPs")]
     Empty,
@@ -126,6 +129,19 @@ pub(super) fn interface(text: &str) -> Result<String, SettingError> {
         return Err(SettingError::Interface);
     }
     Ok(text.to_owned())
+}
+
+/// An address of the wanted family and a length within bounds: `172.16.0.0/16`.
+pub(super) fn prefix<A: FromStr>(
+    text: &str,
+    lengths: RangeInclusive<u8>,
+) -> Result<(A, u8), SettingError> {
+    let parts = text.split_once('/');
+    let address = parts.and_then(|(address, _)| address.parse().ok());
+    let length = parts.and_then(|(_, length)| length.parse().ok());
+    address
+        .zip(length.filter(|length| lengths.contains(length)))
+        .ok_or(SettingError::Prefix(*lengths.start(), *lengths.end()))
 }
 
 /// A secret.

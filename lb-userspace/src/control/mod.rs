@@ -125,12 +125,13 @@ pub struct Parts<D> {
 
 /// The node's part of the maps that follows from the configuration.
 pub fn node(config: &Config) -> Node {
-    let prefix = config.node.client_prefix;
-    Node::new(
-        Seed::new(&config.node.hash_seed).key(),
-        prefix.v4,
-        prefix.v6,
-    )
+    let settings = &config.node;
+    let (prefix, encap) = (settings.client_prefix, settings.encap);
+    let encap = lb_common::encap::Encap::new(encap.v4, encap.v6)
+        .with_gue_port(encap.gue_port)
+        .with_too_big_per_second(settings.too_big_per_second);
+    let key = Seed::new(&settings.hash_seed).key();
+    Node::new(key, prefix.v4, prefix.v6).with_encap(encap)
 }
 
 impl<D: Dataplane> Control<D> {

@@ -40,7 +40,7 @@ impl<D: Dataplane> Control<D> {
         let position = &state.position;
         Ok(Status {
             service: service.to_owned(),
-            forward: if state.l2 { "l2" } else { "nat" }.to_owned(),
+            forward: state.forward.to_string(),
             active: state.pool_name(position.now.active).to_owned(),
             candidate: state.candidate().map(str::to_owned),
             share_ppm: position.now.share_ppm,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, net::IpAddr};
 use thiserror::Error;
 
 use crate::{
-    config::{Config, Forward, Service},
+    config::{Config, Service},
     neighbour::{Reach, View},
 };
 
@@ -123,7 +123,7 @@ pub fn remarks(config: &Config) -> Vec<String> {
 }
 
 fn check_forwarding(config: &Config, service: &Service) -> Result<(), Unfit> {
-    if service.forward != Forward::Nat {
+    if !service.forward.translates() {
         return Ok(());
     }
     for (v6, family, tree) in [(false, "IPv4", "ipv4"), (true, "IPv6", "ipv6")] {
@@ -190,6 +190,7 @@ mod tests {
             ifindex: 2,
             source_mac: [2; 6],
             next_hop_mac: [4; 6],
+            mtu: 1500,
         };
         let addresses = addresses(&config()).into_iter();
         let mut view = View {

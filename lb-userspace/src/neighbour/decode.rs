@@ -8,7 +8,9 @@ use rtnetlink::packet_route::{
     neighbour::{
         NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourMessage, NeighbourState,
     },
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType, RouteVia},
+    route::{
+        RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteType, RouteVia,
+    },
 };
 
 use super::Link;
@@ -46,7 +48,12 @@ pub(super) struct Neighbour {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// Out of this interface to this neighbour.
-    Via(Key),
+    Via {
+        /// Interface and neighbour.
+        key: Key,
+        /// The route's own MTU, or what the kernel has learnt of the path's.
+        mtu: Option<u32>,
+    },
     /// An address of this host.
     Local,
     /// None, or one that leads to no single host.
@@ -142,7 +149,7 @@ pub(super) fn route(target: IpAddr, message: &RouteMessage) -> Route {
         return Route::Missing;
     }
     // A route without a gateway is on the link: the target is its own next hop.
-    let (mut interface, mut next_hop) = (None, target);
+    let (mut interface, mut next_hop, mut mtu) = (None, target, None);
     for attribute in &message.attributes {
         if let RouteAttribute::Oif(ifindex) = attribute {
             interface = Some(*ifindex);
@@ -150,11 +157,24 @@ pub(super) fn route(target: IpAddr, message: &RouteMessage) -> Route {
             next_hop = route_address(address).unwrap_or(target);
         } else if let RouteAttribute::Via(RouteVia::Inet6(address)) = attribute {
             next_hop = IpAddr::V6(*address);
+        } else if let RouteAttribute::Metrics(metrics) = attribute {
+            mtu = metrics.iter().find_map(route_mtu);
         } else if let RouteAttribute::EncapType(_) = attribute {
             return Route::Encapsulated;
         }
     }
-    interface.map_or(Route::Missing, |ifindex| Route::Via((ifindex, next_hop)))
+    interface.map_or(Route::Missing, |ifindex| Route::Via {
+        key: (ifindex, next_hop),
+        mtu,
+    })
+}
+
+/// 0 is the kernel's "none".
+fn route_mtu(metric: &RouteMetric) -> Option<u32> {
+    let RouteMetric::Mtu(mtu) = metric else {
+        return None;
+    };
+    Some(*mtu).filter(|mtu| *mtu > 0)
 }
 
 /// The prefix that a route event is about.

@@ -38,6 +38,8 @@ pub struct Hop {
     pub source_mac: [u8; 6],
     /// MAC address of the backend, or of the gateway before it.
     pub next_hop_mac: [u8; 6],
+    /// Bytes of the largest IP packet: the route's MTU where it has one, else the interface's.
+    pub mtu: u32,
 }
 
 /// How an address is reached.

@@ -62,8 +62,8 @@ impl Snapshot {
     }
 
     fn reach(&self, route: Route) -> Reach {
-        let key = match route {
-            Route::Via(key) => key,
+        let (key, mtu) = match route {
+            Route::Via { key, mtu } => (key, mtu),
             Route::Local => return Reach::Local,
             Route::Missing | Route::Encapsulated => return Reach::NoRoute,
         };
@@ -78,6 +78,7 @@ impl Snapshot {
                     ifindex,
                     source_mac,
                     next_hop_mac,
+                    mtu: mtu.map_or(interface.link.mtu, |mtu| mtu.min(interface.link.mtu)),
                 })
             }
             None => Reach::Resolving { ifindex },
@@ -87,8 +88,8 @@ impl Snapshot {
     /// The neighbours that the targets' packets go to.
     pub(super) fn next_hops(&self) -> BTreeSet<Key> {
         let next_hop = |route: &Route| match *route {
-            Route::Via(key) if self.ethernet(key.0).is_some() => Some(key),
-            Route::Via(_) | Route::Local | Route::Missing | Route::Encapsulated => None,
+            Route::Via { key, .. } if self.ethernet(key.0).is_some() => Some(key),
+            Route::Via { .. } | Route::Local | Route::Missing | Route::Encapsulated => None,
         };
         self.routes.values().filter_map(next_hop).collect()
     }
@@ -96,7 +97,9 @@ impl Snapshot {
     /// The targets whose route no Ethernet frame can take.
     pub(super) fn stranded(&self) -> BTreeSet<IpAddr> {
         let is_stranded = |route: &Route| match *route {
-            Route::Via((ifindex, _)) => self
+            Route::Via {
+                key: (ifindex, _), ..
+            } => self
                 .interfaces
                 .get(&ifindex)
                 .is_some_and(|interface| !interface.ethernet),
@@ -133,7 +136,9 @@ impl Snapshot {
     }
 
     fn is_next_hop(&self, key: Key) -> bool {
-        self.routes.values().any(|route| *route == Route::Via(key))
+        let leads_to_it =
+            |route: &Route| matches!(*route, Route::Via { key: hop, .. } if hop == key);
+        self.routes.values().any(leads_to_it)
     }
 
     fn ethernet(&self, ifindex: u32) -> Option<&Interface> {

@@ -12,7 +12,7 @@ use lb_common::{
 
 use super::{BackendState, ServiceState, State};
 use crate::{
-    config::{Config, Listen, Protocol, Service},
+    config::{Config, Forward, Listen, Protocol, Service},
     dataplane::Image,
     neighbour::{Reach, View},
 };
@@ -73,17 +73,19 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
         let id = state.listeners[&listener.to_string()];
         let entry = Listener::new(state.id, id, listener.backend_port());
         image.listeners.insert(endpoint(listener), entry);
-        if !state.l2 {
+        if state.forward.translates() {
             add_replies(image, state, listener);
         }
     }
 }
 
 fn record(state: &ServiceState) -> Record {
-    let mut flags = 0;
-    if state.l2 {
-        flags |= Record::FORWARD_L2;
-    }
+    let mut flags = match state.forward {
+        Forward::Nat => Record::FORWARD_NAT,
+        Forward::L2 => Record::FORWARD_L2,
+        Forward::Ipip => Record::FORWARD_IPIP,
+        Forward::Gue => Record::FORWARD_GUE,
+    };
     if state.by_client {
         flags |= Record::AFFINITY_CLIENT;
     }
@@ -106,16 +108,18 @@ fn add_backend(
             .places
             .iter()
             .find(|(address, _)| address.is_ipv6() == v6);
-        // With direct server return only the frame is addressed, so any address will do.
-        let any = of_family.or(if service.l2 {
-            backend.places.first()
-        } else {
+        // With direct server return the packet keeps its addresses, so any of the backend's will do.
+        let any = of_family.or(if service.forward.translates() {
             None
+        } else {
+            backend.places.first()
         });
         if let Some(&(address, port)) = any {
             let entry = Backend::new(address.into(), port.unwrap_or(0), backend.generation);
             let entry = match view.reach.get(&address) {
-                Some(Reach::Via(hop)) => entry.via(hop.ifindex, hop.source_mac, hop.next_hop_mac),
+                Some(Reach::Via(hop)) => entry
+                    .via(hop.ifindex, hop.source_mac, hop.next_hop_mac)
+                    .with_mtu(hop.mtu),
                 _ => entry,
             };
             image.backends.insert(backend::index(id, v6), entry);

@@ -44,7 +44,7 @@ pub fn check(config: &Config, state: &State) -> Result<(), StateError> {
 fn all<'a>(config: &'a Config, state: &'a State) -> impl Iterator<Item = (Endpoint, Claim<'a>)> {
     let services = config.services.iter().filter_map(|service| {
         let state = state.services.get(&service.name)?;
-        (!state.l2).then_some((service, state))
+        state.forward.translates().then_some((service, state))
     });
     services.flat_map(|(service, state)| {
         let listeners = service.listeners.iter();

@@ -18,7 +18,7 @@ use std::{
     net::IpAddr,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::{
     error::StateError,
@@ -27,7 +27,7 @@ pub use self::{
     sound::Unsound,
 };
 use crate::{
-    config::{Backend, Place},
+    config::{Backend, Forward, Place},
     dataplane::maglev::{self, Share},
     release::{PoolTable, Position},
     seed::Seed,
@@ -50,8 +50,9 @@ pub struct State {
 pub struct ServiceState {
     /// Its number in the maps.
     pub id: u32,
-    /// Direct server return; can't change while connections live.
-    pub l2: bool,
+    /// How packets reach a backend; can't change while connections live.
+    #[serde(alias = "l2", deserialize_with = "forward_or_l2")]
+    pub forward: Forward,
     /// The client chooses the backend, not the connection; can't change either.
     pub by_client: bool,
     /// Users of a pool whose backends are all down go to another one; else they are dropped.
@@ -152,6 +153,21 @@ impl State {
 
 const fn yes() -> bool {
     true
+}
+
+/// State files used to say only whether it is `l2`.
+fn forward_or_l2<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Forward, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Forward(Forward),
+        L2(bool),
+    }
+    Ok(match Either::deserialize(deserializer)? {
+        Either::Forward(forward) => forward,
+        Either::L2(true) => Forward::L2,
+        Either::L2(false) => Forward::Nat,
+    })
 }
 
 /// A generation for one more backend; it comes again after 65 535 others.

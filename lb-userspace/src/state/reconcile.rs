@@ -11,7 +11,7 @@ use super::{
     next_generation, places,
 };
 use crate::{
-    config::{Affinity, Config, Forward, OnDeadPool, Pool, Service},
+    config::{Affinity, Config, OnDeadPool, Pool, Service},
     dataplane::Image,
     release::{PoolTable, Position},
     seed::Seed,
@@ -65,7 +65,7 @@ fn create(
     let active = pools[&service.active].id;
     let mut next = ServiceState {
         id: take(&mut ids.services, 0, MAX_SERVICES, "services")?,
-        l2: service.forward == Forward::L2,
+        forward: service.forward,
         by_client: service.affinity == Affinity::Client,
         falls_back: service.on_dead_pool == OnDeadPool::Fallback,
         position: Position::new(active, &salts),
@@ -117,7 +117,7 @@ fn keep(
 /// Refuses what would send live connections elsewhere, with no table that knows where they were.
 fn check_fixed(kept: &ServiceState, service: &Service) -> Result<(), StateError> {
     let fixed = [
-        (kept.l2 != (service.forward == Forward::L2), "forward"),
+        (kept.forward != service.forward, "forward"),
         (
             kept.by_client != (service.affinity == Affinity::Client),
             "affinity",

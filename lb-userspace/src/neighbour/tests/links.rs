@@ -21,6 +21,7 @@ fn own_mac_change_is_followed() {
         ifindex,
         source_mac,
         next_hop_mac: peer_mac(1),
+        mtu: 1500,
     };
     follower.until("the new source", SECOND, |view| {
         view.reach[&target] == Reach::Via(hop)

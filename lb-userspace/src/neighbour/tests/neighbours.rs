@@ -17,6 +17,7 @@ fn direct_neighbour_resolves_and_is_kept_by_the_kernel() {
         ifindex: follower.ifindex("e0"),
         source_mac: [2, 0, 0, 0, 1, 1],
         next_hop_mac: peer_mac(1),
+        mtu: 1500,
     };
 
     for address in ["10.99.1.2", "fd99:1::2"] {

@@ -1,7 +1,7 @@
 //! Which interface and which gateway a packet goes to.
 
 use super::{
-    super::Reach,
+    super::{Hop, Reach},
     SECOND, SOON,
     follower::{Follower, peer_mac},
     pair,
@@ -54,6 +54,35 @@ fn route_that_moves_to_another_interface_is_followed() {
 
     edge.ip("route replace 2001:db8::/32 via fd99:2::2");
     follower.until_via("2001:db8::1", peer_mac(2), SOON);
+}
+
+#[test]
+fn mtu_is_the_routes_where_it_is_the_smaller_one() {
+    let Some((edge, _peer)) = pair() else { return };
+    edge.ip("route add 192.0.2.0/25 via 10.99.1.2 mtu 1400\n\
+             route add 192.0.2.128/25 via 10.99.1.2 mtu 9000\n\
+             route add 2001:db8::/32 via fd99:1::2 mtu lock 1300");
+    let expected = [
+        ("192.0.2.1", 1400),
+        ("192.0.2.129", 1500),
+        ("2001:db8::1", 1300),
+        ("fd99:1::2", 1500),
+    ];
+    let follower = Follower::start(&edge, &expected.map(|(target, _)| target));
+    let until = |expected: [(&str, u32); 4], limit| {
+        follower.until("the MTUs", limit, |view| {
+            expected.iter().all(|(target, expected)| {
+                let target = target.parse().expect("an address");
+                matches!(view.reach[&target], Reach::Via(Hop { mtu, .. }) if mtu == *expected)
+            })
+        });
+    };
+    until(expected, SECOND);
+
+    edge.ip("link set e0 mtu 1350");
+
+    let smaller = expected.map(|(target, mtu)| (target, mtu.min(1350)));
+    until(smaller, SECOND);
 }
 
 #[test]

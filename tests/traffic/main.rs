@@ -14,6 +14,7 @@ mod cutover;
 mod footprint;
 mod health;
 mod hops;
+mod interfaces;
 mod outside;
 mod programs;
 mod ramp;

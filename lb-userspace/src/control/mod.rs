@@ -188,14 +188,15 @@ impl<D: Dataplane> Control<D> {
 
     /// What is to be said of an interface in listings; true if it is news.
     pub fn note_interface(&mut self, name: &str, condition: &str) -> bool {
-        let before = self.interfaces.get(name);
-        // "attached" alone says less than what was said when it was.
-        if before.is_some_and(|before| before.starts_with(condition)) {
-            return false;
-        }
-        self.interfaces
+        let before = self
+            .interfaces
             .insert(name.to_owned(), condition.to_owned());
-        true
+        before.as_deref() != Some(condition)
+    }
+
+    /// What was said of an interface last.
+    pub fn interface(&self, name: &str) -> Option<&str> {
+        self.interfaces.get(name).map(String::as_str)
     }
 
     /// Says nothing any more of interfaces other than these.

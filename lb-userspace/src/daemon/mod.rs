@@ -85,6 +85,7 @@ pub async fn run(file: &Path) -> Result<(), DaemonError> {
         &StateFile::new(&config.node.state)
             .load()?
             .unwrap_or_default(),
+        None,
     )
     .await?;
     let control = open(config, file, view)?;
@@ -102,14 +103,30 @@ pub async fn run(file: &Path) -> Result<(), DaemonError> {
     }
 }
 
+/// What a running daemon knows of interfaces when it looks around again.
+struct Before {
+    /// Those of the configuration in force.
+    interfaces: Vec<String>,
+    view: View,
+}
+
 /// Next hops of everything that configuration and state name, and all interfaces.
-async fn look_around(config: &Config, state: &State) -> Result<View, DaemonError> {
+async fn look_around(
+    config: &Config,
+    state: &State,
+    before: Option<&Before>,
+) -> Result<View, DaemonError> {
     let known = compose::targets(state);
     let wanted = known
         .union(&preflight::addresses(config))
         .copied()
         .collect();
-    let view = neighbour::survey(&wanted, PATIENCE).await?;
+    let mut view = neighbour::survey(&wanted, PATIENCE).await?;
+    if let Some(before) = before {
+        interfaces::keep_renamed(&config.node.interfaces, &before.view, &mut view);
+    }
+    let in_force = before.map(|before| &*before.interfaces);
+    preflight::check_interfaces(config, &view, in_force)?;
     preflight::check(config, &view, &known)?;
     Ok(view)
 }

@@ -99,14 +99,29 @@ pub fn addresses(config: &Config) -> BTreeSet<IpAddr> {
         .collect()
 }
 
+/// Refuses interfaces that don't exist and that nobody has seen: at a start all of them, since at
+/// boot one may come later than the others; while running those that the configuration in force
+/// does not name, since they were just typed.
+pub fn check_interfaces(
+    config: &Config,
+    view: &View,
+    in_force: Option<&[String]>,
+) -> Result<(), Unfit> {
+    let interfaces = &config.node.interfaces;
+    let mut missing = interfaces
+        .iter()
+        .filter(|name| !view.links.contains_key(*name));
+    let refused = match in_force {
+        Some(known) => missing.find(|name| !known.contains(name)),
+        None if interfaces.iter().any(|name| view.links.contains_key(name)) => None,
+        None => missing.next(),
+    };
+    refused.map_or(Ok(()), |name| Err(Unfit::NoInterface(name.clone())))
+}
+
 /// Refuses a host that can't do what the configuration wants. Backends that are `known` already
 /// may be out of reach: they were not, when they came.
 pub fn check(config: &Config, view: &View, known: &BTreeSet<IpAddr>) -> Result<(), Unfit> {
-    for name in &config.node.interfaces {
-        if !view.links.contains_key(name) {
-            return Err(Unfit::NoInterface(name.clone()));
-        }
-    }
     for service in &config.services {
         check_forwarding(config, service)?;
         check_reach(service, view, known)?;
@@ -215,13 +230,43 @@ mod tests {
         error.to_string()
     }
 
+    /// The interface that is refused where only some of two exist.
+    fn refused(present: &[&str], in_force: Option<&[&str]>) -> Option<String> {
+        let text = SHOP.replace("[\"eth0\"]", "[\"serin-a\", \"serin-b\"]");
+        let config = Config::parse(&text).expect("valid");
+        let mut view = view("10.0.1.2", Reach::NoRoute);
+        let link = view.links["serin-no-such"];
+        let present = present.iter().map(|&name| (name.to_owned(), link));
+        view.links = present.collect();
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let in_force: Option<Vec<String>> = in_force.map(owned);
+        let checked = check_interfaces(&config, &view, in_force.as_deref());
+        checked.err().map(|error| error.to_string())
+    }
+
     #[test]
-    fn an_interface_that_is_missing_is_named() {
+    fn a_start_without_any_interface_names_the_first() {
         assert_eq!(
-            says(&View::default()),
-            "interface `serin-no-such`: not found; create it, or correct node.interfaces (`ip link` \
-             lists all)"
+            refused(&[], None).as_deref(),
+            Some(
+                "interface `serin-a`: not found; create it, or correct node.interfaces (`ip link` \
+                 lists all)"
+            )
         );
+    }
+
+    #[test]
+    fn a_start_waits_for_an_interface_where_another_exists() {
+        assert_eq!(refused(&["serin-a"], None), None);
+        assert_eq!(refused(&["serin-b"], None), None);
+    }
+
+    #[test]
+    fn an_interface_that_was_just_typed_must_exist_but_one_in_force_may_be_gone() {
+        let new = refused(&["serin-a"], Some(&["serin-a"]));
+        assert!(new.is_some_and(|said| said.contains("`serin-b`")));
+        assert_eq!(refused(&["serin-a"], Some(&["serin-a", "serin-b"])), None);
+        assert_eq!(refused(&[], Some(&["serin-a", "serin-b"])), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{DaemonError, interfaces, look_around, preflight};
+use super::{Before, DaemonError, interfaces, look_around, preflight};
 use crate::{
     api::{
         model::{Applied, ApplyOrder},
@@ -39,6 +39,8 @@ pub struct Loop {
     views: watch::Receiver<View>,
     checks: Checks,
     verdicts: watch::Receiver<Verdicts>,
+    /// An interface is there that the program is not on.
+    unattached: bool,
     terminate: Signal,
     interrupt: Signal,
     reload: Signal,
@@ -63,6 +65,7 @@ impl Loop {
             views,
             verdicts: checks.verdicts(),
             checks,
+            unattached: false,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             reload: signal(SignalKind::hangup())?,
@@ -93,6 +96,10 @@ impl Loop {
     /// Does what is due, and says how long nothing will be.
     fn tend(&mut self) -> Option<Duration> {
         let mut control = self.shared.control();
+        if self.unattached {
+            let view = control.view().clone();
+            self.unattached = !interfaces::follow(&mut control, &view);
+        }
         let verdicts = self.verdicts.borrow_and_update();
         let health = control.health(&verdicts, now());
         let pause = health.and_then(|()| control.tend(now(), Instant::now()));
@@ -106,14 +113,19 @@ impl Loop {
             *targets = wanted;
             differs
         });
+        if self.unattached {
+            return Some(pause.map_or(RETRY, |pause| pause.min(RETRY)));
+        }
         pause
     }
 
     /// Routes, neighbours or interfaces have changed.
     fn follow(&mut self) {
-        let view = self.views.borrow_and_update().clone();
+        let mut view = self.views.borrow_and_update().clone();
         let mut control = self.shared.control();
-        interfaces::follow(&mut control, &view);
+        let configured = control.config().node.interfaces.clone();
+        interfaces::keep_renamed(&configured, control.view(), &mut view);
+        self.unattached = !interfaces::follow(&mut control, &view);
         if let Err(error) = control.follow(view) {
             tracing::error!("following routes and neighbours: {error}");
         }
@@ -148,8 +160,16 @@ impl Loop {
 
     async fn apply(&mut self, order: &ApplyOrder) -> Result<Applied, ControlError> {
         let config = self.shared.control().read_config(order.file.as_deref())?;
-        let state = self.shared.control().state().clone();
-        let view = look_around(&config, &state).await.map_err(unfit)?;
+        let (state, before) = {
+            let control = self.shared.control();
+            let before = Before {
+                interfaces: control.config().node.interfaces.clone(),
+                view: control.view().clone(),
+            };
+            (control.state().clone(), before)
+        };
+        let view = look_around(&config, &state, Some(&before)).await;
+        let view = view.map_err(unfit)?;
         let mut control = self.shared.control();
         if order.dry_run {
             let writes = control.apply(config, view, true, now())?;

@@ -44,9 +44,11 @@ impl Table {
         Self(bits.try_into().expect("as many as were counted"))
     }
 
-    /// A table in the map's layout.
-    pub fn from_bits(bits: &[u32; SLOT_COUNT]) -> Self {
-        Self(Arc::new(*bits))
+    /// A table in the map's layout; `None` if it has another length.
+    pub fn from_bits(bits: &[u32]) -> Option<Self> {
+        // Never by value: 256 KiB on the stack are more than a thread may have.
+        let bits: Arc<[u32]> = bits.into();
+        bits.try_into().ok().map(Self)
     }
 
     /// All slots.

@@ -17,10 +17,10 @@ fn prepare(lab: &Lab) -> Result<Daemon> {
 }
 
 #[test]
-fn an_unknown_interface_is_named() -> Result<()> {
+fn a_start_with_no_interface_that_exists_names_it() -> Result<()> {
     let lab = Lab::routed(2)?;
     let mut daemon = prepare(&lab)?;
-    daemon.config.node.interfaces.push("nowhere0".to_owned());
+    daemon.config.node.interfaces = vec!["nowhere0".to_owned()];
 
     let refusal = Refusal::of(&daemon, &lab)?;
 
@@ -114,10 +114,10 @@ fn auto_goes_generic_where_the_driver_has_no_native_xdp_and_says_so() -> Result<
 
     let status = daemon.serin(&["status"])?;
     let (front, bridge) = (&status["interfaces"][FRONT], &status["interfaces"]["br9"]);
-    assert_eq!(
-        (front, bridge),
-        (&"attached, native".into(), &"attached, generic".into())
-    );
+    assert_eq!(*front, "attached, native");
+    // A bridge without ports has no carrier, of which the kernel may tell a little later.
+    let bridge = bridge.as_str().unwrap_or_default();
+    assert!(bridge.starts_with("attached, generic"), "{bridge}");
     let log = daemon.log();
     assert!(
         log.contains("WARN interface `br9`: its driver has no native XDP"),
@@ -130,12 +130,12 @@ fn auto_goes_generic_where_the_driver_has_no_native_xdp_and_says_so() -> Result<
 fn a_start_that_was_refused_is_no_hindrance_to_the_next() -> Result<()> {
     let mut stage = Stage::set(Way::Nat, Attach::Native)?;
     stage.daemon.terminate()?;
-    let back0 = stage.daemon.config.node.interfaces[1].clone();
-    stage.daemon.config.node.interfaces[1] = "nowhere0".to_owned();
+    let interfaces = stage.daemon.config.node.interfaces.clone();
+    stage.daemon.config.node.interfaces = vec!["nowhere0".to_owned()];
 
     let refusal = Refusal::of(&stage.daemon, &stage.lab)?;
     let orphaned = client::get(&stage.lab.clients, user(1, VIPS[0]), VIPS[0]);
-    stage.daemon.config.node.interfaces[1] = back0;
+    stage.daemon.config.node.interfaces = interfaces;
     stage.daemon.write_config()?;
     stage.daemon.start(&stage.lab)?;
 

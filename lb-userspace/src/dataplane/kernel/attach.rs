@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -14,8 +15,8 @@ use aya::programs::{
 use super::{
     KernelError,
     adopt::{self, pin_error},
-    detach,
     error::errno,
+    link,
 };
 
 /// Name of a link's pin, before the interface's index; names of interfaces may hold dots, which
@@ -59,7 +60,7 @@ pub fn attach(
     mode: Mode,
 ) -> Result<Attached, KernelError> {
     let path = link_path(directory, ifindex);
-    if path.exists() {
+    if is_on(&path, ifindex)? {
         return Ok(Attached::Already);
     }
     let id = program
@@ -112,10 +113,31 @@ pub fn detach_others(directory: &Path, keep: impl Fn(u32) -> bool) -> Result<(),
     {
         let path = link_path(directory, ifindex);
         // What can't be detached by hand is by the removal of its pin, a little later.
-        let _later = detach::detach(&path);
+        let _later = link::detach(&path);
         fs::remove_file(&path).map_err(pin_error(&path, "can't be removed"))?;
     }
     Ok(())
+}
+
+/// Removes the links of interfaces that no longer exist.
+pub fn forget_gone(directory: &Path) -> Result<(), KernelError> {
+    for ifindex in links(directory)? {
+        is_on(&link_path(directory, ifindex), ifindex)?;
+    }
+    Ok(())
+}
+
+/// Whether a link is pinned there that is on the interface of its name; one whose interface is
+/// gone is removed, since the kernel may give the number to another interface.
+fn is_on(path: &Path, ifindex: u32) -> Result<bool, KernelError> {
+    match link::interface(path) {
+        Ok(found) if found == ifindex => Ok(true),
+        Ok(_) => fs::remove_file(path)
+            .map(|()| false)
+            .map_err(pin_error(path, "can't be removed")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(pin_error(path, "can't be opened")(error)),
+    }
 }
 
 /// The interfaces that links are pinned for.

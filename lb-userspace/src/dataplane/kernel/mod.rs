@@ -10,8 +10,8 @@ mod attach;
 mod barrier;
 mod batch;
 mod clock;
-mod detach;
 mod error;
+mod link;
 mod maps;
 mod syscall;
 mod tables;
@@ -179,6 +179,11 @@ impl Kernel {
     /// Takes the program off the interfaces for which `keep` says no.
     pub fn detach_others(&self, keep: impl Fn(u32) -> bool) -> Result<(), KernelError> {
         attach::detach_others(&self.directory, keep)
+    }
+
+    /// Removes the links of interfaces that no longer exist.
+    pub fn forget_gone(&self) -> Result<(), KernelError> {
+        attach::forget_gone(&self.directory)
     }
 
     /// Runs the program on one frame, as if it had come in by `lo`.

@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
@@ -16,10 +17,16 @@ use lb_common::{
     pool::SLOT_COUNT,
 };
 
-use super::{super::Table, KernelError, adopt};
+use super::{super::Table, KernelError, adopt, syscall};
 
 /// One table's map.
 pub type Inner = Array<MapData, [u32; SLOT_COUNT]>;
+
+/// A table's map, and a handle for reading it: aya returns values, and this one is large.
+struct Place {
+    map: Inner,
+    reader: MapData,
+}
 
 /// Name of a table's pin, before its index.
 const PIN: &str = "table_";
@@ -27,7 +34,7 @@ const PIN: &str = "table_";
 /// All tables that exist, live or not.
 pub struct Tables {
     outer: ArrayOfMaps<MapData, Inner>,
-    inner: HashMap<u32, Inner>,
+    inner: HashMap<u32, Place>,
     directory: PathBuf,
 }
 
@@ -54,11 +61,12 @@ impl Tables {
             let first = index - index % TABLES_PER_POOL;
             (first..first + TABLES_PER_POOL).try_for_each(|index| self.create(index))?;
         }
-        let inner = self
+        let place = self
             .inner
             .get_mut(&index)
             .expect("it was there, or was just made");
-        inner
+        place
+            .map
             .set(0, table.bits(), 0)
             .map_err(KernelError::map(name::TABLES))
     }
@@ -68,8 +76,12 @@ impl Tables {
         let Some(inner) = self.inner.get(&index) else {
             return Ok(None);
         };
-        let bits = inner.get(&0, 0).map_err(KernelError::map(name::TABLES))?;
-        Ok(Some(Table::from_bits(&bits)))
+        let mut bits = vec![0_u32; SLOT_COUNT];
+        let (map, what) = (inner.reader.fd().as_fd(), name::TABLES);
+        // SAFETY: `open` has seen that key and value have these sizes.
+        let read = unsafe { syscall::lookup(map, 0, &mut bits) };
+        read.map_err(|source| KernelError::System { what, source })?;
+        Ok(Table::from_bits(&bits))
     }
 
     fn create(&mut self, index: u32) -> Result<(), KernelError> {
@@ -78,16 +90,18 @@ impl Tables {
         inner.pin(&path).map_err(KernelError::map(name::TABLES))?;
         let inner = open(&path)?;
         self.outer
-            .set(index, &inner, 0)
+            .set(index, &inner.map, 0)
             .map_err(KernelError::map(name::TABLES))?;
         self.inner.insert(index, inner);
         Ok(())
     }
 }
 
-fn open(path: &Path) -> Result<Inner, KernelError> {
-    let data = MapData::from_pin(path).map_err(KernelError::map(name::TABLES))?;
-    Inner::try_from(Map::Array(data)).map_err(KernelError::map(name::TABLES))
+fn open(path: &Path) -> Result<Place, KernelError> {
+    let data = || MapData::from_pin(path).map_err(KernelError::map(name::TABLES));
+    let map = Inner::try_from(Map::Array(data()?)).map_err(KernelError::map(name::TABLES))?;
+    let reader = data()?;
+    Ok(Place { map, reader })
 }
 
 fn path(directory: &Path, index: u32) -> PathBuf {

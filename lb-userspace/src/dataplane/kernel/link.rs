@@ -1,4 +1,5 @@
-//! Taking the program off an interface there and then.
+//! What aya has no call for on a pinned link: taking it off its interface there and then, and
+//! asking which interface that is.
 
 use std::{
     ffi::CString,
@@ -15,6 +16,7 @@ use bytemuck::{Pod, Zeroable};
 use super::syscall::bpf;
 
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// `union bpf_attr`, the member for pinned objects (include/uapi/linux/bpf.h).
@@ -33,6 +35,30 @@ struct Detach {
     link: i32,
 }
 
+/// `union bpf_attr`, the member for questions.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Ask {
+    link: i32,
+    length: u32,
+    answer: u64,
+}
+
+/// The head of `struct bpf_link_info`, as it is for a link of XDP.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Info {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    ifindex: u32,
+    rest: u32,
+}
+
+const LENGTH: u32 = 24;
+const _: () = assert!(size_of::<Info>() == LENGTH as usize);
+
 /// Detaches a pinned link.
 ///
 /// Removing the pin does so as well, but later: the kernel lets go of a removed file's link by RCU
@@ -44,6 +70,20 @@ pub fn detach(pin: &Path) -> io::Result<()> {
     };
     // SAFETY: the command takes a number only.
     unsafe { bpf(BPF_LINK_DETACH, &mut call) }.map(drop)
+}
+
+/// The index of the interface that a pinned link is on; 0 once that is gone.
+pub fn interface(pin: &Path) -> io::Result<u32> {
+    let link = open(pin)?;
+    let mut info = Info::zeroed();
+    let mut call = Ask {
+        link: link.as_raw_fd(),
+        length: LENGTH,
+        answer: (&raw mut info).addr() as u64,
+    };
+    // SAFETY: `answer` is a live buffer of `length` bytes, and any bytes are an `Info`.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut call) }?;
+    Ok(info.ifindex)
 }
 
 fn open(pin: &Path) -> io::Result<OwnedFd> {

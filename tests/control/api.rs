@@ -340,3 +340,56 @@ fn a_daemon_that_stops_says_so() {
     }
     assert_eq!(get(&fake, "/v1/services").status, 200);
 }
+
+#[test]
+fn whois_answers_with_every_decision() {
+    let fake = Fake::shop();
+    post(&fake, "/v1/services/s0/share", r#"{"share_ppm":1000000}"#);
+    let ask = |query: &str| get(&fake, &format!("/v1/services/s0/whois?{query}"));
+    let new = ask("client=198.51.100.7:40000").json();
+    assert_eq!(
+        (&new["packet"], &new["any_port"]),
+        (&json!("syn"), &json!(false))
+    );
+    assert_eq!(new["listener"], "tcp://192.0.2.0:443");
+    assert_eq!(new["backend"]["pool"], "p1");
+    let way = &new["way"];
+    assert_eq!(
+        (&way["pool"], &way["change"]),
+        (&json!("p1"), &json!("under-way"))
+    );
+    assert_eq!(way["origin"]["pool"], "p0");
+    let old = ask("client=2001:db8::7&established=true").json();
+    assert_eq!(old["listener"], "tcp://[2001:db8::]:443");
+    assert_eq!(
+        (&old["backend"]["pool"], &old["any_port"]),
+        (&json!("p0"), &json!(true))
+    );
+    for (query, status, detail) in [
+        (
+            "client=nobody",
+            422,
+            "client `nobody`: no address; write it as",
+        ),
+        ("", 422, "request query: "),
+        (
+            "client=198.51.100.7&colour=red",
+            422,
+            "unknown field `colour`",
+        ),
+        (
+            "client=198.51.100.7&listener=tcp://192.0.2.9:443",
+            409,
+            "no listener `tcp://192.0.2.9:443`; it has",
+        ),
+    ] {
+        let problem = ask(query);
+        assert_eq!(problem.status, status, "{query}");
+        let said = problem.json()["detail"].to_string();
+        assert!(said.contains(detail), "{query}: {said}");
+    }
+    assert_eq!(
+        get(&fake, "/v1/services/nope/whois?client=198.51.100.7").status,
+        404
+    );
+}

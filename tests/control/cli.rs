@@ -291,3 +291,42 @@ fn help_says_what_serin_is_and_what_every_command_does() {
     );
     assert_eq!(serin(&[]).code, Some(2));
 }
+
+#[test]
+fn whois_tells_people_what_becomes_of_a_client() {
+    let fake = Fake::shop();
+    let words = [
+        "whois",
+        "s0",
+        "198.51.100.7",
+        "--listener",
+        "tcp://192.0.2.0:443",
+    ];
+    let said = client(&fake.socket, &words);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    for line in [
+        "198.51.100.7:49152 opens a connection to tcp://192.0.2.0:443 of s0\n",
+        "and no share is out: active pool p0\n",
+        "  change    none concerns it\n",
+        "note: no port was named",
+    ] {
+        assert!(said.out.contains(line), "{line}: {said:?}");
+    }
+    let json = client(
+        &fake.socket,
+        &[
+            "whois",
+            "s0",
+            "[2001:db8::7]:1",
+            "--established",
+            "-o",
+            "json",
+        ],
+    );
+    assert_eq!(json.json()["packet"], "established");
+    let refused = client(&fake.socket, &["whois", "s0", "nobody"]);
+    assert!(
+        refused.error(2).contains("client `nobody`: no address"),
+        "{refused:?}"
+    );
+}

@@ -148,6 +148,59 @@ impl Edge {
         last.map(|connection| connection.last + self.drain).min()
     }
 
+    /// What the packet path would do, worked out from the image.
+    fn tell(&self, question: &Question) -> Trace {
+        let Question {
+            client, listener, ..
+        } = question;
+        let image = &self.memory.image;
+        let address = Address::from(client.ip());
+        let port = client.port().to_be_bytes();
+        let Some(choice) = image.choose(&self.node, listener, address, port) else {
+            return Trace::default();
+        };
+        let (listener, record) = {
+            let listener = image.listeners[listener];
+            (listener, image.records[&listener.service()])
+        };
+        let pin = self
+            .memory
+            .pins
+            .get(&FlowKey::new(address, port, listener.id()));
+        let kept = pin.filter(|_| (choice.moving || choice.touched) && !question.opens);
+        let chosen = match kept {
+            Some(pin) => pin.backend(),
+            None if question.opens => choice.current,
+            None => choice.origin,
+        };
+        let mut trace = Trace {
+            epoch: record.epoch,
+            service: listener.service(),
+            share_ppm: record.share_ppm,
+            bucket: choice.bucket,
+            table: choice.table,
+            origin_table: choice.table,
+            slot: choice.slot,
+            listener: listener.id(),
+            current: choice.current,
+            origin: choice.origin,
+            pin: kept.map_or(NONE, Pin::backend),
+            chosen,
+            ..Trace::default()
+        };
+        trace.mark(Trace::LISTENER | Trace::RECORD | Trace::ANSWER | Trace::CHOSEN | Trace::EXIT);
+        for (mark, set) in [
+            (Trace::MOVING, choice.moving),
+            (Trace::TOUCHED, choice.touched),
+            (Trace::PINNED, kept.is_some()),
+        ] {
+            if set {
+                trace.mark(mark);
+            }
+        }
+        trace
+    }
+
     fn is_due(&self, number: usize) -> bool {
         let client = &self.clients[number];
         match client.connection {
@@ -381,7 +434,7 @@ impl Dataplane for Twin {
     }
 
     fn whois(&mut self, question: &Question) -> Result<Trace, KernelError> {
-        self.edge().memory.whois(question)
+        Ok(self.edge().tell(question))
     }
 
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {

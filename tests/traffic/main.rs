@@ -25,3 +25,4 @@ mod settle;
 mod states;
 mod store;
 mod weights;
+mod whois;

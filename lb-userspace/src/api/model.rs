@@ -151,6 +151,102 @@ pub struct NodeStatus {
     pub flows: BTreeMap<String, u64>,
 }
 
+/// `serin whois`: the query.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhoisQuery {
+    /// An address, or an address and a port.
+    pub client: String,
+    /// As configured, with or without its options; else the first one of the client's family.
+    #[serde(default)]
+    pub listener: Option<String>,
+    /// A packet amid its connection rather than one that starts one.
+    #[serde(default)]
+    pub established: bool,
+}
+
+/// `serin whois`: what the loaded program would do with one packet, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whois {
+    /// The service.
+    pub service: String,
+    /// As configured.
+    pub listener: String,
+    /// Address and port.
+    pub client: String,
+    /// No port was named: the client's is made up.
+    pub any_port: bool,
+    /// `syn`, `established` or `datagram`.
+    pub packet: String,
+    /// Number of the live record; null if the service has none.
+    pub epoch: Option<u64>,
+    /// The candidate's share of clients, in parts per million.
+    pub share_ppm: u32,
+    /// From the client to a backend; null if the packet did not come that far.
+    pub way: Option<Way>,
+    /// Where the packet goes; null if nowhere.
+    pub backend: Option<Server>,
+    /// The way out, by the name of its counter.
+    pub reason: String,
+}
+
+/// The decisions about one flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Way {
+    /// The client's place among a million.
+    pub bucket: u32,
+    /// The client is one of the candidate's share.
+    pub below_share: bool,
+    /// The pool of new connections.
+    pub pool: String,
+    /// The pool of connections of unknown past.
+    pub origin_pool: String,
+    /// The flow's place among 65 537.
+    pub slot: u32,
+    /// All ports of the client have this slot.
+    pub by_client: bool,
+    /// The backend of a new connection; null where the pool has none.
+    pub current: Option<Server>,
+    /// The backend of a connection of unknown past.
+    pub origin: Option<Server>,
+    /// Whether one concerns the flow.
+    pub change: Change,
+    /// The connection's pin; null if it has none, or none was looked for.
+    pub pin: Option<Pinned>,
+}
+
+/// What a change means to a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Nothing: no pin is looked for.
+    None,
+    /// It is under way: connections are pinned.
+    UnderWay,
+    /// It has settled; older connections may be pinned.
+    Settled,
+}
+
+/// A pin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// Where it leads.
+    pub backend: Option<Server>,
+    /// The backend is not what it was; the pin says nothing.
+    pub void: bool,
+}
+
+/// A backend by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// The backend.
+    pub name: String,
+    /// Its pool.
+    pub pool: String,
+    /// Where its connections to the listener go.
+    pub address: Option<String>,
+}
+
 /// Body of a share order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,8 +8,8 @@ use std::{
 use axum::{
     Json, Router,
     extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
+        Path, Query, State,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
     },
     http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::model::{
     Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, Line, NodeStatus, Problem, ShareOrder,
-    Status,
+    Status, Whois, WhoisQuery,
 };
 use crate::{
     control::{Control, ControlError},
@@ -67,6 +67,7 @@ pub fn router<D: Dataplane + 'static>(shared: Arc<Shared<D>>) -> Router {
         .route("/v1/node", get(node))
         .route("/v1/services", get(list))
         .route("/v1/services/{service}", get(status))
+        .route("/v1/services/{service}/whois", get(whois))
         .route("/v1/services/{service}/share", post(share))
         .route("/v1/services/{service}/cutover", post(cutover))
         .route("/v1/services/{service}/rollback", post(rollback))
@@ -93,6 +94,15 @@ async fn list<D: Dataplane>(State(shared): Core<D>) -> Json<Vec<Line>> {
 async fn status<D: Dataplane>(State(shared): Core<D>, service: Name) -> Answer<Status> {
     let Path(service) = service?;
     Ok(Json(shared.control().status(&service, now())?))
+}
+
+async fn whois<D: Dataplane>(
+    State(shared): Core<D>,
+    service: Name,
+    query: Result<Query<WhoisQuery>, QueryRejection>,
+) -> Answer<Whois> {
+    let (Path(service), Query(query)) = (service?, query?);
+    Ok(Json(shared.control().whois(&service, &query)?))
 }
 
 async fn share<D: Dataplane>(
@@ -236,10 +246,16 @@ impl From<PathRejection> for Failure {
     }
 }
 
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::usage(&format!("request query: {}", rejection.body_text()))
+    }
+}
+
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
         let status = match &error {
-            ControlError::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            ControlError::Config(_) | ControlError::Usage(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ControlError::State(
                 StateError::NoService(_) | StateError::NoPool { .. } | StateError::NoBackend { .. },
             ) => StatusCode::NOT_FOUND,

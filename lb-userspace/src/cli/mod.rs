@@ -3,6 +3,7 @@
 mod order;
 mod share;
 mod show;
+mod whois;
 
 use std::{path::PathBuf, process::ExitCode};
 

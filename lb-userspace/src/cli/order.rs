@@ -42,6 +42,22 @@ pub enum Order {
         /// The service
         service: Option<String>,
     },
+    /// Which backend a client gets, and why; the loaded program answers
+    Whois {
+        /// The service
+        service: String,
+        /// Address, or address and port
+        client: String,
+        /// As configured, where it is not the first one of the client's family
+        #[arg(long)]
+        listener: Option<String>,
+        /// Of a new connection (the default)
+        #[arg(long)]
+        syn: bool,
+        /// Of a connection that is under way
+        #[arg(long, conflicts_with = "syn")]
+        established: bool,
+    },
     #[command(flatten)]
     Change(Change),
 }
@@ -113,6 +129,21 @@ impl Order {
                     dry_run,
                 };
                 Answer::Applied(client.post("/v1/apply", &order).await?)
+            }
+            Self::Whois {
+                service,
+                client: who,
+                listener,
+                syn: _,
+                established,
+            } => {
+                let listener = listener.map(|text| format!("&listener={}", escape(&text)));
+                let query = format!(
+                    "/whois?client={}&established={established}{}",
+                    escape(&who),
+                    listener.unwrap_or_default()
+                );
+                Answer::Whois(Box::new(client.get(&resource(&service, &query)).await?))
             }
             Self::Change(change) => Answer::Done(change.give(&client).await?),
         })

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Format, share::Share};
+use super::{Format, share::Share, whois};
 use crate::{
-    api::model::{Applied, BackendStatus, Done, Line, NodeStatus, PoolStatus, Status},
+    api::model::{Applied, BackendStatus, Done, Line, NodeStatus, PoolStatus, Status, Whois},
     config::{Config, Finding},
     state::Admin,
 };
@@ -48,6 +48,7 @@ pub enum Answer {
     Node(NodeStatus),
     Status(Status),
     Applied(Applied),
+    Whois(Box<Whois>),
     Done(Done),
 }
 
@@ -58,6 +59,8 @@ impl Answer {
             Self::Node(status) => node(status, output),
             Self::Status(shown) => status(shown, output),
             Self::Applied(shown) => applied(shown, output),
+            Self::Whois(shown) if output == Format::Json => json(shown),
+            Self::Whois(shown) => print!("{}", whois::text(shown)),
             Self::Done(shown) => done(shown, output),
         }
     }

@@ -13,6 +13,7 @@ mod orders;
 mod report;
 mod settle;
 mod sweep;
+mod whois;
 
 use self::commit::Commit;
 
@@ -62,6 +63,9 @@ pub enum ControlError {
         /// Why, and what to do.
         why: String,
     },
+    /// What was asked makes no sense, whatever the state.
+    #[error("{0}")]
+    Usage(String),
     /// Part of the configuration that can't change while the daemon runs.
     #[error("{0} can't change while the data plane runs; run `serin detach`, then start again")]
     Fixed(&'static str),

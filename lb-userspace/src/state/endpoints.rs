@@ -72,7 +72,7 @@ fn of_listener<'a>(
 
 impl BackendState {
     /// Where connections to `listener` go.
-    pub(super) fn endpoints(&self, listener: &Listen) -> impl Iterator<Item = SocketAddr> {
+    pub(crate) fn endpoints(&self, listener: &Listen) -> impl Iterator<Item = SocketAddr> {
         let (v6, default) = (listener.address.is_ipv6(), listener.backend_port());
         let of_family = move |address: &IpAddr| address.is_ipv6() == v6;
         let places = self.places.iter().filter(move |(a, _)| of_family(a));

@@ -107,7 +107,11 @@ impl Kernel {
         adopt::check_node(&mut maps, &settings.node, settings.pins)?;
         let program = maps::program(&mut object, settings.program)?;
         program.load().map_err(KernelError::program)?;
-        let teller = Teller::load(&mut object)?;
+        // Packets must not wait for the one who tells of them.
+        let teller = Teller::load(&mut object).unwrap_or_else(|error| {
+            tracing::error!("`serin whois` can't answer: {error}");
+            None
+        });
         let program = maps::program(&mut object, settings.program)?;
         attach::update_links(program, &directory)?;
         let (program, live) = (settings.program, HashMap::new());

@@ -30,6 +30,7 @@ mod arithmetic;
 mod flow;
 mod full_table;
 mod generations;
+mod model;
 mod ramp;
 mod rest;
 mod whois;

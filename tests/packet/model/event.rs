@@ -1,0 +1,158 @@
+//! What may happen, drawn at random.
+
+use lb_userspace::state::Admin;
+
+use super::site::{BACKENDS, DRAIN_TICKS, POOLS, SERVICES};
+use crate::{frame::flag, random::Random, world::Family};
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Packet(Packet),
+    Share {
+        service: usize,
+        pool: usize,
+        ppm: u32,
+    },
+    Cutover {
+        service: usize,
+        pool: usize,
+    },
+    Rollback {
+        service: usize,
+    },
+    Weight {
+        service: usize,
+        backend: usize,
+        weight: u32,
+    },
+    Admin {
+        service: usize,
+        backend: usize,
+        admin: Admin,
+    },
+    Health {
+        service: usize,
+        backend: usize,
+        up: bool,
+    },
+    /// Backends come and go in the configuration.
+    Apply {
+        service: usize,
+        backend: usize,
+        there: bool,
+    },
+    /// Time goes by, and what is due is done.
+    Pass {
+        ticks: u32,
+    },
+    /// The daemon ends, and another takes over the maps.
+    Restart,
+}
+
+/// A packet of one of few flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    pub service: usize,
+    pub family: Family,
+    pub client: u16,
+    pub port: u16,
+    pub kind: Kind,
+}
+
+/// What a packet is to its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Tcp(u8),
+    Udp,
+}
+
+/// Clients of each family, and ports of each client: few enough to come again.
+const CLIENTS: usize = 400;
+const CLIENT_PORTS: usize = 3;
+
+impl Event {
+    pub fn packet(random: &mut Random) -> Self {
+        let kind = match random.below(20) {
+            0..=5 => Kind::Tcp(flag::SYN),
+            6..=12 => Kind::Tcp(flag::ACK),
+            13 => Kind::Tcp(flag::ACK | flag::PSH),
+            14..=15 => Kind::Tcp(flag::ACK | flag::FIN),
+            16 => Kind::Tcp(flag::RST),
+            17 => Kind::Tcp(flag::SYN | flag::ACK),
+            _ => Kind::Udp,
+        };
+        Self::Packet(Packet {
+            service: random.below(SERVICES),
+            family: [Family::V4, Family::V6][random.below(2)],
+            client: short(random.below(CLIENTS)),
+            port: 1024 + short(random.below(CLIENT_PORTS)),
+            kind,
+        })
+    }
+
+    pub fn order(random: &mut Random) -> Self {
+        let (service, pool) = (random.below(SERVICES), random.below(POOLS));
+        let backend = random.below(BACKENDS);
+        match random.below(24) {
+            0..=6 => Self::Share {
+                service,
+                pool,
+                ppm: share(random),
+            },
+            7..=8 => Self::Cutover { service, pool },
+            9..=10 => Self::Rollback { service },
+            11..=12 => Self::Weight {
+                service,
+                backend,
+                weight: [0, 1, 50, 100, 300][random.below(5)],
+            },
+            13..=14 => Self::Admin {
+                service,
+                backend,
+                admin: [Admin::Drain, Admin::Maint, Admin::Ready, Admin::Ready][random.below(4)],
+            },
+            15..=17 => Self::Health {
+                service,
+                backend,
+                up: random.below(3) > 0,
+            },
+            18 => Self::Apply {
+                service,
+                backend,
+                there: random.below(2) > 0,
+            },
+            19 => Self::Restart,
+            _ => Self::Pass {
+                ticks: [
+                    1,
+                    30,
+                    60,
+                    DRAIN_TICKS / 2,
+                    DRAIN_TICKS + 1,
+                    2 * DRAIN_TICKS + 2,
+                ][random.below(6)],
+            },
+        }
+    }
+
+    /// Whose packet it is.
+    pub fn client(&self) -> Option<(Family, u16)> {
+        let Self::Packet(packet) = self else {
+            return None;
+        };
+        Some((packet.family, packet.client))
+    }
+}
+
+fn share(random: &mut Random) -> u32 {
+    match random.below(6) {
+        0 => 0,
+        1 => 1_000_000,
+        _ => u32::try_from(random.below(1_000_001)).expect("a million"),
+    }
+}
+
+fn short(number: usize) -> u16 {
+    u16::try_from(number).expect("small numbers")
+}

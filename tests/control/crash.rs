@@ -74,7 +74,7 @@ fn backend(world: &World, name: &str) -> (Admin, u32) {
         .into_iter()
         .find(|b| b.name == name && !b.leaving)
         .expect("there");
-    (found.admin, found.effective_weight())
+    (found.admin, found.weight())
 }
 
 fn cases() -> Vec<Case> {

@@ -30,6 +30,8 @@ pub struct Service {
     pub listeners: BTreeSet<Door>,
     /// Lines of its own.
     pub lines: String,
+    /// How the backends of all its pools are checked; empty for not at all.
+    pub health: String,
     pub drain_s: u64,
     pub pools: Vec<Pool>,
 }
@@ -110,6 +112,7 @@ impl Service {
             number,
             listeners: [Door::V4, Door::V6].into(),
             lines: String::new(),
+            health: String::new(),
             drain_s: 5,
             pools: pools.collect(),
         }
@@ -146,13 +149,13 @@ impl Service {
         )
         .expect("a string takes everything");
         for pool in &self.pools {
-            pool.write(text, self.number);
+            pool.write(text, self.number, &self.health);
         }
     }
 }
 
 impl Pool {
-    fn write(&self, text: &mut String, service: u8) {
+    fn write(&self, text: &mut String, service: u8, health: &str) {
         let backends = self.backends.iter().map(|backend| {
             let addresses = backend
                 .addresses(service)
@@ -169,6 +172,10 @@ impl Pool {
             self.name,
             backends.join(", ")
         )
+        .and_then(|()| match health {
+            "" => Ok(()),
+            health => writeln!(text, "health = {{ {health} }}"),
+        })
         .expect("a string takes everything");
     }
 }

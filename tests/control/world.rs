@@ -13,6 +13,7 @@ use lb_userspace::{
     api::model::{Done, Line, Status},
     control::{Control, ControlError, Parts, node},
     dataplane::{Image, Table},
+    health::{Name, Verdict},
     state::{Admin, State, StateFile},
 };
 use tempfile::TempDir;
@@ -155,6 +156,25 @@ impl World {
         }
         self.control()
             .admin(service, &format!("b{backend}"), admin, tick)
+    }
+
+    /// What the checks say of a service's backends. The connections of those that are down are cut.
+    pub fn health(&mut self, service: &str, said: &[(u8, bool)]) -> Result<(), ControlError> {
+        let of_service = self.site.services.iter().find(|s| s.name() == service);
+        let down = said.iter().filter(|(_, up)| !up);
+        let cut = down.filter_map(|&(backend, _)| of_service.map(|s| s.addresses(backend)));
+        let cut: Vec<_> = cut.flatten().map(Address::from).collect();
+        self.twin.edge().cut.extend(cut);
+        let verdict = |&(backend, up): &(u8, bool)| {
+            let name = Name {
+                service: service.to_owned(),
+                backend: format!("b{backend}"),
+            };
+            (name, Verdict::plain(up))
+        };
+        let verdicts = said.iter().map(verdict).collect();
+        let tick = self.tick();
+        self.control().health(&verdicts, tick)
     }
 
     /// Takes another site; tells the writes.

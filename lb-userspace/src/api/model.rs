@@ -38,6 +38,9 @@ pub struct Line {
     pub share_ppm: u32,
     /// No change is under way.
     pub settled: bool,
+    /// Pools whose backends are all down.
+    #[serde(default)]
+    pub dead: Vec<String>,
     /// As configured.
     pub listeners: Vec<String>,
 }
@@ -83,7 +86,7 @@ pub struct Measured {
 }
 
 /// One pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolStatus {
     /// The pool.
     pub name: String,
@@ -102,20 +105,27 @@ pub struct PoolStatus {
 }
 
 /// One backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackendStatus {
     /// The backend.
     pub name: String,
     /// As configured.
     pub address: Vec<String>,
-    /// The weight in force.
+    /// The weight that is asked of it, by command or by the configuration.
     pub weight: u32,
     /// The weight in the configuration.
     pub configured_weight: u32,
+    /// The weight by which it has slots: less than `weight` while it starts slowly, and 0 while it
+    /// takes no connections.
+    #[serde(default)]
+    pub effective_weight: f64,
     /// What its operator wants of it.
     pub state: Admin,
     /// What its checks say: `up`, `down`, or `unchecked`.
     pub health: String,
+    /// What they have come to; null for a backend that has not been checked yet.
+    #[serde(default)]
+    pub checks: Option<CheckStatus>,
     /// Gone from the configuration, kept for its last connections.
     pub leaving: bool,
     /// `resolved`, `resolving`, `no-route` or `local`.
@@ -123,6 +133,19 @@ pub struct BackendStatus {
     /// What it served.
     #[serde(flatten)]
     pub traffic: Traffic,
+}
+
+/// The checks of one backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// Checks in a row that contradict `health`.
+    pub against: u32,
+    /// As many in a row change it.
+    pub needed: u32,
+    /// It goes down soon after it comes up, and so needs more good checks each time.
+    pub flapping: bool,
+    /// Why the last check failed; null if it passed.
+    pub why: Option<String>,
 }
 
 /// Counters; only ever growing while the backend stays.

@@ -104,7 +104,7 @@ fn list(lines: &[Line], output: Format) {
                 ppm: line.share_ppm,
             }
             .to_string(),
-            if line.settled { "settled" } else { "draining" }.to_owned(),
+            line_state(line),
             line.listeners.join(" "),
         ]
     });
@@ -119,6 +119,14 @@ fn list(lines: &[Line], output: Format) {
         ],
         rows,
     );
+}
+
+fn line_state(line: &Line) -> String {
+    let state = if line.settled { "settled" } else { "draining" };
+    match line.dead[..] {
+        [] => state.to_owned(),
+        [..] => format!("{state}, {} dead", line.dead.join(" and ")),
+    }
 }
 
 fn status(status: &Status, output: Format) {
@@ -217,6 +225,7 @@ fn print_pool(pool: &PoolStatus) {
         "  BACKEND",
         "ADDRESS",
         "WEIGHT",
+        "EFFECTIVE",
         "STATE",
         "HEALTH",
         "NEXT HOP",
@@ -225,9 +234,18 @@ fn print_pool(pool: &PoolStatus) {
         "REPLIES",
     ];
     table(header, pool.backends.iter().map(row));
+    for backend in &pool.backends {
+        let why = backend
+            .checks
+            .as_ref()
+            .and_then(|checks| checks.why.as_ref());
+        if let Some(why) = why {
+            println!("    {}: last check: {why}", backend.name);
+        }
+    }
 }
 
-fn row(backend: &BackendStatus) -> [String; 9] {
+fn row(backend: &BackendStatus) -> [String; 10] {
     let weight = if backend.weight == backend.configured_weight {
         backend.weight.to_string()
     } else {
@@ -246,13 +264,36 @@ fn row(backend: &BackendStatus) -> [String; 9] {
         format!("  {}", backend.name),
         backend.address.join(" "),
         weight,
+        effective(backend.effective_weight),
         state.to_owned(),
-        backend.health.clone(),
+        health(backend),
         backend.next_hop.clone(),
         backend.traffic.connections.to_string(),
         backend.traffic.packets.to_string(),
         backend.traffic.reply_packets.to_string(),
     ]
+}
+
+/// A weight, or a tenth of one.
+fn effective(weight: f64) -> String {
+    let text = format!("{weight:.1}");
+    text.trim_end_matches(".0").to_owned()
+}
+
+/// Operational state, and how far the checks are from changing it.
+fn health(backend: &BackendStatus) -> String {
+    let state = &backend.health;
+    let Some(checks) = &backend.checks else {
+        return state.clone();
+    };
+    let kind = if state == "up" { "bad" } else { "good" };
+    let progress = if checks.against > 0 || state == "down" {
+        format!(", {}/{} {kind}", checks.against, checks.needed)
+    } else {
+        String::new()
+    };
+    let flapping = if checks.flapping { ", flapping" } else { "" };
+    format!("{state}{progress}{flapping}")
 }
 
 /// Columns as wide as their widest cell.
@@ -268,5 +309,45 @@ fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; 
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:<width$}"));
         println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn backend(health: &str, checks: &serde_json::Value) -> BackendStatus {
+        serde_json::from_value(json!({
+            "name": "b1", "address": ["10.0.1.1"], "weight": 7, "configured_weight": 100,
+            "effective_weight": 0.7, "state": "drain", "health": health, "checks": checks,
+            "leaving": false, "next_hop": "resolved", "packets": 0, "bytes": 0, "connections": 0,
+            "reply_packets": 0, "reply_bytes": 0
+        }))
+        .expect("a backend")
+    }
+
+    fn checks(against: u32, flapping: bool) -> serde_json::Value {
+        json!({ "against": against, "needed": 8, "flapping": flapping, "why": null })
+    }
+
+    #[test]
+    fn weights_and_states_stand_apart() {
+        let cells = row(&backend("up", &serde_json::Value::Null));
+        assert_eq!(cells[2..6], ["7 (configured 100)", "0.7", "drain", "up"]);
+    }
+
+    #[test]
+    fn health_tells_how_far_the_checks_are() {
+        for (state, checks, expected) in [
+            ("up", checks(0, false), "up"),
+            ("up", checks(2, true), "up, 2/8 bad, flapping"),
+            ("down", checks(0, false), "down, 0/8 good"),
+            ("down", checks(3, true), "down, 3/8 good, flapping"),
+        ] {
+            assert_eq!(health(&backend(state, &checks)), expected);
+        }
+        assert_eq!(effective(100.0), "100");
     }
 }

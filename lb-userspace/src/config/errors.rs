@@ -141,11 +141,24 @@ pub enum Fault {
     #[error("sets port {0}, but with forward = \"{1}\" the port can't change; remove it")]
     FixedPort(u16, Forward),
     /// A health check of no kind.
-    #[error("names no check; write tcp = true or http = \"/healthz\"")]
+    #[error(
+        "names no check; write tcp = true, http = \"/healthz\", https = \"/healthz\" or grpc = \"\""
+    )]
     NoCheck,
     /// A health check of two kinds.
-    #[error("names two checks; keep `tcp` or `http`")]
-    TwoChecks,
+    #[error("names several checks; keep one of {0}")]
+    ManyChecks(String),
+    /// An option of a health check of another kind.
+    #[error("sets `{key}`, which is for checks by {kinds} only; remove it")]
+    UnusedOption {
+        /// The option.
+        key: &'static str,
+        /// The checks that it is for.
+        kinds: &'static str,
+    },
+    /// An authority that may not be asked.
+    #[error("names a `ca`, but sets verify = false; remove one of them")]
+    UnaskedAuthority,
     /// A health check that may still wait when the next one is due.
     #[error(
         "waits {} for an answer, longer than its interval of {}; shorten `timeout` or lengthen \

@@ -1,13 +1,8 @@
-//! `health` of a `[[service.pool]]`.
+//! `health` of a `[[service.pool]]`: how often and how strictly its backends are checked.
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{
-    errors::Fault,
-    model::{Health, Probe},
-    raw::Section,
-    setting,
-};
+use super::{errors::Fault, model::Health, probe, raw::Section, setting};
 
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -17,15 +12,20 @@ const PORTS: RangeInclusive<u16> = 1..=u16::MAX;
 const THRESHOLDS: RangeInclusive<u8> = 1..=100;
 const DEFAULT_RISE: u8 = 2;
 const DEFAULT_FALL: u8 = 3;
+const DAMPING: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
+const DEFAULT_DAMPING: Duration = Duration::from_mins(1);
+const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 
 /// What a pool's `health` means; nothing only where a problem has been reported.
 pub(super) fn read(section: &mut Section) -> Option<Health> {
-    let probe = read_probe(section);
+    let probe = probe::read(section);
     let port = section.setting("port", |n: &i64| setting::number(*n, PORTS));
-    let interval = section.setting("interval", |text: &String| setting::time(text, &INTERVAL));
-    let timeout = section.setting("timeout", |text: &String| setting::time(text, &TIMEOUT));
+    let interval = read_time(section, "interval", &INTERVAL);
+    let timeout = read_time(section, "timeout", &TIMEOUT);
     let rise = section.setting("rise", |n: &i64| setting::number(*n, THRESHOLDS));
     let fall = section.setting("fall", |n: &i64| setting::number(*n, THRESHOLDS));
+    let damping = read_time(section, "damping", &DAMPING);
+    let slow_start = read_time(section, "slow_start", &SLOW_START);
     let interval = interval.unwrap_or(DEFAULT_INTERVAL);
     let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT.min(interval));
     if timeout > interval {
@@ -38,32 +38,24 @@ pub(super) fn read(section: &mut Section) -> Option<Health> {
         timeout,
         rise: rise.unwrap_or(DEFAULT_RISE).into(),
         fall: fall.unwrap_or(DEFAULT_FALL).into(),
+        damping: damping.unwrap_or(DEFAULT_DAMPING),
+        slow_start,
     })
 }
 
-fn read_probe(section: &mut Section) -> Option<Probe> {
-    let planned = ["https", "grpc"];
-    let named = ["tcp", "http"].iter().chain(&planned);
-    let unnamed = !named.into_iter().any(|key| section.contains(key));
-    section.not_built(&planned);
-    let tcp = section.value::<bool>("tcp").map(|tcp| *tcp.get_ref());
-    let http = section.setting("http", |path: &String| setting::http_path(path));
-    match (tcp, http) {
-        (Some(true), Some(_)) => section.refuse(Fault::TwoChecks),
-        (Some(true), None) => return Some(Probe::Tcp),
-        (_, Some(path)) => return Some(Probe::Http(path)),
-        (Some(false), None) => section.refuse(Fault::NoCheck),
-        (None, None) if unnamed => section.refuse(Fault::NoCheck),
-        (None, None) => {}
-    }
-    None
+fn read_time(
+    section: &mut Section,
+    key: &'static str,
+    bounds: &RangeInclusive<Duration>,
+) -> Option<Duration> {
+    section.setting(key, |text: &String| setting::time(text, bounds))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Config,
-        samples::{problems, refuses, shop},
+        Config, HttpProbe, Probe, Statuses,
+        samples::{refuses, shop},
     };
     use super::*;
 
@@ -89,6 +81,8 @@ mod tests {
             timeout: Duration::from_millis(500),
             rise: 2,
             fall: 3,
+            damping: Duration::from_mins(1),
+            slow_start: None,
         };
         assert_eq!(health("{ tcp = true }"), expected);
     }
@@ -96,14 +90,21 @@ mod tests {
     #[test]
     fn every_key_of_a_check_is_read() {
         let all = "{ http = \"/healthz?full\", port = 8081, interval = \"3s\", timeout = \"2s\", \
-                   rise = 4, fall = 5 }";
+                   rise = 4, fall = 5, damping = \"5m\", slow_start = \"30s\" }";
         let expected = Health {
-            probe: Probe::Http("/healthz?full".to_owned()),
+            probe: Probe::Http(HttpProbe {
+                path: "/healthz?full".to_owned(),
+                host: None,
+                status: Statuses::default(),
+                tls: None,
+            }),
             port: Some(8081),
             interval: Duration::from_secs(3),
             timeout: Duration::from_secs(2),
             rise: 4,
             fall: 5,
+            damping: Duration::from_mins(5),
+            slow_start: Some(Duration::from_secs(30)),
         };
         assert_eq!(health(all), expected);
     }
@@ -124,41 +125,6 @@ mod tests {
     }
 
     #[test]
-    fn a_check_is_of_one_kind() {
-        for none in ["{}", "{ tcp = false }", "{ rise = 1 }"] {
-            let said = problems(&with(none));
-            let expected = "pool `green`: health names no check; write tcp = true or http = \
-                            \"/healthz\"";
-            assert!(said.ends_with(expected), "{said}");
-        }
-        refuses(
-            &with("{ tcp = true, http = \"/\" }"),
-            "pool `green`: health names two checks; keep `tcp` or `http`",
-        );
-    }
-
-    #[test]
-    fn kinds_that_are_promised_are_refused_as_not_built_yet() {
-        for kind in ["https = \"/\"", "grpc = \"svc\""] {
-            let said = problems(&with(&format!("{{ {kind} }}")));
-            let name = kind.split(' ').next().expect("a word");
-            let expected = format!("health uses `{name}`, which is not built yet; leave it out");
-            assert!(said.ends_with(&expected), "{said}");
-            assert_eq!(said.lines().count(), 1, "{said}");
-        }
-    }
-
-    #[test]
-    fn a_path_that_no_request_can_have_is_refused() {
-        for path in ["healthz", "", "/a b", "/a#b", "http://x/"] {
-            refuses(
-                &with(&format!("{{ http = \"{path}\" }}")),
-                "no path of an HTTP request; write it as \"/healthz\"",
-            );
-        }
-    }
-
-    #[test]
     fn numbers_and_times_are_kept_in_bounds() {
         for (key, bounds) in [
             ("port = 0", "from 1 to 65535"),
@@ -166,6 +132,8 @@ mod tests {
             ("fall = 101", "from 1 to 100"),
             ("interval = \"10ms\"", "from 100ms to 1h"),
             ("timeout = \"1ms\"", "from 10ms to 1m"),
+            ("damping = \"2h\"", "from 0s to 1h"),
+            ("slow_start = \"999ms\"", "from 1s to 1h"),
         ] {
             refuses(&with(&format!("{{ tcp = true, {key} }}")), bounds);
         }

@@ -16,6 +16,7 @@ mod model;
 mod node;
 pub mod outline;
 mod pool;
+mod probe;
 #[cfg(test)]
 mod property;
 mod raw;
@@ -36,8 +37,8 @@ pub use errors::{ConfigError, Fault, Position, Problem, ValueError};
 pub use lint::{Finding, lint};
 pub use listen::ListenError;
 pub use model::{
-    Affinity, Api, Attach, Backend, ClientPrefix, Config, Encap, Forward, Health, Listen, Node,
-    OnDeadPool, Place, Pool, Probe, Protocol, Service,
+    Affinity, Api, Attach, Backend, ClientPrefix, Config, Encap, Forward, GrpcProbe, Health,
+    HttpProbe, Listen, Node, OnDeadPool, Place, Pool, Probe, Protocol, Service, Statuses, Verify,
 };
 pub use outline::outline;
 pub use setting::SettingError;

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
     path::PathBuf,
     time::Duration,
 };
@@ -208,6 +209,12 @@ pub struct Health {
     pub rise: u32,
     /// Failed checks in a row that take a backend down; 1 to 100.
     pub fall: u32,
+    /// The longest time that good checks of a flapping backend are not believed; up to 1 hour, and
+    /// 0 where all backends are believed alike.
+    pub damping: Duration,
+    /// In what time a backend that has come up gets its whole part of the pool; 1 second to 1 hour,
+    /// and nothing where it gets it at once.
+    pub slow_start: Option<Duration>,
 }
 
 /// What a check asks of a backend.
@@ -215,9 +222,50 @@ pub struct Health {
 pub enum Probe {
     /// To accept a connection.
     Tcp,
-    /// To answer a GET of this path with a status of 2xx or 3xx.
-    Http(String),
+    /// To answer a GET.
+    Http(HttpProbe),
+    /// To call itself serving (`grpc.health.v1.Health/Check`).
+    Grpc(GrpcProbe),
 }
+
+/// A GET over HTTP/1.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// Path and query.
+    pub path: String,
+    /// Whom it is for, where that is not the address: `Host`, and the name that TLS asks for.
+    pub host: Option<String>,
+    /// The answers that are good.
+    pub status: Statuses,
+    /// With TLS, and how.
+    pub tls: Option<Verify>,
+}
+
+/// A call over HTTP/2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcProbe {
+    /// The service that is asked for; the server as a whole if it is empty.
+    pub service: String,
+    /// Whom it is for, where that is not the address: `:authority`, and the name that TLS asks for.
+    pub host: Option<String>,
+    /// With TLS, and how.
+    pub tls: Option<Verify>,
+}
+
+/// What is asked of a server's certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verify {
+    /// Nothing. A check holds no secret, and tells whether a server serves rather than who it is.
+    Nothing,
+    /// One of the authorities that the host trusts vouches for the name.
+    System,
+    /// One of the authorities in this PEM file does.
+    File(PathBuf),
+}
+
+/// HTTP statuses, as a list of ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statuses(pub Vec<RangeInclusive<u16>>);
 
 /// A server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -297,11 +345,38 @@ impl Backend {
     }
 }
 
+impl Probe {
+    /// How it uses TLS, if it does.
+    pub const fn tls(&self) -> Option<&Verify> {
+        match self {
+            Self::Tcp => None,
+            Self::Http(http) => http.tls.as_ref(),
+            Self::Grpc(grpc) => grpc.tls.as_ref(),
+        }
+    }
+}
+
+impl Statuses {
+    /// Whether a status is among them.
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&status))
+    }
+}
+
+impl Default for Statuses {
+    /// What a browser would not call an error.
+    fn default() -> Self {
+        Self(vec![200..=399])
+    }
+}
+
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tls = if self.tls().is_some() { "s" } else { "" };
         match self {
             Self::Tcp => f.write_str("tcp"),
-            Self::Http(path) => write!(f, "http {path}"),
+            Self::Http(http) => write!(f, "http{tls} {}", http.path),
+            Self::Grpc(grpc) => write!(f, "{}", format!("grpc{tls} {}", grpc.service).trim_end()),
         }
     }
 }

@@ -60,7 +60,12 @@ fn outline_backends(pool: &Pool) -> String {
 
 fn outline_health(health: &Health) -> String {
     let interval = humantime::format_duration(health.interval);
-    format!("; checked by {} every {interval}", health.probe)
+    let slow_start = health.slow_start.map(|time| {
+        let time = humantime::format_duration(time);
+        format!(", slow start over {time}")
+    });
+    let slow_start = slow_start.unwrap_or_default();
+    format!("; checked by {} every {interval}{slow_start}", health.probe)
 }
 
 /// A part of a whole, to the nearest millionth and without needless zeros.
@@ -159,7 +164,7 @@ mod tests {
         let expected = "\
 service shop: nat, tcp://192.0.2.80:443?to=8443, tcp://[2001:db8::80]:443
   pool blue: b1 weight 99 = 100%, b2 weight 0 = 0%
-  pool green (active): g1 weight 7 = 100%; checked by http /ok every 2s
+  pool green (active): g1 weight 7 = 100%; checked by https /ok every 2s, slow start over 30s
 memory of the kernel's maps:
   flows: 65536 × 80 + 65536 × 16 bytes = 6.0 MiB
   tables: 2 pools × 2 × 262148 bytes = 1.0 MiB

@@ -67,7 +67,7 @@ backends = [
 
 [[service.pool]]
 name = "green"
-health = { http = "/ok", port = 81, interval = "2s", timeout = "1s", rise = 1, fall = 2 }
+health = { https = "/ok", host = "shop.example.net", status = 204, verify = true, ca = "/ca.pem", port = 81, interval = "2s", timeout = "1s", rise = 1, fall = 2, damping = "0s", slow_start = "30s" }
 backends = [{ name = "g1", address = ["10.0.2.11:9443", "fd00::21"], weight = 7 }]
 "#;
 

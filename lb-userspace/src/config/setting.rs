@@ -2,7 +2,10 @@
 
 use std::{ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
-use hyper::http::uri::PathAndQuery;
+use hyper::http::uri::{Authority, PathAndQuery};
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::model::Statuses;
 
 /// Longest name of a service, pool or backend, in bytes.
 const NAME_BYTES: usize = 63;
@@ -10,6 +13,8 @@ const NAME_BYTES: usize = 63;
 const INTERFACE_BYTES: usize = 15;
 /// Longest path of a unix socket: `sun_path` without the end mark (`include/uapi/linux/un.h`).
 const SOCKET_BYTES: usize = 107;
+/// Longest name of a gRPC service that a check asks for, in bytes.
+const GRPC_SERVICE_BYTES: usize = 255;
 
 /// What is wrong with a single value, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +55,15 @@ pub enum SettingError {
     /// No path of a request (RFC 9112, section 3.2.1).
     #[error("no path of an HTTP request; write it as \"/healthz\"")]
     HttpPath,
+    /// No host of a request (RFC 9110, section 7.2).
+    #[error("no name of a host; write it as \"shop.example.net\"")]
+    Host,
+    /// No HTTP statuses.
+    #[error("no HTTP statuses; write them as 204, \"200-299\" or \"200-299, 404\"")]
+    Statuses,
+    /// No name of a gRPC service.
+    #[error("no name of a gRPC service; use up to 255 printable characters without spaces")]
+    GrpcService,
     /// A path that bpffs refuses (`bpf_lookup` in the kernel's `kernel/bpf/inode.c`).
     #[error("bpffs refuses names with a dot; write a path without one")]
     Dot,
@@ -184,6 +198,38 @@ pub(super) fn http_path(text: &str) -> Result<String, SettingError> {
     Ok(text.to_owned())
 }
 
+/// Whom a request is for: a name that a certificate may bear, and a port if wanted.
+pub(super) fn host(text: &str) -> Result<String, SettingError> {
+    let authority: Authority = text.parse().map_err(|_| SettingError::Host)?;
+    let name = authority.host().trim_matches(['[', ']']);
+    let bears = ServerName::try_from(name).is_ok();
+    if !bears || text.contains('@') {
+        return Err(SettingError::Host);
+    }
+    Ok(text.to_owned())
+}
+
+/// A list of statuses and ranges of them; those below 200 end no answer.
+pub(super) fn statuses(text: &str) -> Result<Statuses, SettingError> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let status = |text: &str| text.trim().parse::<u16>().ok();
+        let range = status(first)?..=status(last)?;
+        let is_good = *range.start() >= 200 && *range.end() <= 599 && !range.is_empty();
+        is_good.then_some(range)
+    };
+    let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+    ranges.map(Statuses).ok_or(SettingError::Statuses)
+}
+
+/// The name of a gRPC service, or nothing for the server as a whole.
+pub(super) fn grpc_service(text: &str) -> Result<String, SettingError> {
+    if text.len() > GRPC_SERVICE_BYTES || !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(SettingError::GrpcService);
+    }
+    Ok(text.to_owned())
+}
+
 /// A path that a unix socket can be bound to.
 pub(super) fn socket_path(text: &str) -> Result<PathBuf, SettingError> {
     let path = path(text)?;
@@ -216,6 +262,47 @@ mod tests {
         }
         for text in ["", ".", "..", "a b", "a/b", "eth0:1", "sixteen-letters!"] {
             assert_eq!(interface(text), Err(SettingError::Interface), "{text}");
+        }
+    }
+
+    #[test]
+    fn statuses_are_numbers_and_ranges() {
+        let found = statuses("200-299, 404").expect("two");
+        for (status, is_in) in [
+            (199, false),
+            (200, true),
+            (299, true),
+            (300, false),
+            (404, true),
+        ] {
+            assert_eq!(found.contains(status), is_in, "{status}");
+        }
+        for text in ["", "2xx", "299-200", "100", "600", "200-", "200,,204", "-"] {
+            assert_eq!(statuses(text), Err(SettingError::Statuses), "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_a_port_if_wanted() {
+        for text in [
+            "shop.example.net",
+            "shop_1:8443",
+            "192.0.2.1",
+            "[2001:db8::1]:443",
+        ] {
+            assert_eq!(host(text).as_deref(), Ok(text));
+        }
+        for text in [
+            "",
+            "a b",
+            "user@shop",
+            "https://shop",
+            "shop/x",
+            "größe",
+            ".",
+            "a..b",
+        ] {
+            assert_eq!(host(text), Err(SettingError::Host), "{text}");
         }
     }
 

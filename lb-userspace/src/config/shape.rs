@@ -1,5 +1,7 @@
 //! The types that a key of the file can have.
 
+use std::fmt;
+
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -96,6 +98,26 @@ impl<'t> Shape<'t> for OneOrMore {
             return Ok(Self(vec![Spanned::new(value.span(), text)]));
         }
         Vec::shape(value).map(Self)
+    }
+}
+
+/// A string, or an integer as a string.
+pub(super) struct Codes(pub String);
+
+impl fmt::Display for Codes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'t> Shape<'t> for Codes {
+    const EXPECTED: &'static str = "a string or an integer";
+
+    fn shape(value: Spanned<DeValue<'t>>) -> Result<Self, String> {
+        if let DeValue::Integer(_) = value.get_ref() {
+            return i64::shape(value).map(|number| Self(number.to_string()));
+        }
+        String::shape(value).map(Self)
     }
 }
 

@@ -25,6 +25,10 @@ fn begin_anew(service: &mut ServiceState) {
     service.before = None;
     service.baseline.clear();
     service.backends.retain(|_, backend| !backend.leaving);
+    for backend in service.backends.values_mut() {
+        // Ticks begin anew with the host, and caches were cold for all of them.
+        backend.slow_start = None;
+    }
     for pool in service.pools.values_mut() {
         pool.table = pool.table.settled().swept();
     }

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::{Control, ControlError, orders::list};
+use super::{Control, ControlError, orders::list, settle::slow_start_ticks};
 use crate::{
     api::model::Done,
     dataplane::Dataplane,
-    state::{Admin, BackendState, ServiceState, StateError},
+    state::{Admin, BackendState, ServiceState, SlowStart, StateError},
 };
 
 impl<D: Dataplane> Control<D> {
@@ -31,7 +31,15 @@ impl<D: Dataplane> Control<D> {
         admin: Admin,
         tick: u32,
     ) -> Result<Done, ControlError> {
+        let starts = |pool: &str| slow_start_ticks(&self.config, service, pool).is_some();
+        let pool = self.state.service(service)?.backend(backend);
+        let starts = pool.is_some_and(|backend| starts(&backend.pool));
         let done = self.backend(service, backend, tick, |backend| {
+            // Who comes from a repair is as cold as who comes from the dead.
+            let returns = backend.admin == Admin::Maint && admin == Admin::Ready;
+            if returns && starts && backend.up {
+                backend.slow_start = Some(SlowStart::new(tick));
+            }
             backend.admin = admin;
             backend.voided = false;
         })?;

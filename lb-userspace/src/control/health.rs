@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use super::{Control, ControlError};
+use super::{Control, ControlError, settle::slow_start_ticks};
 use crate::{
     dataplane::Dataplane,
     health::{Name, Verdicts},
-    state::{ServiceState, State},
+    state::{ServiceState, SlowStart, State},
 };
 
 impl<D: Dataplane> Control<D> {
     /// Carries out what the checks say, as far as it is news: the slots of a backend that is down
-    /// go to the others of its pool, and return when it is up. What operators want of it stays.
+    /// go to the others of its pool, and return when it is up, at once or in steps. What operators want of it stays.
     pub fn health(&mut self, verdicts: &Verdicts, tick: u32) -> Result<(), ControlError> {
+        if self.verdicts != *verdicts {
+            self.verdicts.clone_from(verdicts);
+        }
         let news: Vec<(&Name, bool)> = self.state.contradicted(verdicts).collect();
         if news.is_empty() {
             return Ok(());
@@ -24,6 +27,9 @@ impl<D: Dataplane> Control<D> {
             let service = next.service_mut(&name.service)?;
             if let Some(backend) = service.backend_mut(&name.backend) {
                 backend.set_up(up);
+                if up && slow_start_ticks(&self.config, &name.service, &backend.pool).is_some() {
+                    backend.slow_start = Some(SlowStart::new(tick));
+                }
                 pools.insert((&name.service, backend.pool.clone()));
             }
         }

@@ -30,6 +30,7 @@ use crate::{
     api::model::Done,
     config::{Config, ConfigError},
     dataplane::{Dataplane, Image, kernel::KernelError},
+    health::Verdicts,
     neighbour::View,
     release::Refusal,
     seed::Seed,
@@ -109,6 +110,8 @@ pub struct Control<D> {
     source: PathBuf,
     sweep: sweep::Schedule,
     interfaces: BTreeMap<String, String>,
+    /// What was last heard of the checks, to be told.
+    verdicts: Verdicts,
 }
 
 /// What a core is made from.
@@ -165,6 +168,7 @@ impl<D: Dataplane> Control<D> {
             source,
             sweep: sweep::Schedule::default(),
             interfaces: BTreeMap::new(),
+            verdicts: Verdicts::new(),
         };
         control.commit(state)?;
         Ok(control)

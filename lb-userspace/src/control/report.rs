@@ -9,8 +9,11 @@ use lb_common::counters::BackendCounters;
 
 use super::{Control, ControlError, settle};
 use crate::{
-    api::model::{BackendStatus, Line, Measured, NodeStatus, PoolStatus, Status, Traffic},
+    api::model::{
+        BackendStatus, CheckStatus, Line, Measured, NodeStatus, PoolStatus, Status, Traffic,
+    },
     dataplane::{Counters, Dataplane},
+    health::Name,
     neighbour::Reach,
     state::{BackendState, ServiceState},
 };
@@ -26,6 +29,7 @@ impl<D: Dataplane> Control<D> {
                 candidate: state.candidate().map(str::to_owned),
                 share_ppm: state.position.now.share_ppm,
                 settled: !state.is_moving(),
+                dead: state.dead_pools(),
                 listeners: state.listeners.keys().cloned().collect(),
             })
             .collect()
@@ -107,7 +111,7 @@ impl<D: Dataplane> Control<D> {
             .map(|(id, backend)| {
                 let counted = counters.backends.get(id).copied().unwrap_or_default();
                 sum = sum.plus(counted);
-                self.backend_status(backend, checked, counted)
+                self.backend_status(service, state, backend, checked, counted)
             })
             .collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
@@ -124,6 +128,8 @@ impl<D: Dataplane> Control<D> {
 
     fn backend_status(
         &self,
+        service: &str,
+        state: &ServiceState,
         backend: &BackendState,
         checked: bool,
         counted: BackendCounters,
@@ -132,14 +138,34 @@ impl<D: Dataplane> Control<D> {
         BackendStatus {
             name: backend.name.clone(),
             address: places.map(|&(address, port)| show(address, port)).collect(),
-            weight: backend.effective_weight(),
+            weight: backend.weight(),
             configured_weight: backend.configured_weight,
+            effective_weight: state.effective_weight(backend),
             state: backend.admin,
             health: health(backend, checked).to_owned(),
+            checks: self.checks(service, backend, checked),
             leaving: backend.leaving,
             next_hop: self.next_hop(backend).to_owned(),
             traffic: counted.into(),
         }
+    }
+
+    /// What the checks of a backend have come to; those that are leaving are checked no more.
+    fn checks(&self, service: &str, backend: &BackendState, checked: bool) -> Option<CheckStatus> {
+        let name = Name {
+            service: service.to_owned(),
+            backend: backend.name.clone(),
+        };
+        let verdict = self
+            .verdicts
+            .get(&name)
+            .filter(|_| checked && !backend.leaving)?;
+        Some(CheckStatus {
+            against: verdict.against,
+            needed: verdict.needed,
+            flapping: verdict.flapping,
+            why: verdict.why.clone(),
+        })
     }
 
     /// The worst of a backend's next hops.

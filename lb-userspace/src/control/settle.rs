@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     config::Config,
-    state::{ServiceState, State},
+    state::{ServiceState, State, slow_start::next_step},
 };
 
 /// A tick (2^30 ns).
@@ -61,8 +61,33 @@ pub fn drain_ticks(config: &Config, service: &str) -> u32 {
     let drain = config
         .service(service)
         .map_or(Duration::ZERO, |service| service.drain);
-    let whole = u32::try_from(drain.as_nanos().div_ceil(TICK.as_nanos()));
-    whole.unwrap_or(u32::MAX).saturating_add(1)
+    ticks(drain).saturating_add(1)
+}
+
+/// Ticks in a time, the last of them perhaps not whole.
+fn ticks(time: Duration) -> u32 {
+    let whole = u32::try_from(time.as_nanos().div_ceil(TICK.as_nanos()));
+    whole.unwrap_or(u32::MAX)
+}
+
+/// Ticks that the slow start of a pool's backends takes, if they have one.
+pub fn slow_start_ticks(config: &Config, service: &str, pool: &str) -> Option<u32> {
+    let pool = config.service(service)?.pool(pool)?;
+    pool.health.as_ref()?.slow_start.map(ticks)
+}
+
+/// How long until a backend takes a step of its slow start; nothing if none is to.
+pub fn next_slow_step(state: &State, config: &Config, tick: u32) -> Option<Duration> {
+    let services = state.services.iter();
+    let pools =
+        services.flat_map(|(name, service)| service.pools.keys().map(move |p| (name, service, p)));
+    let starting = pools.filter(|(_, service, pool)| service.is_starting(pool));
+    let steps = starting.map(|(name, _, pool)| {
+        // Without a period it is over at once.
+        let period = slow_start_ticks(config, name, pool);
+        period.map_or(1, |period| next_step(period, tick))
+    });
+    steps.min().map(|ticks| TICK * ticks)
 }
 
 #[cfg(test)]

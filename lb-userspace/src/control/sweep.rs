@@ -13,7 +13,7 @@ use lb_common::{
 
 use super::{
     Control, ControlError,
-    settle::{drain_ticks, next_settlement, settle},
+    settle::{drain_ticks, next_settlement, next_slow_step, settle, slow_start_ticks},
 };
 use crate::{
     config::Config,
@@ -49,13 +49,17 @@ impl<D: Dataplane> Control<D> {
             self.commit(self.state.clone())?;
         }
         let mut next = settle(&self.state, &self.config, tick);
+        let period = |service: &str, pool: &str| slow_start_ticks(&self.config, service, pool);
+        next.advance(period, &self.seed, tick);
         // Something may have come between the two steps of a `maint`.
         next.void_pins();
         if next != self.state {
             self.commit(next)?;
         }
         if !self.state.needs_sweep() {
-            return Ok(next_settlement(&self.state, &self.config, tick));
+            let settlement = next_settlement(&self.state, &self.config, tick);
+            let step = next_slow_step(&self.state, &self.config, tick);
+            return Ok(settlement.into_iter().chain(step).min());
         }
         if self.sweep.next.is_none_or(|next| next <= now) {
             self.sweep(tick)?;

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::{
     config::{Config, Service},
+    health::Trust,
     neighbour::{Reach, View},
 };
 
@@ -52,6 +53,16 @@ pub enum Unfit {
         address: IpAddr,
         /// What is wrong.
         why: &'static str,
+    },
+    /// A pool's checks trust nobody.
+    #[error("service `{service}`: pool `{pool}`: health: {why}")]
+    NoTrust {
+        /// The service.
+        service: String,
+        /// The pool.
+        pool: String,
+        /// What is wrong.
+        why: String,
     },
 }
 
@@ -125,6 +136,22 @@ pub fn check(config: &Config, view: &View, known: &BTreeSet<IpAddr>) -> Result<(
     for service in &config.services {
         check_forwarding(config, service)?;
         check_reach(service, view, known)?;
+        check_trust(service)?;
+    }
+    Ok(())
+}
+
+/// Refuses checks whose authorities can't be read: all backends would be down.
+fn check_trust(service: &Service) -> Result<(), Unfit> {
+    for pool in &service.pools {
+        let verify = pool.health.as_ref().and_then(|health| health.probe.tls());
+        if let Some(Err(why)) = verify.map(Trust::load) {
+            return Err(Unfit::NoTrust {
+                service: service.name.clone(),
+                pool: pool.name.clone(),
+                why: why.to_string(),
+            });
+        }
     }
     Ok(())
 }

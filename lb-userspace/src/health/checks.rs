@@ -1,10 +1,6 @@
 //! The checks that run: one task for each backend of each pool that has `health`.
 
-use std::{
-    collections::BTreeMap,
-    hash::{BuildHasher as _, RandomState},
-    net::SocketAddr,
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use futures_util::future::try_join_all;
 use tokio::{
@@ -13,7 +9,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Condition, Failing, Name, Rhythm, Thresholds, Verdicts, probe};
+use super::{Condition, Failing, Name, Prober, Rhythm, Thresholds, Verdict, Verdicts};
 use crate::{
     config::{Backend, Config, Health, Pool, Protocol, Service},
     state::State,
@@ -32,6 +28,7 @@ struct Check {
     name: Name,
     pool: String,
     health: Health,
+    prober: Prober,
     /// All must answer.
     at: Vec<SocketAddr>,
 }
@@ -80,14 +77,21 @@ fn wanted(config: &Config) -> BTreeMap<Name, Check> {
     let pools = services.flat_map(|service| service.pools.iter().map(move |pool| (service, pool)));
     let checked = pools.filter_map(|(service, pool)| Some((service, pool, pool.health.as_ref()?)));
     let checks = checked.flat_map(|(service, pool, health)| {
+        let prober = Prober::new(&health.probe);
         let backends = pool.backends.iter();
-        backends.map(move |backend| Check::new(service, pool, health, backend))
+        backends.map(move |backend| Check::new(service, pool, health, prober.clone(), backend))
     });
     checks.map(|check| (check.name.clone(), check)).collect()
 }
 
 impl Check {
-    fn new(service: &Service, pool: &Pool, health: &Health, backend: &Backend) -> Self {
+    fn new(
+        service: &Service,
+        pool: &Pool,
+        health: &Health,
+        prober: Prober,
+        backend: &Backend,
+    ) -> Self {
         let port = |own: Option<u16>| health.port.or(own).unwrap_or_else(|| serving_port(service));
         let places = backend.places();
         Self {
@@ -97,6 +101,7 @@ impl Check {
             },
             pool: pool.name.clone(),
             health: health.clone(),
+            prober,
             at: places
                 .map(|place| SocketAddr::new(place.address, port(place.port)))
                 .collect(),
@@ -104,31 +109,51 @@ impl Check {
     }
 
     async fn ask(&self) -> Result<(), Failing> {
-        let Health {
-            probe: what,
-            timeout,
-            ..
-        } = &self.health;
-        let all = self.at.iter().map(|&at| probe(what, at, *timeout));
+        let patience = self.health.timeout;
+        let all = self.at.iter().map(|&at| self.prober.ask(at, patience));
         try_join_all(all).await.map(drop)
     }
 
     fn thresholds(&self) -> Thresholds {
+        let Health {
+            rise,
+            fall,
+            damping,
+            interval,
+            ..
+        } = self.health;
+        let most = damping.as_nanos() / interval.as_nanos().max(1);
         Thresholds {
-            rise: self.health.rise,
-            fall: self.health.fall,
+            rise,
+            fall,
+            most: u32::try_from(most).unwrap_or(u32::MAX),
         }
     }
 
-    fn tell_change(&self, condition: &Condition, result: &Result<(), Failing>) {
+    fn verdict(
+        &self,
+        condition: &Condition,
+        now: Duration,
+        result: &Result<(), Failing>,
+    ) -> Verdict {
+        Verdict {
+            up: condition.is_up(),
+            against: condition.against(),
+            needed: condition.needed(self.thresholds()),
+            flapping: condition.is_flapping(now),
+            why: result.as_ref().err().map(ToString::to_string),
+        }
+    }
+
+    fn tell_change(&self, verdict: &Verdict) {
         let Name { service, backend } = &self.name;
         let probe = &self.health.probe;
-        let needed = condition.needed(self.thresholds());
-        match result {
-            Ok(()) => tracing::info!("service `{service}`: backend `{backend}` is up: {probe}"),
-            Err(why) => tracing::warn!(
+        match &verdict.why {
+            None => tracing::info!("service `{service}`: backend `{backend}` is up: {probe}"),
+            Some(why) => tracing::warn!(
                 "service `{service}`: backend `{backend}` is down: {probe} {why}; it is up again \
-                 after {needed} good checks in a row"
+                 after {} good checks in a row",
+                verdict.needed
             ),
         }
     }
@@ -144,22 +169,26 @@ fn serving_port(service: &Service) -> u16 {
 
 /// Asks until it is aborted.
 async fn run(check: Check, up: bool, verdicts: watch::Sender<Verdicts>) {
-    // Its keys differ from process to process, and so from host to host.
-    let seed = RandomState::new().hash_one(&check.name.backend);
-    let mut rhythm = Rhythm::new(check.health.interval, seed);
+    let mut rhythm = Rhythm::of(check.health.interval, &check.name);
     let mut condition = Condition::new(up);
     let began = Instant::now();
     sleep(rhythm.first()).await;
     loop {
         let next = Instant::now() + rhythm.pause();
         let result = check.ask().await;
-        let before = condition.is_up();
-        condition = condition.after(result.is_ok(), began.elapsed(), check.thresholds());
-        if condition.is_up() != before {
-            check.tell_change(&condition, &result);
+        let (before, now) = (condition.is_up(), began.elapsed());
+        condition = condition.after(result.is_ok(), now, check.thresholds());
+        let verdict = check.verdict(&condition, now, &result);
+        if verdict.up != before {
+            check.tell_change(&verdict);
         }
-        let up = condition.is_up();
-        verdicts.send_if_modified(|all| all.insert(check.name.clone(), up) != Some(up));
+        verdicts.send_if_modified(|all| {
+            let differs = all.get(&check.name) != Some(&verdict);
+            if differs {
+                all.insert(check.name.clone(), verdict);
+            }
+            differs
+        });
         sleep_until(next).await;
     }
 }
@@ -232,14 +261,17 @@ backends = [{{ name = "g1", address = "10.0.1.21" }}]
         checks.follow(&config, &State::default());
 
         let patience = Duration::from_secs(5);
-        let up = verdicts.wait_for(|all| all.values().eq([&true]));
+        let up = verdicts.wait_for(|all| all.values().map(|verdict| verdict.up).eq([true]));
         timeout(patience, up).await.expect("in time").expect("runs");
         drop(server);
-        let down = verdicts.wait_for(|all| all.values().eq([&false]));
+        let down = verdicts.wait_for(|all| all.values().map(|verdict| verdict.up).eq([false]));
         timeout(patience, down)
             .await
             .expect("in time")
             .expect("runs");
+        let why = |all: &Verdicts| all.values().next().and_then(|verdict| verdict.why.clone());
+        let why = why(&verdicts.borrow()).expect("a reason");
+        assert!(why.contains("refused"), "{why}");
         checks.follow(&config, &State::default());
         assert_eq!(verdicts.borrow().len(), 1, "what is as it was goes on");
         config.services[0].pools[0].health = None;

@@ -2,14 +2,12 @@
 //!
 //! A backend is up until `fall` checks in a row have failed, and down until `rise` in a row have
 //! passed. One that goes down again within a minute of coming up is flapping: it then needs twice
-//! as many good checks as the last time, up to eight times `rise`. A minute up ends that.
+//! as many good checks as the last time, up to a bound. A minute up ends that.
 
 use std::time::Duration;
 
 /// How long a backend has to be up for its past to be forgotten.
 const QUIET: Duration = Duration::from_mins(1);
-/// How many times `rise` a flapping backend needs at most.
-const MOST: u32 = 8;
 
 /// How many checks in a row change a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +16,9 @@ pub struct Thresholds {
     pub rise: u32,
     /// Failed ones that take it down.
     pub fall: u32,
+    /// Good ones that bring up a backend that flaps without end; where it is no more than `rise`,
+    /// flapping costs nothing.
+    pub most: u32,
 }
 
 /// A backend's condition.
@@ -61,17 +62,33 @@ impl Condition {
         if passed {
             self.up_at(now)
         } else {
-            self.down_at(now)
+            self.down_at(now, thresholds)
         }
     }
 
     /// Checks in a row that change it.
-    pub const fn needed(&self, thresholds: Thresholds) -> u32 {
+    pub fn needed(&self, thresholds: Thresholds) -> u32 {
         if self.up {
             thresholds.fall
         } else {
-            thresholds.rise * self.factor
+            let damped = thresholds.rise.saturating_mul(self.factor);
+            damped.min(thresholds.most).max(thresholds.rise)
         }
+    }
+
+    /// Checks in a row that have contradicted it so far.
+    pub const fn against(&self) -> u32 {
+        self.against
+    }
+
+    /// Whether it has gone down soon after it had come up, and may do so again.
+    pub fn is_flapping(&self, now: Duration) -> bool {
+        self.factor > 1 && (!self.up || self.is_fresh(now))
+    }
+
+    fn is_fresh(&self, now: Duration) -> bool {
+        self.came_up
+            .is_some_and(|then| now.saturating_sub(then) < QUIET)
     }
 
     const fn up_at(self, now: Duration) -> Self {
@@ -83,14 +100,12 @@ impl Condition {
         }
     }
 
-    fn down_at(self, now: Duration) -> Self {
-        let flapping = self
-            .came_up
-            .is_some_and(|then| now.saturating_sub(then) < QUIET);
-        let factor = if flapping {
-            MOST.min(self.factor * 2)
-        } else {
-            1
+    fn down_at(self, now: Duration, thresholds: Thresholds) -> Self {
+        let bounded = thresholds.rise.saturating_mul(self.factor) >= thresholds.most;
+        let factor = match (self.is_fresh(now), bounded) {
+            (false, _) => 1,
+            (true, false) => self.factor * 2,
+            (true, true) => self.factor,
         };
         Self {
             up: false,
@@ -107,7 +122,11 @@ mod tests {
 
     use super::*;
 
-    const THRESHOLDS: Thresholds = Thresholds { rise: 2, fall: 3 };
+    const THRESHOLDS: Thresholds = Thresholds {
+        rise: 2,
+        fall: 3,
+        most: 15,
+    };
 
     /// After these checks, one a second.
     fn after(mut condition: Condition, from: u64, checks: &[bool]) -> Condition {
@@ -133,16 +152,41 @@ mod tests {
     }
 
     #[test]
-    fn each_fall_soon_after_a_rise_doubles_the_next_rise_up_to_eightfold() {
+    fn each_fall_soon_after_a_rise_doubles_the_next_rise_up_to_the_bound() {
         let mut condition = Condition::new(true);
         let mut now = 0;
-        for expected in [2, 4, 8, 16, 16] {
+        for expected in [2, 4, 8, 15, 15] {
             condition = after(condition, now, &[false; 3]);
             assert_eq!(condition.needed(THRESHOLDS), expected);
             condition = after(condition, now + 3, &vec![true; expected as usize]);
             assert!(condition.is_up());
             now += 3 + u64::from(expected);
         }
+    }
+
+    #[test]
+    fn without_damping_a_flapping_backend_rises_as_any_other() {
+        let thresholds = Thresholds {
+            most: 0,
+            ..THRESHOLDS
+        };
+        let mut condition = Condition::new(true);
+        for second in 0..100 {
+            condition = condition.after(second % 5 > 2, Duration::from_secs(second), thresholds);
+            assert!(condition.needed(thresholds) <= 3);
+            assert!(!condition.is_flapping(Duration::from_secs(second)));
+        }
+    }
+
+    #[test]
+    fn a_backend_flaps_from_its_second_fall_until_it_has_been_up_for_a_minute() {
+        let flapping = after(Condition::new(true), 0, &[false, false, false, true, true]);
+        let at = Duration::from_secs;
+        assert!(!flapping.is_flapping(at(5)));
+        let down = after(flapping, 5, &[false; 3]);
+        assert!(down.is_flapping(at(8)) && down.is_flapping(at(1000)));
+        let up = after(down, 8, &[true; 4]);
+        assert!(up.is_flapping(at(11 + 59)) && !up.is_flapping(at(11 + 60)));
     }
 
     #[test]
@@ -156,7 +200,8 @@ mod tests {
     }
 
     fn thresholds() -> impl Strategy<Value = Thresholds> {
-        (1..6_u32, 1..6_u32).prop_map(|(rise, fall)| Thresholds { rise, fall })
+        let numbers = (1..6_u32, 1..6_u32, 0..50_u32);
+        numbers.prop_map(|(rise, fall, most)| Thresholds { rise, fall, most })
     }
 
     proptest! {
@@ -178,7 +223,7 @@ mod tests {
                     row = 0;
                 }
                 let least = if before.is_up() { thresholds.fall } else { thresholds.rise };
-                prop_assert!((least..=least * MOST).contains(&needed));
+                prop_assert!((least..=least.max(thresholds.most)).contains(&needed));
             }
         }
 
@@ -189,7 +234,7 @@ mod tests {
             checks in proptest::collection::vec(any::<bool>(), 0..100),
             last: bool,
         ) {
-            let most = (thresholds.rise * MOST).max(thresholds.fall) as usize;
+            let most = thresholds.rise.max(thresholds.most).max(thresholds.fall) as usize;
             let end = std::iter::repeat_n(last, most);
             let mut condition = Condition::new(start);
             for (second, passed) in (0..).zip(checks.into_iter().chain(end)) {

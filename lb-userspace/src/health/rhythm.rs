@@ -1,8 +1,14 @@
 //! When a backend is asked: at its interval, give or take a tenth, so that neither the backends of
 //! one host nor the hosts of one backend fall into step.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
+use sha2::{Digest as _, Sha256};
+
+use super::Name;
+
+/// Where the kernel tells the host's name.
+const HOST: &str = "/proc/sys/kernel/hostname";
 /// Part of the interval by which a pause is longer or shorter at most: a tenth.
 const JITTER: u32 = 10;
 
@@ -14,8 +20,14 @@ pub struct Rhythm {
 }
 
 impl Rhythm {
-    /// The rhythm of a backend; `seed` follows from its name, and differs from host to host.
-    pub const fn new(interval: Duration, seed: u64) -> Self {
+    /// The rhythm of a backend on this host: the same at each start, and another for each backend
+    /// and host.
+    pub fn of(interval: Duration, name: &Name) -> Self {
+        let host = fs::read_to_string(HOST).unwrap_or_default();
+        Self::new(interval, seed(&host, name))
+    }
+
+    const fn new(interval: Duration, seed: u64) -> Self {
         Self {
             interval,
             state: seed,
@@ -50,6 +62,17 @@ impl Rhythm {
     }
 }
 
+fn seed(host: &str, name: &Name) -> u64 {
+    let mut digest = Sha256::new();
+    for part in [host, &name.service, &name.backend] {
+        // The length keeps ("ab", "c") apart from ("a", "bc").
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let bytes: [u8; 32] = digest.finalize().into();
+    u64::from_be_bytes(std::array::from_fn(|index| bytes[index]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +92,41 @@ mod tests {
         );
         assert!(pauses.iter().any(|pause| *pause < INTERVAL * 19 / 20));
         assert!(pauses.iter().any(|pause| *pause > INTERVAL * 21 / 20));
+    }
+
+    #[test]
+    fn a_rhythm_follows_from_host_service_and_backend_and_from_nothing_else() {
+        let name = |service: &str, backend: &str| Name {
+            service: service.to_owned(),
+            backend: backend.to_owned(),
+        };
+        assert_eq!(
+            seed("edge1", &name("shop", "b1")),
+            seed("edge1", &name("shop", "b1"))
+        );
+        let seeds = [
+            seed("edge1", &name("shop", "b1")),
+            seed("edge2", &name("shop", "b1")),
+            seed("edge1", &name("shop", "b2")),
+            seed("edge1", &name("shopb", "1")),
+        ];
+        let different: std::collections::BTreeSet<u64> = seeds.into();
+        assert_eq!(different.len(), seeds.len());
+    }
+
+    #[test]
+    fn a_thousand_backends_are_never_asked_all_at_once() {
+        let mut rhythms: Vec<Rhythm> = (0..1000).map(|seed| Rhythm::new(INTERVAL, seed)).collect();
+        let mut next: Vec<Duration> = rhythms.iter_mut().map(Rhythm::first).collect();
+        let mut asked = [0; 20 * 20];
+        for (rhythm, next) in rhythms.iter_mut().zip(&mut next) {
+            while *next < INTERVAL * 20 {
+                asked[usize::try_from(next.as_millis() / 50).expect("few")] += 1;
+                *next += rhythm.pause();
+            }
+        }
+        // 50 on average in 50 ms: six standard deviations of chance.
+        assert!(asked.iter().all(|&count| count < 50 + 43), "{asked:?}");
     }
 
     #[test]

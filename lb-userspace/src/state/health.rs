@@ -2,7 +2,7 @@
 
 use super::{Admin, BackendState, ServiceState, State};
 use crate::{
-    health::{Name, Verdicts},
+    health::{Name, Verdict, Verdicts},
     seed::Seed,
 };
 
@@ -21,9 +21,9 @@ impl State {
         &self,
         verdicts: &'v Verdicts,
     ) -> impl Iterator<Item = (&'v Name, bool)> {
-        let news = move |(name, up): (&'v Name, &bool)| {
+        let news = move |(name, verdict): (&'v Name, &Verdict)| {
             let backend = self.services.get(&name.service)?.backend(&name.backend)?;
-            (backend.up != *up).then_some((name, *up))
+            (backend.up != verdict.up).then_some((name, verdict.up))
         };
         verdicts.iter().filter_map(news)
     }
@@ -36,9 +36,11 @@ impl ServiceState {
         backends.find(|backend| backend.name == name && !backend.leaving)
     }
 
-    /// Whether a pool would serve, were its backends not down.
+    /// Whether a pool would serve, were its backends not down; or users are on it, and it can't
+    /// serve them. Those of a dead pool may be taken out of service, for a repair.
     pub fn is_dead(&self, pool: &str) -> bool {
-        !self.can_serve(pool) && self.members(pool).any(|(_, backend)| backend.is_wanted())
+        let is_missed = || self.members(pool).any(|(_, backend)| backend.is_wanted());
+        !self.can_serve(pool) && (self.is_serving(pool) || is_missed())
     }
 
     /// The pool whose backends have the slots of one that is dead: the active pool, or for that
@@ -58,11 +60,15 @@ impl ServiceState {
         Some(self.pool_name(other)).filter(|other| self.can_serve(other))
     }
 
+    /// The pools that are dead.
+    pub fn dead_pools(&self) -> Vec<String> {
+        let pools = self.pools.keys();
+        pools.filter(|pool| self.is_dead(pool)).cloned().collect()
+    }
+
     /// Deals the slots of dead pools anew, since what stands in for them may have changed.
     pub fn reassign_dead(&mut self, seed: &Seed, tick: u32) {
-        let pools = self.pools.keys();
-        let dead: Vec<String> = pools.filter(|pool| self.is_dead(pool)).cloned().collect();
-        for pool in dead {
+        for pool in self.dead_pools() {
             self.deal(&pool, seed, tick);
         }
     }
@@ -72,6 +78,7 @@ impl BackendState {
     /// Sets the operational state.
     pub fn set_up(&mut self, up: bool) {
         self.up = up;
+        self.slow_start = self.slow_start.filter(|_| up);
         self.voided &= self.is_cut();
     }
 
@@ -83,7 +90,7 @@ impl BackendState {
 
     /// Whether its operator wants it to have new connections.
     pub(super) fn is_wanted(&self) -> bool {
-        self.admin == Admin::Ready && self.effective_weight() > 0
+        self.admin == Admin::Ready && self.weight() > 0
     }
 }
 
@@ -262,6 +269,21 @@ backends = [{ name = "g1", address = "10.0.2.1" }]
         service.backend_mut("g1").expect("there").admin = Admin::Maint;
         let down = after(service, &[("g1", false)]);
         assert!(!down.is_dead("green") && down.stand_in("green").is_none());
+    }
+
+    #[test]
+    fn a_dead_pool_with_users_that_is_taken_out_for_a_repair_still_falls_back() {
+        let mut released = shop();
+        let green = released.pools["green"].id;
+        let next = released.position.share(green, 10_000, 1, &|_| 1);
+        released.position = next.expect("allowed");
+        let mut dead = after(released, &[("g1", false)]);
+        for admin in [Admin::Drain, Admin::Maint] {
+            dead.backend_mut("g1").expect("there").admin = admin;
+            dead.reassign("green", &seed(), 3);
+            assert_eq!(dead.stand_in("green"), Some("blue"));
+            assert_eq!(slots(&dead, "green"), slots(&dead, "blue"));
+        }
     }
 
     #[test]

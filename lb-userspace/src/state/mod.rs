@@ -11,6 +11,7 @@ mod health;
 mod ids;
 mod listeners;
 mod reconcile;
+pub mod slow_start;
 mod sound;
 
 use std::{
@@ -24,6 +25,7 @@ pub use self::{
     error::StateError,
     file::{FileError, StateFile},
     reconcile::reconcile,
+    slow_start::SlowStart,
     sound::Unsound,
 };
 use crate::{
@@ -102,6 +104,9 @@ pub struct BackendState {
     /// Whether its checks pass; it does until they have failed, and without checks always.
     #[serde(default = "yes")]
     pub up: bool,
+    /// Since it came up, where its pool wants that to be gentle.
+    #[serde(default)]
+    pub slow_start: Option<SlowStart>,
     /// In `maint` or down: the pins of its connections are void.
     pub voided: bool,
     /// Gone from the configuration; stays until its last connection ends.
@@ -212,6 +217,24 @@ impl ServiceState {
     /// The owners of a pool's slots, by weights and states.
     pub fn owners(&self, pool: &str, seed: &Seed) -> Vec<u16> {
         let pool = self.stand_in(pool).unwrap_or(pool);
+        let whole = self.dealt(pool, seed, BackendState::takes_connections);
+        if !self.is_starting(pool) || !self.has_steady(pool) {
+            return whole;
+        }
+        // A slot that a starting backend does not have yet is where it would be without it.
+        let steady = |b: &BackendState| b.takes_connections() && b.slow_start.is_none();
+        let mut slots = self.dealt(pool, seed, steady);
+        for (slot, (owner, whole)) in slots.iter_mut().zip(whole).enumerate() {
+            let starting = self.backends.get(&whole).and_then(|b| b.slow_start);
+            if starting.is_some_and(|slow_start| slow_start.has(slot)) {
+                *owner = whole;
+            }
+        }
+        slots
+    }
+
+    /// The slots, dealt among those backends of a pool that `serve`.
+    fn dealt(&self, pool: &str, seed: &Seed, serve: impl Fn(&BackendState) -> bool) -> Vec<u16> {
         let mut members: Vec<_> = self.members(pool).collect();
         // Hosts that share VIPs must agree, whatever ids they have given out.
         members.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
@@ -219,10 +242,10 @@ impl ServiceState {
             .iter()
             .map(|(_, b)| Share {
                 hashes: seed.permutation(&b.name),
-                weight: b.effective_weight(),
+                weight: b.weight(),
             })
             .collect();
-        let up: Vec<bool> = members.iter().map(|(_, b)| b.takes_connections()).collect();
+        let up: Vec<bool> = members.iter().map(|(_, b)| serve(b)).collect();
         let owner = |slot: Option<usize>| slot.map_or(lb_common::backend::NONE, |i| members[i].0);
         maglev::build(&shares, &up).into_iter().map(owner).collect()
     }
@@ -270,13 +293,14 @@ impl BackendState {
             weight: None,
             admin: Admin::Ready,
             up: true,
+            slow_start: None,
             voided: false,
             leaving: false,
         }
     }
 
-    /// The weight in force.
-    pub fn effective_weight(&self) -> u32 {
+    /// The weight that is asked of it: by command, or else by the configuration.
+    pub fn weight(&self) -> u32 {
         self.weight.unwrap_or(self.configured_weight)
     }
 

@@ -242,7 +242,7 @@ mod tests {
             .backend_mut("b1")
             .expect("there")
             .weight = Some(7);
-        let weight = |fixture: &Fixture| fixture.service("shop").backends[&1].effective_weight();
+        let weight = |fixture: &Fixture| fixture.service("shop").backends[&1].weight();
         fixture.apply(SHOP).expect("the same");
         assert_eq!(weight(&fixture), 7);
         let heavier = SHOP.replace("\"10.0.1.1\" }", "\"10.0.1.1\", weight = 200 }");

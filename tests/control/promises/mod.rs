@@ -2,6 +2,7 @@
 
 mod backends;
 mod configuration;
+mod health;
 mod release;
 mod restart;
 

@@ -26,7 +26,7 @@ use lb_userspace::{
         kernel::{Kernel, KernelError, Settings, detach},
         question::Question,
     },
-    health::Name,
+    health::{Name, Verdict},
     object,
     release::Mapping as Ordered,
     state::{Admin, State, StateFile},
@@ -242,7 +242,9 @@ impl World {
                     service: name(service),
                     backend: server(backend),
                 };
-                self.control().health(&[(name, up)].into(), tick).map(drop)
+                self.control()
+                    .health(&[(name, Verdict::plain(up))].into(), tick)
+                    .map(drop)
             }
             Event::Apply {
                 service,

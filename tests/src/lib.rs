@@ -21,14 +21,19 @@ pub mod veth;
 pub mod xdp_pass;
 
 // Traffic, and what is seen of it.
+pub mod certificate;
 pub mod client;
+pub mod dns;
 pub mod failure;
+pub mod grpc;
+mod hosted;
 pub mod http;
 pub mod load;
 pub mod ping;
 pub mod real;
 pub mod server;
 pub mod syns;
+pub mod websocket;
 
 // Serin itself, and what may be said of its numbers.
 pub mod binomial;

@@ -25,14 +25,25 @@ use crate::{
     stage::{Stage, VIPS, Way, names, user},
 };
 
-const HEALTH: &str = "health = { http = \"/\", interval = \"500ms\", timeout = \"250ms\" }\n";
+const HEALTH: &str = "http = \"/\", interval = \"500ms\", timeout = \"250ms\"";
 /// Interval times `fall`, and a second: how long users may notice a dead backend.
 const NOTICED: Duration = Duration::from_millis(3 * 500 + 1000);
 /// Longer than any change of health takes, a damped one too.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A stage whose daemon checks all backends, with a line more in the service.
 fn checked(way: Way, attach: Attach, backends: u8, line: &str) -> Result<Stage> {
+    checked_by(HEALTH, way, attach, backends, line)
+}
+
+/// The same with other checks.
+pub fn checked_by(
+    health: &str,
+    way: Way,
+    attach: Attach,
+    backends: u8,
+    line: &str,
+) -> Result<Stage> {
     let lab = way.lab(backends)?;
     let named = lab.backends.iter().zip(names(lab.backends.len()));
     let servers =
@@ -43,7 +54,7 @@ fn checked(way: Way, attach: Attach, backends: u8, line: &str) -> Result<Stage> 
     let mut text = daemon.config.text();
     for pool in ["blue", "green"] {
         let name = format!("name = \"{pool}\"\n");
-        text = text.replace(&name, &format!("{name}{HEALTH}"));
+        text = text.replace(&name, &format!("{name}health = {{ {health} }}\n"));
     }
     text = text.replace(
         "active = \"blue\"\n",
@@ -58,7 +69,7 @@ fn checked(way: Way, attach: Attach, backends: u8, line: &str) -> Result<Stage> 
     })
 }
 
-fn wait_for(stage: &Stage, backend: &str, health: &str) -> Result<Value> {
+pub fn wait_for(stage: &Stage, backend: &str, health: &str) -> Result<Value> {
     let what = format!("{backend} to be {health}");
     deadline::until(&what, PATIENCE, || {
         let status = stage.status()?;
@@ -74,7 +85,7 @@ fn pool<'a>(status: &'a Value, name: &str) -> &'a Value {
 }
 
 /// Requests over connections of their own, by many users at once.
-fn load(stage: &Stage) -> Result<Load> {
+pub fn load(stage: &Stage) -> Result<Load> {
     let plan = Plan {
         users: 400,
         short_per_s: 800,
@@ -86,7 +97,7 @@ fn load(stage: &Stage) -> Result<Load> {
 }
 
 /// New connections by backend.
-fn spread(load: &Load) -> Result<BTreeMap<String, usize>> {
+pub fn spread(load: &Load) -> Result<BTreeMap<String, usize>> {
     let (mark, now) = (load.mark(), clock::now_ns());
     load.whole_round(PATIENCE)?;
     load.whole_round(PATIENCE)?;

@@ -9,6 +9,7 @@ mod report;
 mod stage;
 
 mod apply;
+mod checks;
 mod crash;
 mod cutover;
 mod footprint;

@@ -59,7 +59,7 @@ impl TestProgram {
 }
 
 /// Every program that the tests, the demo or the benchmark start.
-pub const TEST_PROGRAMS: [TestProgram; 8] = [
+pub const TEST_PROGRAMS: [TestProgram; 13] = [
     TestProgram::new("ip", "iproute2"),
     TestProgram::new("nsenter", "util-linux"),
     TestProgram::new("ethtool", "ethtool"),
@@ -68,6 +68,11 @@ pub const TEST_PROGRAMS: [TestProgram; 8] = [
     TestProgram::new("wrk", "wrk"),
     TestProgram::new("iperf3", "iperf3"),
     TestProgram::new("tcpdump", "tcpdump"),
+    TestProgram::new("h2load", "nghttp2-client"),
+    TestProgram::new("dnsmasq", "dnsmasq-base"),
+    TestProgram::new("dig", "bind9-dnsutils"),
+    TestProgram::new("ssh", "openssh-client"),
+    TestProgram::new("sshd", "openssh-server"),
 ];
 
 #[cfg(test)]

@@ -1,13 +1,19 @@
 //! Programs that people really use, as servers and clients in a lab.
 
 mod curl;
+mod dns;
+mod h2load;
 mod iperf;
 mod nginx;
+mod ssh;
 mod wrk;
 
 pub use self::{
     curl::{Fetched, curl},
+    dns::{Dnsmasq, dig},
+    h2load::{H2Loaded, h2load},
     iperf::{IperfServer, Stream, Streamed, iperf},
     nginx::Nginx,
+    ssh::{Keys, Shell, Sshd},
     wrk::{WrkPlan, Wrked, wrk},
 };

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::{deadline, process::Process, topology::Backend, unique};
+use crate::{certificate::Certificate, deadline, process::Process, topology::Backend, unique};
 
 const BIG_FILE_BYTES: usize = 4 << 20;
 
@@ -20,9 +20,28 @@ pub struct Nginx {
 impl Nginx {
     /// Starts it in a backend's namespace and returns once it accepts connections.
     pub fn start(backend: &Backend, version: &str, name: &str, port: u16) -> Result<Self> {
+        Self::serve(backend, version, name, port, "")
+    }
+
+    /// The same over TLS, with HTTP/1.1 and HTTP/2.
+    pub fn start_tls(
+        backend: &Backend,
+        (version, name): (&str, &str),
+        port: u16,
+        certificate: &Certificate,
+    ) -> Result<Self> {
+        let tls = format!(
+            "ssl_certificate {};\n    ssl_certificate_key {};",
+            certificate.path().display(),
+            certificate.key_path().display()
+        );
+        Self::serve(backend, version, name, port, &tls)
+    }
+
+    fn serve(backend: &Backend, version: &str, name: &str, port: u16, tls: &str) -> Result<Self> {
         let directory = unique::directory()?;
         fs::write(directory.path().join("big"), vec![b'x'; BIG_FILE_BYTES])?;
-        let config = config(directory.path(), version, name, port);
+        let config = config(directory.path(), version, name, port, tls);
         let path = directory.path().join("nginx.conf");
         fs::write(&path, config)?;
         let mut command = backend.namespace.command("nginx");
@@ -56,8 +75,9 @@ impl Nginx {
 }
 
 /// One process and no files outside the directory, so that killing it leaves nothing.
-fn config(directory: &Path, version: &str, name: &str, port: u16) -> String {
+fn config(directory: &Path, version: &str, name: &str, port: u16, tls: &str) -> String {
     let directory = directory.display();
+    let ssl = if tls.is_empty() { "" } else { "ssl http2" };
     format!(
         r#"user root;
 daemon off;
@@ -75,8 +95,9 @@ http {{
   uwsgi_temp_path {directory}/uwsgi;
   scgi_temp_path {directory}/scgi;
   server {{
-    listen {port} backlog=4096;
-    listen [::]:{port} backlog=4096;
+    listen {port} {ssl} backlog=4096;
+    listen [::]:{port} {ssl} backlog=4096;
+    {tls}
     location = / {{ return 200 "{version} {name} $remote_addr\n"; }}
     location = /big {{ root {directory}; add_header X-Backend {name}; }}
   }}

@@ -1,5 +1,8 @@
 //! Programs that people really use, through the VIP.
 
+mod names;
+mod secure;
+
 use std::{fs, net::SocketAddr};
 
 use anyhow::Result;

@@ -1,6 +1,8 @@
 //! What holds for the whole host.
 
-use bytemuck::{Pod, Zeroable};
+use core::mem::offset_of;
+
+use bytemuck::{Pod, Zeroable, bytes_of};
 
 use crate::{address::Address, encap::Encap, hash::HashKey};
 
@@ -67,6 +69,11 @@ impl Node {
     #[inline(always)]
     pub const fn encap(&self) -> &Encap {
         &self.encap
+    }
+
+    /// The bytes that [`Self::chooses_like`] compares; at the start of the node in every ABI.
+    pub fn choice(&self) -> &[u8] {
+        &bytes_of(self)[..offset_of!(Self, flags)]
     }
 
     /// The secret of all hashes.

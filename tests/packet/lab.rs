@@ -86,6 +86,7 @@ impl Lab {
             pins: &pins,
             node: node(),
             flows,
+            moving: false,
         });
         let kernel = kernel.expect("root loads the program");
         Self {

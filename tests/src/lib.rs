@@ -33,6 +33,7 @@ pub mod ping;
 pub mod real;
 pub mod server;
 pub mod syns;
+pub mod volley;
 pub mod websocket;
 
 // Serin itself, and what may be said of its numbers.

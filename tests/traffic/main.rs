@@ -25,5 +25,6 @@ mod restart;
 mod settle;
 mod states;
 mod store;
+mod takeover;
 mod weights;
 mod whois;

@@ -77,7 +77,8 @@ impl<D: Dataplane> Control<D> {
                 continue;
             };
             let live = self.image.records.get(&service.id);
-            let epoch = live.map_or(0, |live| live.epoch);
+            // A take-over goes on counting where the maps before it were.
+            let epoch = live.map_or(service.position.epoch, |live| live.epoch);
             let same = live.is_some_and(|live| Record { epoch, ..*record } == *live);
             record.epoch = if same { epoch } else { epoch + 1 };
             service.position.epoch = record.epoch;

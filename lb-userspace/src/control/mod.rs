@@ -128,6 +128,9 @@ pub struct Parts<D> {
     pub view: View,
     /// The adapter.
     pub dataplane: D,
+    /// The maps are new, and stand for others that are still in force: the state file's word is
+    /// all there is, but pins and counters are there.
+    pub takes_over: bool,
 }
 
 /// The node's part of the maps that follows from the configuration.
@@ -151,8 +154,11 @@ impl<D: Dataplane> Control<D> {
             image,
             view,
             dataplane,
+            takes_over,
         } = parts;
-        adopt::adopt(&mut saved, &image, tick);
+        if !takes_over {
+            adopt::adopt(&mut saved, &image, tick);
+        }
         let seed = Seed::new(&config.node.hash_seed);
         let state = reconcile(&saved, &image, &config, &seed, tick)?;
         let mut control = Self {

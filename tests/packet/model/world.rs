@@ -306,6 +306,7 @@ impl World {
             pins: &self.pins,
             node: node(&config),
             flows: config.node.connections,
+            moving: false,
         })?;
         let image = kernel.image()?;
         let saved = StateFile::new(&config.node.state).load()?;
@@ -321,6 +322,7 @@ impl World {
             image,
             view: view(),
             dataplane,
+            takes_over: false,
         };
         self.control = Some(Control::start(parts, self.tick)?);
         Ok(())

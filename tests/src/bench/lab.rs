@@ -53,6 +53,7 @@ impl Lab {
             pins: &pins,
             node: Node::new(HashKey::new(words), 32, 64),
             flows: FLOWS,
+            moving: false,
         });
         let mut lab = Self {
             kernel: None,

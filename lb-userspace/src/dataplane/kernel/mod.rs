@@ -3,16 +3,22 @@
 //! Maps, program and links are pinned, so that they outlive the daemon. A start adopts the maps
 //! it finds, loads the program of this build on them, and puts it in the old one's place on every
 //! interface in one step each (`bpf_link_update`): a restart and an upgrade are the same thing,
-//! and lose no packet.
+//! and lose no packet. Where the maps are of another ABI or size, it makes its own, shares with
+//! them what the packet path has learned, is filled from the state file, and only then takes the
+//! links over ([`Kernel::take_over`]).
 
 mod adopt;
 mod attach;
 mod barrier;
 mod batch;
+mod carry;
 mod clock;
+mod directories;
 mod error;
+mod fault;
 mod link;
 mod maps;
+mod names;
 mod syscall;
 mod tables;
 mod tell;
@@ -38,11 +44,12 @@ use lb_common::{
 
 use self::{
     adopt::Claim,
+    carry::Copied,
     maps::{Maps, Raw},
     tell::Teller,
 };
 pub use self::{
-    adopt::detach,
+    adopt::{abandon, detach},
     attach::{Attached, Mode},
     clock::now,
     error::KernelError,
@@ -61,6 +68,8 @@ pub struct Settings<'a> {
     pub node: Node,
     /// Size of the flow table.
     pub flows: u32,
+    /// A change has not settled: pins are in use, and more are made at any moment.
+    pub moving: bool,
 }
 
 /// A loaded data plane.
@@ -74,18 +83,21 @@ pub struct Kernel {
     /// Index of each service's live record.
     live: HashMap<u32, u32>,
     fresh: bool,
-    /// Kept for its lock: one daemon for one set of pins.
-    _lock: adopt::Lock,
+    /// What is to be taken over from.
+    earlier: Vec<PathBuf>,
+    copied: Vec<Copied>,
+    /// One daemon for one set of pins.
+    _locks: Vec<adopt::Lock>,
 }
 
 impl Kernel {
     /// Adopts the data plane under these pins, or makes one.
     pub fn open(settings: &Settings<'_>) -> Result<Self, KernelError> {
-        let claim = adopt::claim(settings.pins)?;
-        let (directory, fresh) = (claim.directory.clone(), claim.fresh);
+        let claim = adopt::claim(settings.pins, settings.flows)?;
+        let fresh = claim.fresh;
         let result = Self::load(settings, claim);
-        if result.is_err() && fresh {
-            adopt::remove(&directory)?;
+        if result.is_err() {
+            abandon(settings.pins, fresh)?;
         }
         result
     }
@@ -93,10 +105,16 @@ impl Kernel {
     fn load(settings: &Settings<'_>, claim: Claim) -> Result<Self, KernelError> {
         let Claim {
             directory,
-            lock,
+            locks,
             fresh,
+            earlier,
         } = claim;
-        adopt::check_pinned_maps(&directory, settings.flows)?;
+        if let Some(before) = earlier.last() {
+            carry::check_node(before, &settings.node, settings.pins)?;
+            carry::share(before, &directory, settings.flows, settings.moving)?;
+            fault::moment();
+        }
+        names::pin(&directory)?;
         let mut loader = EbpfLoader::new();
         loader.map_max_entries(name::FLOWS, settings.flows);
         for map in name::ALL {
@@ -113,7 +131,12 @@ impl Kernel {
             None
         });
         let program = maps::program(&mut object, settings.program)?;
-        attach::update_links(program, &directory)?;
+        let mut copied = Vec::new();
+        match earlier.last() {
+            Some(before) => copied = carry::copy(before, &directory)?,
+            None => attach::update_links(program, &directory)?,
+        }
+        fault::moment();
         let (program, live) = (settings.program, HashMap::new());
         Ok(Self {
             maps,
@@ -123,7 +146,9 @@ impl Kernel {
             directory,
             live,
             fresh,
-            _lock: lock,
+            earlier,
+            copied,
+            _locks: locks,
         })
     }
 
@@ -173,6 +198,32 @@ impl Kernel {
     /// Whether there was no data plane under these pins before.
     pub const fn is_fresh(&self) -> bool {
         self.fresh
+    }
+
+    /// Whether another data plane's links wait to be taken over. The maps are new, and nothing
+    /// goes by them until then.
+    pub const fn takes_over(&self) -> bool {
+        !self.earlier.is_empty()
+    }
+
+    /// Puts this program in the place of the one before, now that the maps are filled.
+    ///
+    /// The links are moved first: from then on this data plane is the one in force, and a start
+    /// that finds some of them goes on from there.
+    pub fn take_over(&mut self) -> Result<(), KernelError> {
+        for earlier in &self.earlier {
+            directories::absorb(earlier, &self.directory)?;
+        }
+        let program = maps::program(&mut self.object, self.program)?;
+        attach::update_links(program, &self.directory)?;
+        barrier::wait_for_packets()?;
+        self.copied.iter_mut().try_for_each(Copied::add_rest)?;
+        for earlier in self.earlier.drain(..) {
+            directories::remove(&earlier)?;
+            tracing::info!("took over from {}", earlier.display());
+        }
+        self.copied.clear();
+        Ok(())
     }
 
     /// Ends the data plane.

@@ -46,6 +46,12 @@ impl Sum {
         Self(self.0 + other.0)
     }
 
+    /// The checksum of words that have this sum, as it lies in a header.
+    #[inline(always)]
+    pub const fn checksum(self) -> [u8; 2] {
+        (!self.fold()).to_ne_bytes()
+    }
+
     /// The sum in 16 bits, carries wrapped around.
     #[inline(always)]
     #[expect(

@@ -37,6 +37,16 @@ pub const MAX_FRAGMENTS: u32 = 16_384;
 pub const MAX_PORTS: u32 = 256;
 /// Flow-table size unless `node.connections` says otherwise.
 pub const DEFAULT_FLOWS: u32 = 1_048_576;
+/// [`half_open`] of it.
+pub const DEFAULT_HALF_OPEN: u32 = half_open(DEFAULT_FLOWS);
+
+/// Room for connections whose handshake is under way, beside a flow table of this size: one for
+/// eight. A flood of SYNs turns these over and nothing else, and a handshake that is done within
+/// the time that such a flood takes to do so is not hurt.
+pub const fn half_open(flows: u32) -> u32 {
+    // The kernel's LRU lists hand out entries by the hundred, and small maps would evict early.
+    if flows / 8 < 4096 { 4096 } else { flows / 8 }
+}
 
 /// Names of the maps, which are also the names of their pins.
 pub mod name {
@@ -58,6 +68,8 @@ pub mod name {
     pub const FLOWS: &str = "FLOWS";
     /// `FragmentKey → Pieces`.
     pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// `FlowKey → Pin`, of connections whose handshake is under way.
+    pub const HALF_OPEN: &str = "HALF_OPEN";
     /// `interface index → interface`.
     pub const PORTS: &str = "PORTS";
     /// `reason or flow event → u64`, a CPU.
@@ -71,7 +83,7 @@ pub mod name {
     pub const TRACE: &str = "TRACE";
 
     /// All that are pinned.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 14] = [
         NODE,
         LISTENERS,
         ACTIVE,
@@ -81,6 +93,7 @@ pub mod name {
         REPLIES,
         FLOWS,
         FRAGMENTS,
+        HALF_OPEN,
         PORTS,
         COUNTERS,
         BACKEND_COUNTERS,

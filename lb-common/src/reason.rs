@@ -84,11 +84,17 @@ pub enum Reason {
     NoRoute,
     /// The next hop's interface is not one that this program may send on.
     NoPort,
+    /// Its connection is cut, and the client has been told by a reset.
+    Reset,
+    /// QUIC: a list of versions, which no client sends.
+    QuicNegotiation,
+    /// QUIC: an Initial in a datagram of less than 1200 bytes, which every server must discard.
+    QuicSmallInitial,
 }
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 43] = [
         Self::Transmitted,
         Self::Redirected,
         Self::ReplyTransmitted,
@@ -129,6 +135,9 @@ impl Reason {
         Self::NoBackend,
         Self::NoRoute,
         Self::NoPort,
+        Self::Reset,
+        Self::QuicNegotiation,
+        Self::QuicSmallInitial,
     ];
 
     /// The name in metrics and listings.
@@ -174,6 +183,9 @@ impl Reason {
             Self::NoBackend => "no_backend",
             Self::NoRoute => "no_route",
             Self::NoPort => "no_port",
+            Self::Reset => "reset",
+            Self::QuicNegotiation => "quic_negotiation",
+            Self::QuicSmallInitial => "quic_small_initial",
         }
     }
 }
@@ -184,17 +196,25 @@ impl Reason {
 pub enum FlowEvent {
     /// The table was looked at: never at rest.
     Lookup = 0,
-    /// A connection was pinned.
+    /// A connection that lives was pinned.
     Pinned,
     /// The table took no further pin; the packet went by the rule for unknown connections.
     Refused,
     /// A pin was made void, since its connection began anew.
     Unpinned,
+    /// A connection that starts was pinned for the time of its handshake.
+    HalfOpened,
 }
 
 impl FlowEvent {
     /// All events, in the order of their counters.
-    pub const ALL: [Self; 4] = [Self::Lookup, Self::Pinned, Self::Refused, Self::Unpinned];
+    pub const ALL: [Self; 5] = [
+        Self::Lookup,
+        Self::Pinned,
+        Self::Refused,
+        Self::Unpinned,
+        Self::HalfOpened,
+    ];
 
     /// The name in metrics and listings.
     pub const fn name(self) -> &'static str {
@@ -203,14 +223,15 @@ impl FlowEvent {
             Self::Pinned => "pinned",
             Self::Refused => "refused",
             Self::Unpinned => "unpinned",
+            Self::HalfOpened => "half_opened",
         }
     }
 }
 
 /// Entries of the counters' array: reasons first, then flow events.
-pub const COUNTERS: u32 = FIRST_EVENT + FlowEvent::Unpinned as u32 + 1;
+pub const COUNTERS: u32 = FIRST_EVENT + FlowEvent::HalfOpened as u32 + 1;
 
-const FIRST_EVENT: u32 = Reason::NoPort as u32 + 1;
+const FIRST_EVENT: u32 = Reason::QuicSmallInitial as u32 + 1;
 
 /// Index of a flow event's counter.
 #[inline(always)]
@@ -234,6 +255,6 @@ mod tests {
                 1
             );
         }
-        assert_eq!(Reason::NoPort as usize + 1, Reason::ALL.len());
+        assert_eq!(Reason::QuicSmallInitial as usize + 1, Reason::ALL.len());
     }
 }

@@ -52,6 +52,15 @@ impl Record {
     /// The backend inside a pool is chosen by the client, not by the connection.
     pub const AFFINITY_CLIENT: u32 = 1 << 3;
 
+    /// Connections whose answer has changed are cut.
+    pub const CUT: u32 = 1 << 8;
+    /// Datagrams belong to sessions, which a change does not move.
+    pub const SESSIONS: u32 = 1 << 9;
+    /// A change of a service with sessions is about to come: those that are there are pinned.
+    pub const ARMING: u32 = 1 << 10;
+    /// The time that connections had to end is over: those not on the current answer are cut.
+    pub const OVERDUE: u32 = 1 << 11;
+
     /// All tables that a packet may be sent to.
     pub const fn tables(&self) -> [u32; 4] {
         [
@@ -68,7 +77,7 @@ impl Record {
         self.flags & Self::FORWARD
     }
 
-    /// Whether `flag` is set; the `FORWARD_` constants are no flags.
+    /// Whether `flag` is set, of several one; the `FORWARD_` constants are no flags.
     #[inline(always)]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0

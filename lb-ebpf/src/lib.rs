@@ -11,11 +11,14 @@ pub mod parse;
 
 pub mod listen;
 
+pub mod quic;
+
 pub mod release;
 
 pub mod pool;
 
 pub mod flow;
+pub mod reset;
 
 pub mod forward;
 
@@ -49,9 +52,14 @@ pub fn process<M: Mode>(ctx: &XdpContext) -> u32 {
 /// The walk of a packet; `Err` where it ends early.
 #[inline(always)]
 fn walk<M: Mode>(packet: &Packet<'_>) -> Result<Reason, Reason> {
-    let parsed = parse::parse(packet)?;
+    let mut parsed = parse::parse(packet)?;
     match listen::side(&parsed)? {
-        Side::Client(listener) => request::<M>(packet, &parsed, listener),
+        Side::Client(listener) => {
+            if parsed.protocol == protocol::UDP && listener.has(Listener::QUIC) {
+                parsed.opens = quic::starts(packet, &parsed)?;
+            }
+            request::<M>(packet, &parsed, listener)
+        }
         Side::Backend(reply) => forward::reply::<M>(packet, &parsed, reply),
     }
 }
@@ -85,10 +93,9 @@ fn request<M: Mode>(
         hash::slot(flow, SLOTS)
     };
     let answer = release::answer::<M>(record, client, slot)?;
-    let chosen = if parsed.protocol == protocol::TCP {
-        flow::settle::<M>(&answer, parsed, listener)
+    let chosen = if answer.moving || answer.touched {
+        flow::settle::<M>(packet, parsed, listener, record, &answer)?
     } else {
-        // Each datagram stands for itself, so it takes the new answer.
         answer.current
     };
     if chosen == backend::NONE {

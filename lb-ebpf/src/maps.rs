@@ -11,8 +11,8 @@ use lb_common::{
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        DEFAULT_FLOWS, LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS,
-        MAX_RECORDS, MAX_SERVICES, MAX_TABLES, REPLY_KEYS,
+        DEFAULT_FLOWS, DEFAULT_HALF_OPEN, LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS,
+        MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_TABLES, REPLY_KEYS,
     },
     node::Node,
     pool::SLOT_COUNT,
@@ -61,6 +61,12 @@ pub static FLOWS: LruHashMap<FlowKey, Pin, { DEFAULT_FLOWS as usize }> = LruHash
 #[btf_map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Pieces, { MAX_FRAGMENTS as usize }> =
     LruHashMap::new();
+
+/// Pins of connections of which only the first packet was seen. Written here; swept by the daemon.
+/// Full: the least recently used one goes, so that a flood of first packets costs no pin of a
+/// connection that lives.
+#[btf_map]
+pub static HALF_OPEN: LruHashMap<FlowKey, Pin, { DEFAULT_HALF_OPEN as usize }> = LruHashMap::new();
 
 /// Interface index to interface: those that this program may send on.
 #[btf_map]

@@ -37,7 +37,7 @@ pub struct Parsed {
     pub v6: bool,
     /// The IANA number of the transport protocol: TCP or UDP.
     pub protocol: u8,
-    /// The packet starts a connection: SYN without ACK.
+    /// The packet starts a connection: SYN without ACK, or what QUIC starts by.
     pub opens: bool,
     /// The sender is done: FIN or RST.
     pub closes: bool,

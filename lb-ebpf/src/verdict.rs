@@ -10,7 +10,8 @@ pub const fn action(reason: Reason) -> u32 {
         Reason::Transmitted
         | Reason::ReplyTransmitted
         | Reason::ErrorTransmitted
-        | Reason::EchoAnswered => XDP_TX,
+        | Reason::EchoAnswered
+        | Reason::Reset => XDP_TX,
         Reason::Redirected | Reason::ReplyRedirected | Reason::ErrorRedirected => XDP_REDIRECT,
         Reason::ReplyUnresolved
         | Reason::ReplyLocal
@@ -44,6 +45,8 @@ pub const fn action(reason: Reason) -> u32 {
         | Reason::EmptyPool
         | Reason::NoBackend
         | Reason::NoRoute
-        | Reason::NoPort => XDP_DROP,
+        | Reason::NoPort
+        | Reason::QuicNegotiation
+        | Reason::QuicSmallInitial => XDP_DROP,
     }
 }

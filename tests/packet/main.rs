@@ -27,12 +27,17 @@ mod truncated;
 
 // Which backend.
 mod arithmetic;
+mod cut;
+mod flood;
 mod flow;
 mod full_table;
 mod generations;
 mod model;
+mod quic;
 mod ramp;
 mod rest;
+mod sessions;
+mod taken;
 mod whois;
 
 // What the daemon sees, and what it all costs.

@@ -67,8 +67,15 @@ pub struct Service {
     pub affinity: String,
     /// `drain` or `cut`.
     pub connections: String,
+    /// `stateless` or `session`.
+    pub datagram: String,
+    /// How long a session may be silent: `30s`.
+    pub idle: String,
     /// How long a change lasts: `15m`.
     pub drain: String,
+    /// When what has outlasted it is cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_deadline: Option<String>,
     /// The pool that is active at the first start.
     pub active: String,
     /// The versions.
@@ -152,7 +159,10 @@ impl Service {
             forward: forward.to_owned(),
             affinity: "connection".to_owned(),
             connections: "drain".to_owned(),
+            datagram: "stateless".to_owned(),
+            idle: "30s".to_owned(),
             drain: "15m".to_owned(),
+            drain_deadline: None,
             active: "blue".to_owned(),
             pool: vec![pool("blue", 'b', blue), pool("green", 'g', green)],
         }
@@ -195,7 +205,10 @@ mod tests {
                 forward: "nat".to_owned(),
                 affinity: "connection".to_owned(),
                 connections: "drain".to_owned(),
+                datagram: "stateless".to_owned(),
+                idle: "30s".to_owned(),
                 drain: "15m".to_owned(),
+                drain_deadline: None,
                 active: "blue".to_owned(),
                 pool: vec![Pool {
                     name: "blue".to_owned(),

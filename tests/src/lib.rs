@@ -25,6 +25,7 @@ pub mod certificate;
 pub mod client;
 pub mod dns;
 pub mod failure;
+pub mod flood;
 pub mod grpc;
 mod hosted;
 pub mod http;

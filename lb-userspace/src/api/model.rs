@@ -21,6 +21,10 @@ pub struct Done {
     pub share_ppm: u32,
     /// When the record was stored, in nanoseconds of `CLOCK_REALTIME`; null if none had to be.
     pub stored_at_ns: Option<u64>,
+    /// Seconds until the order is carried out: until then, sessions that are there are being pinned.
+    /// Null if it is in force.
+    #[serde(default)]
+    pub arming_s: Option<u64>,
     /// How long the daemon took, in microseconds.
     pub took_us: u64,
 }
@@ -64,6 +68,18 @@ pub struct Status {
     pub pinned: bool,
     /// Seconds until the changes under way settle; null if there are none.
     pub settles_in_s: Option<u64>,
+    /// The order that waits while sessions are being pinned; null if none does.
+    #[serde(default)]
+    pub pending: Option<String>,
+    /// Seconds until it is carried out.
+    #[serde(default)]
+    pub arming_s: Option<u64>,
+    /// Connections cut so far at the end of a drain's deadline.
+    #[serde(default)]
+    pub cut: u64,
+    /// Connections so far whose pin was removed since they were silent for longer than the drain.
+    #[serde(default)]
+    pub orphaned: u64,
     /// Number of the live record.
     pub epoch: u64,
     /// As configured.

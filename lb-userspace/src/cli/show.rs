@@ -151,6 +151,16 @@ fn status(status: &Status, output: Format) {
         measured(status)
     );
     println!("  state     {} (epoch {})", condition(status), status.epoch);
+    if let Some(pending) = &status.pending {
+        let left = status.arming_s.unwrap_or(0);
+        println!("  pending   {pending}, in {left} s, once the sessions that are there are pinned");
+    }
+    if status.cut + status.orphaned > 0 {
+        println!(
+            "  drained   {} cut, {} orphaned",
+            status.cut, status.orphaned
+        );
+    }
     for pool in &status.pools {
         print_pool(pool);
     }

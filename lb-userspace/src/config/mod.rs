@@ -37,8 +37,9 @@ pub use errors::{ConfigError, Fault, Position, Problem, ValueError};
 pub use lint::{Finding, lint};
 pub use listen::ListenError;
 pub use model::{
-    Affinity, Api, Attach, Backend, ClientPrefix, Config, Encap, Forward, GrpcProbe, Health,
-    HttpProbe, Listen, Node, OnDeadPool, Place, Pool, Probe, Protocol, Service, Statuses, Verify,
+    Affinity, Api, Attach, Backend, ClientPrefix, Config, Connections, Datagram, Encap, Forward,
+    GrpcProbe, Health, HttpProbe, Listen, Node, OnDeadPool, Place, Pool, Probe, Protocol, Service,
+    Statuses, Verify,
 };
 pub use outline::outline;
 pub use setting::SettingError;

@@ -119,8 +119,18 @@ pub struct Service {
     pub forward: Forward,
     /// What chooses the backend inside a pool.
     pub affinity: Affinity,
+    /// What becomes of live connections when their answer changes.
+    pub connections: Connections,
+    /// What a UDP datagram belongs to.
+    pub datagram: Datagram,
+    /// How long a session may be silent, and so how long a change of a service with sessions waits for
+    /// those that are there; 1 second to 1 hour.
+    pub idle: Duration,
     /// How long a change stands before it settles; 1 second to 24 hours.
     pub drain: Duration,
+    /// When, after the last change, connections that are not where new ones would go are cut; no
+    /// shorter than `drain`, and never without.
+    pub drain_deadline: Option<Duration>,
     /// Name of the pool that serves at the first start; one of `pools`.
     pub active: String,
     /// What becomes of the users of a pool whose backends are all down.
@@ -141,6 +151,24 @@ pub enum Forward {
     Ipip,
     /// As `Ipip`, inside a UDP datagram.
     Gue,
+}
+
+/// What becomes of live connections when their answer changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// They stay where they are.
+    Drain,
+    /// They are reset.
+    Cut,
+}
+
+/// What a UDP datagram belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Datagram {
+    /// To nothing: it takes the new answer.
+    Stateless,
+    /// To a session with its client's port, which a change does not move.
+    Session,
 }
 
 /// What chooses the backend inside a pool.
@@ -172,6 +200,8 @@ pub struct Listen {
     pub port: u16,
     /// Port of the backends that name none, where it is not the listener's.
     pub to: Option<u16>,
+    /// The datagrams are QUIC's.
+    pub quic: bool,
 }
 
 /// A transport protocol.
@@ -412,5 +442,7 @@ macro_rules! words {
 words!(Attach: "auto" = Auto, "native" = Native, "generic" = Generic);
 words!(Forward: "nat" = Nat, "l2" = L2, "ipip" = Ipip, "gue" = Gue);
 words!(Affinity: "connection" = Connection, "client" = Client);
+words!(Connections: "drain" = Drain, "cut" = Cut);
+words!(Datagram: "stateless" = Stateless, "session" = Session);
 words!(OnDeadPool: "fallback" = Fallback, "drop" = Drop);
 words!(Protocol: "tcp" = Tcp, "udp" = Udp);

@@ -8,7 +8,7 @@ use lb_common::{
     listener::{Endpoint, Listener, Reply},
     maps::{
         LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_RECORDS, MAX_SERVICES,
-        REPLY_KEYS, TABLES_PER_POOL,
+        REPLY_KEYS, TABLES_PER_POOL, half_open,
     },
     pool::SLOT_COUNT,
     reason,
@@ -89,14 +89,16 @@ fn outline_memory(config: &Config) -> String {
     let pools: u64 = pools.sum();
     let memory = [
         flow_bytes(flows),
+        flow_bytes(half_open(flows)),
         pools * u64::from(TABLES_PER_POOL) * TABLE,
         fixed_bytes(),
         cpu_bytes(),
     ];
-    let [flow_memory, tables, fixed, cpu] = memory.map(bytes);
+    let [flow_memory, half_open_memory, tables, fixed, cpu] = memory.map(bytes);
     format!(
         "memory of the kernel's maps:\n  \
            flows: {flows} × {entry} + {buckets} × {HASH_BUCKET} bytes = {flow_memory}\n  \
+           half-open: {half_open_memory}\n  \
            tables: {pools} pools × {TABLES_PER_POOL} × {TABLE} bytes = {tables}\n  \
            others: {fixed}, and {cpu} for each CPU\n"
     )
@@ -167,6 +169,7 @@ service shop: nat, tcp://192.0.2.80:443?to=8443, tcp://[2001:db8::80]:443
   pool green (active): g1 weight 7 = 100%; checked by https /ok every 2s, slow start over 30s
 memory of the kernel's maps:
   flows: 65536 × 80 + 65536 × 16 bytes = 6.0 MiB
+  half-open: 768.0 KiB
   tables: 2 pools × 2 × 262148 bytes = 1.0 MiB
   others: ";
         assert!(text.starts_with(expected), "{text}");
@@ -179,7 +182,7 @@ memory of the kernel's maps:
             (hash_bytes::<FlowKey, Pin>(1_048_576), 100_664_192),
             (hash_bytes::<FlowKey, Pin>(65_536), 6_292_352),
             (hash_bytes::<Endpoint, Reply>(65_536), 7_341_136),
-            (hash_bytes::<Endpoint, Listener>(4096), 394_288),
+            (hash_bytes::<Endpoint, Listener>(4096), 427_056),
             (TABLE, 262_464),
         ];
         for (bytes, measured) in all {

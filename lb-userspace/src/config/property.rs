@@ -65,7 +65,8 @@ impl Sketch {
         format!(
             "[[{header}]]\n§name = \"s{index}\"\n§listen = [\"{listeners}\"]\n\
              §forward = \"{}\"\n§drain = \"{}s\"\n§affinity = \"client\"\n\
-             §connections = \"drain\"\n§datagram = \"stateless\"\n§active = \"p1\"\n\
+             §connections = \"drain\"\n§datagram = \"session\"\n§idle = \"9s\"\n\
+             §drain_deadline = \"7d\"\n§active = \"p1\"\n\
              §on_dead_pool = \"drop\"\n{}",
             self.forward,
             self.seconds,

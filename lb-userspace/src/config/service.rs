@@ -5,15 +5,20 @@ use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 use super::{
     errors::{Fault, ValueError},
     listen::ListenError,
-    model::{Affinity, Forward, Listen, OnDeadPool, Pool, Service},
+    model::{Affinity, Connections, Datagram, Forward, Listen, OnDeadPool, Pool, Service},
     pool::{self, Frame},
     raw::Section,
-    setting,
+    setting::{self, SettingError},
 };
 
 /// How long a change may stand before it settles.
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 const DEFAULT_DRAIN: Duration = Duration::from_mins(15);
+/// How long connections may outlast a change.
+const DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 7);
+/// How long a session may be silent.
+const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
+const DEFAULT_IDLE: Duration = Duration::from_secs(30);
 
 /// What a `[[service]]` means, given the names of earlier ones; nothing only where a problem has
 /// been reported.
@@ -28,16 +33,28 @@ pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Optio
         setting::word(word, Affinity::WORDS, &[])
     });
     let drain = section.setting("drain", |text: &String| setting::time(text, &DRAIN));
+    let drain = drain.unwrap_or(DEFAULT_DRAIN);
+    let drain_deadline = read_deadline(section, drain);
+    let connections = section.setting("connections", |word: &String| {
+        setting::word(word, Connections::WORDS, &[])
+    });
+    let datagram = section.setting("datagram", |word: &String| {
+        setting::word(word, Datagram::WORDS, &[])
+    });
+    let idle = section.setting("idle", |text: &String| setting::time(text, &IDLE));
     let on_dead_pool = section.setting("on_dead_pool", |word: &String| {
         setting::word(word, OnDeadPool::WORDS, &[])
     });
-    read_fixed(section);
     Some(Service {
         name: name?,
         listeners,
         forward: forward?,
         affinity: affinity.unwrap_or(Affinity::Connection),
-        drain: drain.unwrap_or(DEFAULT_DRAIN),
+        connections: connections.unwrap_or(Connections::Drain),
+        datagram: datagram.unwrap_or(Datagram::Stateless),
+        idle: idle.unwrap_or(DEFAULT_IDLE),
+        drain,
+        drain_deadline,
         active: active?,
         on_dead_pool: on_dead_pool.unwrap_or(OnDeadPool::Fallback),
         pools: pools.into_iter().flatten().collect(),
@@ -54,14 +71,17 @@ fn read_forward(section: &mut Section) -> Option<Forward> {
     if absent { Some(Forward::Nat) } else { forward }
 }
 
-/// Keys that have one value so far.
-fn read_fixed(section: &mut Section) {
-    section.setting("connections", |word: &String| {
-        setting::word(word, &[("drain", ())], &["cut"])
-    });
-    section.setting("datagram", |word: &String| {
-        setting::word(word, &[("stateless", ())], &["session"])
-    });
+/// Connections are told from others by where they began until a change has settled, so that no
+/// deadline may come before.
+fn read_deadline(section: &mut Section, drain: Duration) -> Option<Duration> {
+    section.setting("drain_deadline", |text: &String| {
+        let deadline = setting::time(text, &DEADLINE)?;
+        if deadline < drain {
+            let drain = humantime::format_duration(drain).to_string();
+            return Err(SettingError::BeforeDrain(drain));
+        }
+        Ok(deadline)
+    })
 }
 
 fn read_listeners(section: &mut Section, forward: Option<Forward>) -> Vec<Listen> {
@@ -181,18 +201,6 @@ mod tests {
             assert!(text.ends_with(&expected), "{text}");
             assert_eq!(text.lines().count(), 1);
         }
-        let line = "connections = \"cut\"";
-        refuses(
-            &shop(line),
-            "`connections` to `cut`: not built yet; write `drain`",
-        );
-        let line = "datagram = \"session\"";
-        refuses(
-            &shop(line),
-            "`datagram` to `session`: not built yet; write `stateless`",
-        );
-        let quic = shop("").replace(":443", ":443?quic");
-        refuses(&quic, "?quic`: `?quic` is not built yet; leave it out");
     }
 
     #[test]
@@ -216,7 +224,26 @@ mod tests {
     }
 
     #[test]
+    fn no_deadline_may_come_before_the_change_has_settled() {
+        refuses(
+            &shop("drain_deadline = \"14m\""),
+            "`drain_deadline` to `14m`: earlier than `drain` (15m) is over; choose that or longer",
+        );
+        let equal = shop("drain = \"2s\"\ndrain_deadline = \"2s\"");
+        assert_eq!(problems(&equal), "");
+    }
+
+    #[test]
     fn words_and_times_are_checked() {
+        refuses(
+            &shop("connections = \"keep\""),
+            "unknown word; write `drain` or `cut`",
+        );
+        refuses(
+            &shop("datagram = \"sticky\""),
+            "unknown word; write `stateless` or `session`",
+        );
+        refuses(&shop("idle = \"2h\""), "choose a time from 1s to 1h");
         refuses(
             &shop("forward = \"nats\""),
             "unknown word; write `nat` or `l2`",

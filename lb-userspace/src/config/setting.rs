@@ -34,6 +34,9 @@ pub enum SettingError {
     /// A time beyond its bounds.
     #[error("out of bounds; choose a time from {0} to {1}")]
     TimeBounds(String, String),
+    /// A deadline before a change has settled.
+    #[error("earlier than `drain` ({0}) is over; choose that or longer")]
+    BeforeDrain(String),
     /// No name.
     #[error("no name; use 1 to 63 letters, digits, `-` and `_`")]
     Name,

@@ -20,9 +20,11 @@ pub fn adopt(saved: &mut State, image: &Image, tick: u32) {
 
 /// The maps are new: nothing is pinned or counted, and the mapping is all there is.
 fn begin_anew(service: &mut ServiceState) {
-    service.position = service.position.settled().swept();
+    service.position = service.position.settled().swept().disarmed();
     service.position.epoch = 0;
     service.before = None;
+    service.pending = None;
+    service.last_change = None;
     service.baseline.clear();
     service.backends.retain(|_, backend| !backend.leaving);
     for backend in service.backends.values_mut() {
@@ -60,6 +62,19 @@ fn follow(name: &str, service: &mut ServiceState, record: &Record, image: &Image
         position.keep_pools(|pool| service.has_pool(pool));
         service.position = position;
     }
+    disarm(name, service);
+}
+
+/// An order whose arming never reached the maps, or an arming that no order waits for, is dropped.
+fn disarm(name: &str, service: &mut ServiceState) {
+    if service.position.arming && service.pending.is_some() {
+        return;
+    }
+    if let Some(pending) = service.pending.take() {
+        let order = pending.order;
+        tracing::warn!("service `{name}`: `{order}` was not begun; give the order again");
+    }
+    service.position = service.position.disarmed();
 }
 
 /// Whether the service has all pools that the record sends clients to; it has not if the file is

@@ -63,6 +63,7 @@ impl<D: Dataplane> Control<D> {
     /// Works out what a state takes; changes nothing.
     pub(super) fn prepare(&self, config: &Config, view: &View, mut next: State) -> Prepared {
         rest_tables(&mut next);
+        date_changes(&mut next);
         place_tables(&self.image, &mut next);
         let mut image = compose::compose(config, &next, view);
         self.number_records(&mut next, &mut image);
@@ -162,6 +163,19 @@ fn rest_tables(next: &mut State) {
                 pool.table = table.settled().swept();
             }
         }
+    }
+}
+
+/// Keeps in mind when the last change was, as long as connections of before it may be pinned.
+fn date_changes(next: &mut State) {
+    for service in next.services.values_mut() {
+        let tables = service.pools.values().map(|pool| pool.table.changed);
+        let changed = tables.chain([service.position.changed]).max().flatten();
+        service.last_change = if service.is_touched() || service.is_moving() {
+            service.last_change.max(changed)
+        } else {
+            None
+        };
     }
 }
 

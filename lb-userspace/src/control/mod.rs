@@ -10,6 +10,7 @@ mod backends;
 mod commit;
 mod health;
 mod orders;
+mod pending;
 mod report;
 mod settle;
 mod sweep;
@@ -219,7 +220,13 @@ impl<D: Dataplane> Control<D> {
     }
 
     /// What a finished order reports.
-    fn done(&self, service: &str, commit: &Commit, began: Instant) -> Result<Done, ControlError> {
+    fn done(
+        &self,
+        service: &str,
+        commit: &Commit,
+        began: Instant,
+        tick: u32,
+    ) -> Result<Done, ControlError> {
         let state = self.state.service(service)?;
         let position = &state.position;
         let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -230,6 +237,7 @@ impl<D: Dataplane> Control<D> {
             candidate: state.candidate().map(str::to_owned),
             share_ppm: position.now.share_ppm,
             stored_at_ns: commit.stored.map(|time| nanoseconds(since_epoch(time))),
+            arming_s: pending::arming_s(state, tick),
             took_us: nanoseconds(began.elapsed()) / 1000,
         })
     }

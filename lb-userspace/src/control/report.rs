@@ -7,7 +7,7 @@ use std::{
 
 use lb_common::counters::BackendCounters;
 
-use super::{Control, ControlError, settle};
+use super::{Control, ControlError, pending, settle};
 use crate::{
     api::model::{
         BackendStatus, CheckStatus, Line, Measured, NodeStatus, PoolStatus, Status, Traffic,
@@ -51,6 +51,10 @@ impl<D: Dataplane> Control<D> {
             settled: !state.is_moving(),
             pinned: state.is_touched(),
             settles_in_s: settle::settles_in_s(state, &self.config, service, tick),
+            pending: state.pending.as_ref().map(|p| p.order.to_string()),
+            arming_s: pending::arming_s(state, tick),
+            cut: state.cut,
+            orphaned: state.orphaned,
             epoch: position.epoch,
             listeners: state.listeners.keys().cloned().collect(),
             measured: measured(state, &counters),

@@ -87,6 +87,12 @@ pub struct Position {
     pub touched_ppm: u32,
     /// Tick of the last change that has not settled.
     pub changed: Option<u32>,
+    /// A change is about to come, and sessions that are there are being pinned.
+    #[serde(default)]
+    pub arming: bool,
+    /// Connections that are not where new ones would go have had their time, and are cut.
+    #[serde(default)]
+    pub overdue: bool,
     /// The pool that a rollback returns to after a cutover.
     pub previous: Option<PoolId>,
     /// Number of the release that `now.salt` belongs to.
@@ -106,6 +112,8 @@ impl Position {
             origin: now,
             touched_ppm: 0,
             changed: None,
+            arming: false,
+            overdue: false,
             previous: None,
             release: 1,
             over: false,
@@ -200,11 +208,47 @@ impl Position {
         }
     }
 
+    /// Sessions of buckets below `touched_ppm` are pinned from now on, before a change.
+    #[must_use]
+    pub fn armed(&self, touched_ppm: u32) -> Self {
+        Self {
+            touched_ppm: self.touched_ppm.max(touched_ppm),
+            arming: true,
+            ..self.clone()
+        }
+    }
+
+    /// The change that sessions were pinned for does not come, or was not this mapping's.
+    #[must_use]
+    pub fn disarmed(&self) -> Self {
+        Self {
+            arming: false,
+            ..self.clone()
+        }
+    }
+
+    /// Whether sessions that `next` would move are pinned already: it moves none, or returns to the
+    /// last settled state, and so moves those of the change under way.
+    pub fn covers(&self, next: &Self) -> bool {
+        let returns = self.is_moving() && next.now.answers_like(&self.origin);
+        next.now.answers_like(&self.now) || returns
+    }
+
+    /// Whoever is not where new connections go has had the time that there was.
+    #[must_use]
+    pub fn timed_out(&self) -> Self {
+        Self {
+            overdue: true,
+            ..self.clone()
+        }
+    }
+
     /// No pin of this service is left.
     #[must_use]
     pub fn swept(&self) -> Self {
         Self {
             touched_ppm: 0,
+            overdue: false,
             ..self.clone()
         }
     }
@@ -225,6 +269,8 @@ impl Position {
             salt: record.origin_salt,
         };
         self.touched_ppm = record.touched_ppm;
+        self.arming = record.has(Record::ARMING);
+        self.overdue = record.has(Record::OVERDUE);
         self.epoch = record.epoch;
         self.previous = self.previous.filter(|&pool| pool != self.now.active);
         self.date(self.changed.unwrap_or(tick));
@@ -253,9 +299,13 @@ impl Position {
         !self.now.answers_like(&self.origin)
     }
 
-    /// The record, with pools named by what `table` says; flags but [`Record::MOVING`] are the caller's.
+    /// The record, with pools named by what `table` says; flags that don't
+    /// follow from the position are the caller's.
     pub fn record(&self, table: impl Fn(PoolId) -> u32, flags: u32) -> Record {
-        let moving = if self.is_moving() { Record::MOVING } else { 0 };
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let moving = flag(self.is_moving(), Record::MOVING)
+            | flag(self.arming, Record::ARMING)
+            | flag(self.overdue, Record::OVERDUE);
         Record {
             active: table(self.now.active),
             candidate: table(self.now.candidate),
@@ -274,6 +324,8 @@ impl Position {
     fn go(&mut self, next: Mapping, tick: u32) {
         self.touched_ppm = self.touched_by(&next);
         self.now = next;
+        self.arming = false;
+        self.overdue = false;
         self.date(tick);
     }
 

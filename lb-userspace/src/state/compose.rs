@@ -12,7 +12,7 @@ use lb_common::{
 
 use super::{BackendState, ServiceState, State};
 use crate::{
-    config::{Config, Forward, Listen, Protocol, Service},
+    config::{Config, Connections, Datagram, Forward, Listen, Protocol, Service},
     dataplane::Image,
     neighbour::{Reach, View},
 };
@@ -61,7 +61,7 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
     for (&id, backend) in &state.backends {
         add_backend(image, state, id, backend, view);
     }
-    let record = record(state);
+    let record = record(service, state);
     for pool in state.pools.values() {
         let index = pool.table.index(pool.id);
         if record.tables().contains(&index) {
@@ -71,7 +71,10 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
     image.records.insert(state.id, record);
     for listener in &service.listeners {
         let id = state.listeners[&listener.to_string()];
-        let entry = Listener::new(state.id, id, listener.backend_port());
+        let mut entry = Listener::new(state.id, id, listener.backend_port());
+        if listener.quic {
+            entry = entry.with(Listener::QUIC);
+        }
         image.listeners.insert(endpoint(listener), entry);
         if state.forward.translates() {
             add_replies(image, state, listener);
@@ -79,13 +82,19 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
     }
 }
 
-fn record(state: &ServiceState) -> Record {
+fn record(service: &Service, state: &ServiceState) -> Record {
     let mut flags = match state.forward {
         Forward::Nat => Record::FORWARD_NAT,
         Forward::L2 => Record::FORWARD_L2,
         Forward::Ipip => Record::FORWARD_IPIP,
         Forward::Gue => Record::FORWARD_GUE,
     };
+    if service.connections == Connections::Cut {
+        flags |= Record::CUT;
+    }
+    if service.datagram == Datagram::Session {
+        flags |= Record::SESSIONS;
+    }
     if state.by_client {
         flags |= Record::AFFINITY_CLIENT;
     }

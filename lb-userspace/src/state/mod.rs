@@ -10,6 +10,7 @@ pub(crate) mod fixture;
 mod health;
 mod ids;
 mod listeners;
+mod pending;
 mod reconcile;
 pub mod slow_start;
 mod sound;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use self::{
     error::StateError,
     file::{FileError, StateFile},
+    pending::{Order, Pending},
     reconcile::reconcile,
     slow_start::SlowStart,
     sound::Unsound,
@@ -65,6 +67,19 @@ pub struct ServiceState {
     /// Where it stood one record earlier: there it still stands if a crash came between saving
     /// `position` and storing its record.
     pub before: Option<Position>,
+    /// The order that waits until the sessions that are there have been pinned.
+    #[serde(default)]
+    pub pending: Option<Pending>,
+    /// Tick of the last change, as long as pins of it may be left.
+    #[serde(default)]
+    pub last_change: Option<u32>,
+    /// Connections that were still alive, and not where new ones go, at the end of a drain's deadline.
+    #[serde(default)]
+    pub cut: u64,
+    /// Connections that outlasted a change and were silent for its whole drain, so that their pins were
+    /// removed.
+    #[serde(default)]
+    pub orphaned: u64,
     /// Numbers of the listeners, by their text in the configuration.
     pub listeners: BTreeMap<String, u16>,
     /// By name.
@@ -124,6 +139,16 @@ pub enum Admin {
     Drain,
     /// Nothing at all; live connections are cut.
     Maint,
+}
+
+impl std::fmt::Display for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+        })
+    }
 }
 
 impl State {

@@ -456,12 +456,13 @@ impl World {
         let mut found = HashMap::new();
         let kernel = &self.control().dataplane().kernel;
         let each = kernel.each_pin(&mut |key, pin| {
-            found.insert(key, (pin.backend(), pin.generation(), pin.is_closing()));
+            let marks = (pin.is_closing(), pin.is_half_open());
+            found.insert(key, (pin.backend(), pin.generation(), marks));
         });
         each.map_err(|error| error.to_string())?;
         for (key, flow) in self.keys() {
             let pin = self.model.pins[&flow];
-            let expected = (pin.backend, pin.generation, pin.closing);
+            let expected = (pin.backend, pin.generation, (pin.closing, pin.half_open));
             let kept = found.remove(&key);
             if kept != Some(expected) {
                 return Err(format!(
@@ -541,7 +542,12 @@ impl Dataplane for Clocked {
         self.kernel.each_pin(&mut |key, pin| {
             let seen = book.seen.get(&key).copied().unwrap_or(0);
             let dated = Pin::new(pin.backend(), pin.generation(), seen);
-            each(key, dated.seen(seen, pin.is_closing()));
+            let dated = if pin.is_half_open() {
+                dated.seen_half_open(seen, pin.is_closing())
+            } else {
+                dated.seen(seen, pin.is_closing())
+            };
+            each(key, dated);
         })
     }
 

@@ -16,7 +16,7 @@ use lb_common::{
     listener::{Endpoint, Listener, Reply},
     maps::{
         LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS,
-        MAX_SERVICES, MAX_TABLES, REPLY_KEYS, name,
+        MAX_SERVICES, MAX_TABLES, REPLY_KEYS, half_open, name,
     },
     node::Node,
     reason::COUNTERS,
@@ -310,7 +310,7 @@ impl fmt::Display for Shape {
     }
 }
 
-pub(super) fn shapes(flows: u32) -> [Shape; 13] {
+pub(super) fn shapes(flows: u32) -> [Shape; 14] {
     use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray};
     const U32: u32 = bytes::<u32>();
     const DEVMAP_VALUE: u32 = 8;
@@ -354,6 +354,13 @@ pub(super) fn shapes(flows: u32) -> [Shape; 13] {
             bytes::<FragmentKey>(),
             bytes::<Pieces>(),
             MAX_FRAGMENTS,
+        ),
+        shape(
+            name::HALF_OPEN,
+            LruHash,
+            bytes::<FlowKey>(),
+            bytes::<Pin>(),
+            half_open(flows),
         ),
         shape(name::PORTS, DevMapHash, U32, DEVMAP_VALUE, MAX_PORTS),
         shape(name::COUNTERS, PerCpuArray, U32, bytes::<u64>(), COUNTERS),

@@ -42,20 +42,24 @@ pub struct Maps {
     pub backends: Array<MapData, Raw<Backend>>,
     pub replies: HashMap<MapData, Raw<Endpoint>, Raw<Reply>>,
     pub flows: HashMap<MapData, Raw<FlowKey>, Raw<Pin>>,
+    pub half_open: HashMap<MapData, Raw<FlowKey>, Raw<Pin>>,
     pub ports: DevMapHash<MapData>,
     pub counters: PerCpuArray<MapData, u64>,
     pub pool_drops: PerCpuArray<MapData, u64>,
     backend_counters: PerCpuArray<MapData, Raw<BackendCounters>>,
-    /// A second handle, for the calls that aya lacks.
-    flows_handle: MapData,
+    /// Second handles, for the calls that aya lacks.
+    pin_handles: [(MapData, &'static str); 2],
 }
 
 impl Maps {
     /// Takes all of them out of a loaded object whose maps are pinned in `directory`.
     pub fn take(object: &mut Ebpf, directory: &Path) -> Result<Self, KernelError> {
-        let flows_handle = MapData::from_pin(directory.join(name::FLOWS));
+        let handle = |name| {
+            let handle = MapData::from_pin(directory.join(name));
+            Ok((handle.map_err(KernelError::map(name))?, name))
+        };
         Ok(Self {
-            flows_handle: flows_handle.map_err(KernelError::map(name::FLOWS))?,
+            pin_handles: [handle(name::FLOWS)?, handle(name::HALF_OPEN)?],
             node: typed(object, name::NODE)?,
             listeners: typed(object, name::LISTENERS)?,
             active: typed(object, name::ACTIVE)?,
@@ -64,6 +68,7 @@ impl Maps {
             backends: typed(object, name::BACKENDS)?,
             replies: typed(object, name::REPLIES)?,
             flows: typed(object, name::FLOWS)?,
+            half_open: typed(object, name::HALF_OPEN)?,
             ports: typed(object, name::PORTS)?,
             counters: typed(object, name::COUNTERS)?,
             pool_drops: typed(object, name::POOL_DROPS)?,
@@ -71,8 +76,10 @@ impl Maps {
         })
     }
 
-    pub fn flows_fd(&self) -> BorrowedFd<'_> {
-        self.flows_handle.fd().as_fd()
+    /// The maps that hold pins, with their names.
+    pub fn pins(&self) -> [(BorrowedFd<'_>, &'static str); 2] {
+        let handles = self.pin_handles.each_ref();
+        handles.map(|(handle, name)| (handle.fd().as_fd(), *name))
     }
 
     pub fn listeners(&self) -> Result<BTreeMap<Endpoint, Listener>, KernelError> {

@@ -35,7 +35,7 @@ use lb_common::{
     backend::Backend,
     counters::BackendCounters,
     flow::{FlowKey, Pin},
-    maps::{RECORDS_PER_SERVICE, WHOIS, name},
+    maps::{RECORDS_PER_SERVICE, WHOIS, half_open, name},
     node::Node,
     reason::{FlowEvent, Reason, flow_event_index},
     release::Record,
@@ -117,6 +117,7 @@ impl Kernel {
         names::pin(&directory)?;
         let mut loader = EbpfLoader::new();
         loader.map_max_entries(name::FLOWS, settings.flows);
+        loader.map_max_entries(name::HALF_OPEN, half_open(settings.flows));
         for map in name::ALL {
             loader.map_pin_path(map, directory.join(map));
         }
@@ -260,6 +261,12 @@ impl Kernel {
         Ok(info.verified_instruction_count().unwrap_or(0))
     }
 
+    /// Writes a pin of a live connection, for tests of what age does to one.
+    pub fn put_pin(&mut self, key: &FlowKey, pin: Pin) -> Result<(), KernelError> {
+        let written = self.maps.flows.insert(Raw(*key), Raw(pin), 0);
+        written.map_err(KernelError::map(name::FLOWS))
+    }
+
     /// The loaded object, for the benchmark, which has programs and maps of its own in it.
     pub fn object(&mut self) -> &mut Ebpf {
         &mut self.object
@@ -376,7 +383,10 @@ impl Dataplane for Kernel {
     }
 
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
-        batch::each::<FlowKey, Pin>(self.maps.flows_fd(), name::FLOWS, each)
+        for (map, name) in self.maps.pins() {
+            batch::each::<FlowKey, Pin>(map, name, each)?;
+        }
+        Ok(())
     }
 
     fn whois(&mut self, question: &Question) -> Result<Trace, KernelError> {
@@ -386,6 +396,7 @@ impl Dataplane for Kernel {
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {
         for key in keys {
             maps::absent_is_fine(name::FLOWS, self.maps.flows.remove(&Raw(*key)))?;
+            maps::absent_is_fine(name::HALF_OPEN, self.maps.half_open.remove(&Raw(*key)))?;
         }
         Ok(())
     }

@@ -74,9 +74,7 @@ pub struct Listener {
     backend_port: [u8; 2],
     /// See the `Listener::` constants.
     flags: u16,
-    /// Bytes of a server's number in QUIC connection ids; 0 if servers don't write one.
-    server_id_bytes: u8,
-    reserved: u8,
+    reserved: u16,
 }
 
 const _: () = assert!(size_of::<Listener>() == 12);
@@ -92,7 +90,6 @@ impl Listener {
             id,
             backend_port: backend_port.to_be_bytes(),
             flags: 0,
-            server_id_bytes: 0,
             reserved: 0,
         }
     }
@@ -120,23 +117,10 @@ impl Listener {
         self
     }
 
-    /// The same listener, whose QUIC connection ids carry a server's number of so many bytes.
-    #[must_use]
-    pub const fn with_server_ids(mut self, bytes: u8) -> Self {
-        self.server_id_bytes = bytes;
-        self
-    }
-
     /// Whether `flag` is set.
     #[inline(always)]
     pub const fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
-    }
-
-    /// Bytes of a server's number in QUIC connection ids.
-    #[inline(always)]
-    pub const fn server_id_bytes(&self) -> u8 {
-        self.server_id_bytes
     }
 
     /// Index of the service.

@@ -18,8 +18,9 @@ use super::{
 };
 
 /// Maps that the packet path writes, and that would be missed.
-pub const LEARNED: [&str; 4] = [
+pub const LEARNED: [&str; 5] = [
     name::FLOWS,
+    name::HALF_OPEN,
     name::COUNTERS,
     name::BACKEND_COUNTERS,
     name::POOL_DROPS,

@@ -1,7 +1,7 @@
 //! Which interface and which gateway a packet goes to.
 
 use super::{
-    super::{Hop, Reach},
+    super::Reach,
     SECOND, SOON,
     follower::{Follower, peer_mac},
     pair,
@@ -73,7 +73,8 @@ fn mtu_is_the_routes_where_it_is_the_smaller_one() {
         follower.until("the MTUs", limit, |view| {
             expected.iter().all(|(target, expected)| {
                 let target = target.parse().expect("an address");
-                matches!(view.reach[&target], Reach::Via(Hop { mtu, .. }) if mtu == *expected)
+                let reach = view.reach.get(&target);
+                matches!(reach, Some(Reach::Via(hop)) if hop.mtu == *expected)
             })
         });
     };

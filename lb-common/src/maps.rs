@@ -8,6 +8,9 @@ pub const PROGRAM: &str = "serin_xdp";
 /// Name of the program that tells what the first one would do.
 pub const WHOIS: &str = "serin_whois";
 
+/// Name of the program that backends run to take packets out of others.
+pub const DECAP_PROGRAM: &str = "serin_decap";
+
 /// Services on one host.
 pub const MAX_SERVICES: u32 = 1024;
 /// Copies of a service's record; one is live, the others may be written.
@@ -69,6 +72,11 @@ pub mod name {
 
     /// `[Trace; 1]`; of one process, so not pinned.
     pub const TRACE: &str = "TRACE";
+
+    /// `[decap::Settings; 1]`; the decapsulator's own, with its counters.
+    pub const DECAP: &str = "DECAP";
+    /// `way out → u64`, a CPU.
+    pub const DECAP_COUNTERS: &str = "DECAP_COUNTERS";
 
     /// All that are pinned.
     pub const ALL: [&str; 13] = [

@@ -84,11 +84,19 @@ pub enum Reason {
     NoRoute,
     /// The next hop's interface is not one that this program may send on.
     NoPort,
+    /// Larger than the way to the backend takes: its sender is told the size that does.
+    TooBig,
+    /// Larger than the way to the backend takes, and too many senders have just been told.
+    TooBigUntold,
+    /// A reply that is larger than the way to the client takes: the kernel tells the backend.
+    ReplyTooBig,
+    /// The driver leaves no room before the frame for an outer header.
+    NoHeadroom,
 }
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 44] = [
         Self::Transmitted,
         Self::Redirected,
         Self::ReplyTransmitted,
@@ -129,6 +137,10 @@ impl Reason {
         Self::NoBackend,
         Self::NoRoute,
         Self::NoPort,
+        Self::TooBig,
+        Self::TooBigUntold,
+        Self::ReplyTooBig,
+        Self::NoHeadroom,
     ];
 
     /// The name in metrics and listings.
@@ -174,6 +186,10 @@ impl Reason {
             Self::NoBackend => "no_backend",
             Self::NoRoute => "no_route",
             Self::NoPort => "no_port",
+            Self::TooBig => "too_big",
+            Self::TooBigUntold => "too_big_untold",
+            Self::ReplyTooBig => "reply_too_big",
+            Self::NoHeadroom => "no_headroom",
         }
     }
 }
@@ -210,7 +226,7 @@ impl FlowEvent {
 /// Entries of the counters' array: reasons first, then flow events.
 pub const COUNTERS: u32 = FIRST_EVENT + FlowEvent::Unpinned as u32 + 1;
 
-const FIRST_EVENT: u32 = Reason::NoPort as u32 + 1;
+const FIRST_EVENT: u32 = Reason::NoHeadroom as u32 + 1;
 
 /// Index of a flow event's counter.
 #[inline(always)]
@@ -234,6 +250,6 @@ mod tests {
                 1
             );
         }
-        assert_eq!(Reason::NoPort as usize + 1, Reason::ALL.len());
+        assert_eq!(Reason::NoHeadroom as usize + 1, Reason::ALL.len());
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod mode;
 
+pub mod link;
 pub mod packet;
 pub mod parse;
 
@@ -19,6 +20,8 @@ pub mod flow;
 
 pub mod forward;
 
+pub mod decap;
+
 pub mod count;
 pub mod maps;
 pub mod verdict;
@@ -29,7 +32,7 @@ use lb_common::{
     trace::Trace,
 };
 
-use crate::{listen::Side, mode::Mode, packet::Packet, parse::Parsed};
+use crate::{forward::Target, listen::Side, mode::Mode, packet::Packet, parse::Parsed};
 
 /// Takes one packet through all stages, counts its way out, and tells the kernel what to do.
 #[inline(always)]
@@ -75,15 +78,16 @@ fn request<M: Mode>(
     } else {
         0
     };
-    let slot = if by_client {
-        hash::client_slot(client, SLOTS)
+    let scattered = if by_client {
+        hash::scatter_client(client)
     } else {
         let ports = (parsed.source_port, parsed.destination_port);
         let flow = node
             .key()
             .flow(&parsed.source, &parsed.destination, ports, parsed.protocol);
-        hash::slot(flow, SLOTS)
+        hash::scatter(flow)
     };
+    let slot = hash::place(scattered, SLOTS);
     let answer = release::answer::<M>(record, client, slot)?;
     let chosen = if parsed.protocol == protocol::TCP {
         flow::settle::<M>(&answer, parsed, listener)
@@ -99,5 +103,11 @@ fn request<M: Mode>(
         trace.chosen = chosen;
         trace.mark(Trace::CHOSEN);
     });
-    forward::request::<M>(packet, parsed, listener, record, chosen)
+    let target = Target {
+        id: chosen,
+        forward: record.forward(),
+        port: listener.backend_port(),
+        entropy: scattered,
+    };
+    forward::request::<M>(packet, parsed, &target)
 }

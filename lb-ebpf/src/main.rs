@@ -1,4 +1,5 @@
-//! The shipped object: the XDP program, and the one that tells what it would do.
+//! The shipped object: the XDP program, the one that tells what it would do, and the one for
+//! backends.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -16,6 +17,12 @@ mod program {
     #[xdp]
     pub fn serin_whois(ctx: XdpContext) -> u32 {
         lb_ebpf::process::<Tell>(&ctx)
+    }
+
+    /// Attached to the interfaces of backends, by `serin decap`.
+    #[xdp]
+    pub fn serin_decap(ctx: XdpContext) -> u32 {
+        lb_ebpf::decap::process(&ctx)
     }
 
     /// `bpf_fib_lookup` and `bpf_redirect_map` are open to GPL-compatible programs only.

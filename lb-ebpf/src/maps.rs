@@ -7,6 +7,7 @@ use aya_ebpf::{
 use lb_common::{
     backend::{Backend, ENTRIES},
     counters::BackendCounters,
+    decap::{EXITS, Settings},
     flow::{FlowKey, Pin},
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
@@ -78,6 +79,18 @@ pub static BACKEND_COUNTERS: PerCpuArray<BackendCounters, { MAX_BACKENDS as usiz
 /// Pool to packets dropped because it had no backend. Written here.
 #[btf_map]
 pub static POOL_DROPS: PerCpuArray<u64, { MAX_POOLS as usize }> = PerCpuArray::new();
+
+/// When the next answer to a packet that is too big is due (`lb_common::limit`). Written here.
+#[btf_map]
+pub static TOO_BIG: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// What the decapsulator takes out; one entry, written before it is attached.
+#[btf_map]
+pub static DECAP: Array<Settings, 1> = Array::new();
+
+/// The decapsulator's ways out, to how often. Written here.
+#[btf_map]
+pub static DECAP_COUNTERS: PerCpuArray<u64, { EXITS as usize }> = PerCpuArray::new();
 
 /// What became of the packet that was asked about. Written here, by the telling program only.
 #[btf_map]

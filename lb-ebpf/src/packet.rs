@@ -1,6 +1,11 @@
 //! The frame in the driver's buffer; the only place where an address becomes a reference.
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::xdp_md,
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
 use lb_common::{address::Address, backend::Macs};
 
 /// A protocol header as it lies in a frame.
@@ -30,6 +35,14 @@ unsafe impl Header for Macs {}
 
 // SAFETY: an array of headers is bytes only if each of them is.
 unsafe impl<T: Header, const N: usize> Header for [T; N] {}
+
+/// A header right behind another one.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+pub struct Pair<T, U>(pub T, pub U);
+
+// SAFETY: two headers without padding are bytes only if each of them is.
+unsafe impl<T: Header, U: Header> Header for Pair<T, U> {}
 
 /// The furthest that any header may start; tells the verifier that offsets are small.
 const MAX_OFFSET: usize = 1024;
@@ -68,6 +81,13 @@ impl<'a> Packet<'a> {
         self.ctx.data_end() - self.ctx.data()
     }
 
+    /// Whether the frame has more than `length` bytes. By a comparison of addresses: of a difference
+    /// the compiler may make arithmetic with the frame's end, which the verifier refuses.
+    #[inline(always)]
+    pub fn exceeds(&self, length: usize) -> bool {
+        self.ctx.data() + length < self.ctx.data_end()
+    }
+
     /// The header at `offset`, if all of it lies within the frame; read before anything is written.
     #[inline(always)]
     pub fn view<T: Header>(&self, offset: usize) -> Option<&T> {
@@ -94,8 +114,45 @@ impl<'a> Packet<'a> {
         Some(())
     }
 
+    /// The kernel's view of the frame, for functions that are called rather than inlined: a
+    /// reference to [`Packet`] would have to lie on the stack for them.
     #[inline(always)]
-    fn pointer<T: Header>(&self, offset: usize) -> Option<*mut T> {
+    pub fn raw(&self) -> *mut xdp_md {
+        self.ctx.as_ptr().cast()
+    }
+
+    /// Moves the frame's start `by` bytes forward. All offsets count from there afterwards, and
+    /// nothing that was viewed before may be used.
+    #[inline(always)]
+    pub fn grow(&self, by: usize) -> Option<()> {
+        self.adjust_head(-i32::try_from(by).ok()?)
+    }
+
+    /// Moves the frame's start `by` bytes back, as [`Self::grow`].
+    #[inline(always)]
+    pub fn shrink(&self, by: usize) -> Option<()> {
+        self.adjust_head(i32::try_from(by).ok()?)
+    }
+
+    #[inline(always)]
+    fn adjust_head(&self, by: i32) -> Option<()> {
+        // SAFETY: the context is this run's own; the helper refuses what the frame has no room for.
+        let result = unsafe { bpf_xdp_adjust_head(self.raw(), by) };
+        (result == 0).then_some(())
+    }
+
+    /// Cuts the frame to its first `length` bytes, as [`Self::grow`]; nothing if it has fewer.
+    #[inline(always)]
+    pub fn cut_to(&self, length: usize) -> Option<()> {
+        let surplus = i32::try_from(self.length().checked_sub(length)?).ok()?;
+        // SAFETY: as in `adjust_head`.
+        let result = unsafe { bpf_xdp_adjust_tail(self.raw(), -surplus) };
+        (result == 0).then_some(())
+    }
+
+    /// Where the header at `offset` lies, if all of it lies within the frame.
+    #[inline(always)]
+    pub(crate) fn pointer<T: Header>(&self, offset: usize) -> Option<*mut T> {
         let start = self.ctx.data();
         if offset > MAX_OFFSET || start + offset + size_of::<T>() > self.ctx.data_end() {
             return None;

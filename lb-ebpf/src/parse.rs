@@ -8,16 +8,18 @@ use lb_common::{address::Address, protocol, reason::Reason};
 use crate::packet::{Header, Packet};
 
 /// Bytes of an Ethernet header without tags.
-const ETHERNET: usize = 14;
+pub const ETHERNET: usize = 14;
 /// Bytes of a VLAN tag, from behind its `EtherType` to the next one (IEEE 802.1Q, section 9.6).
-const TAG: usize = 4;
+pub const TAG: usize = 4;
 /// VLAN tags that are walked: one of 802.1Q, or 802.1ad's two (`QinQ`).
 const MAX_TAGS: usize = 2;
 /// Extension headers that are walked before a packet is left to the kernel.
 const MAX_EXTENSION_HEADERS: usize = 4;
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// What follows is IPv4.
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// What follows is IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_QINQ: u16 = 0x88a8;
 
@@ -160,7 +162,7 @@ pub fn parse(packet: &Packet<'_>) -> Result<Parsed, Reason> {
 
 /// The `EtherType` behind the VLAN tags, and where its header starts.
 #[inline(always)]
-fn ethernet(packet: &Packet<'_>) -> Result<(u16, usize), Reason> {
+pub fn ethernet(packet: &Packet<'_>) -> Result<(u16, usize), Reason> {
     let (mut ethertype, mut at) = (ethertype(packet, ETHERNET)?, ETHERNET);
     for _ in 0..MAX_TAGS {
         if !matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {

@@ -19,9 +19,9 @@ use crate::{lab::Lab, world::at_rest};
 /// A tenth of the verifier's limit of a million (`BPF_COMPLEXITY_LIMIT_INSNS`).
 const INSTRUCTIONS: u32 = 100_000;
 /// The program in the kernel, before it is compiled to machine code.
-const PROGRAM_BYTES: u32 = 24 << 10;
+const PROGRAM_BYTES: u32 = 48 << 10;
 /// What is embedded in the daemon; most of it is debug information.
-const OBJECT_BYTES: usize = 512 << 10;
+const OBJECT_BYTES: usize = 1536 << 10;
 /// All maps but flows and tables, on a host of one CPU.
 const FIXED_BYTES: u64 = 16 << 20;
 /// What each further CPU adds: counters, and the flow table's own lists.
@@ -57,6 +57,8 @@ fn the_benchmarks_programs_load_as_well() {
         bench::program::PASS,
         bench::program::SWAP,
         bench::program::FLOOR,
+        bench::program::FLOOR_OUTER,
+        bench::program::SERIN_OUTER,
     ] {
         match lab.kernel().object().program_mut(floor) {
             Some(Program::Xdp(program)) => program.load().expect("the verifier takes it"),

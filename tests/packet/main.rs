@@ -8,14 +8,18 @@ mod ingress;
 mod lab;
 mod outcome;
 mod random;
+mod tunnel;
 mod world;
 
 // What leaves, byte by byte.
+mod decap;
+mod encap;
 mod l2;
 mod nat;
 mod redirect;
 mod reply;
 mod sums;
+mod too_big;
 mod vlan;
 
 // What does not, and why.

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod command;
 pub mod deadline;
+pub mod decap;
 pub mod interrupt;
 pub mod leftovers;
 pub mod process;

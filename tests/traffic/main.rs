@@ -25,5 +25,6 @@ mod restart;
 mod settle;
 mod states;
 mod store;
+mod tunnel;
 mod weights;
 mod whois;

@@ -15,7 +15,7 @@ use lb_common::{
     release::Record,
 };
 
-use super::model::{Config, Health, Pool, Service};
+use super::model::{Config, Encap, Forward, Health, Pool, Service};
 
 /// Bytes of a hash map's entry beside key and value: `struct htab_elem` in the kernel's
 /// `kernel/bpf/hashtab.c`.
@@ -28,7 +28,7 @@ const TABLE: u64 = 4 * SLOT_COUNT as u64;
 /// A line for each service, followed by one for each of its pools; then the memory of the maps.
 pub fn outline(config: &Config) -> String {
     let services: String = config.services.iter().map(outline_service).collect();
-    services + &outline_memory(config)
+    services + &outline_encap(config) + &outline_memory(config)
 }
 
 fn outline_service(service: &Service) -> String {
@@ -41,6 +41,21 @@ fn outline_service(service: &Service) -> String {
         .map(|pool| outline_pool(pool, &service.active));
     let pools: String = pools.collect();
     format!("service {name}: {forward}, {listeners}\n{pools}")
+}
+
+/// What packets are put into, where they are.
+fn outline_encap(config: &Config) -> String {
+    let uses = |forward| config.services.iter().any(|s| s.forward == forward);
+    let Encap { v4, v6, gue_port } = config.node.encap;
+    let sources = format!("from {}/{} and {}/{}", v4.0, v4.1, v6.0, v6.1);
+    let ipip = format!("outer packets (ipip): {sources}; 20 bytes over IPv4, 40 over IPv6\n");
+    let gue = format!(
+        "outer datagrams (gue): {sources}, to port {gue_port}; 28 bytes over IPv4, 48 over IPv6\n"
+    );
+    [(Forward::Ipip, ipip), (Forward::Gue, gue)]
+        .into_iter()
+        .filter_map(|(forward, line)| uses(forward).then_some(line))
+        .collect()
 }
 
 fn outline_pool(pool: &Pool, active: &str) -> String {
@@ -170,6 +185,19 @@ memory of the kernel's maps:
   tables: 2 pools × 2 × 262148 bytes = 1.0 MiB
   others: ";
         assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn outer_packets_are_shown_where_there_are_some() {
+        let text = EVERY_KEY.replace("forward = \"nat\"", "forward = \"gue\"");
+        let text = ["?to=8443", ":9443", ":8443"]
+            .into_iter()
+            .fold(text, |text, port| text.replace(port, ""));
+        let text = text.replace("[fd00::12]", "fd00::12");
+        let text = outline(&Config::parse(&text).expect("valid"));
+        let line = "outer datagrams (gue): from 10.200.0.0/14 and 2001:db8:e::/48, to port 6081; \
+                    28 bytes over IPv4, 48 over IPv6\n";
+        assert!(text.contains(line) && !text.contains("ipip"), "{text}");
     }
 
     /// What `/proc/PID/fdinfo` calls `memlock` for such maps on Linux 6.18, within a page or two.

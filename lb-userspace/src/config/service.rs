@@ -49,7 +49,7 @@ fn read_forward(section: &mut Section) -> Option<Forward> {
     let absent = !section.contains("forward");
     // Also where it is absent: what is asked for is known, and named to who has misspelt it.
     let forward = section.setting("forward", |word: &String| {
-        setting::word(word, &Forward::WORDS[..2], &["ipip", "gue"])
+        setting::word(word, Forward::WORDS, &[])
     });
     if absent { Some(Forward::Nat) } else { forward }
 }
@@ -175,12 +175,6 @@ mod tests {
 
     #[test]
     fn what_is_promised_is_refused_as_not_built_yet() {
-        for forward in ["ipip", "gue"] {
-            let text = problems(&shop(&format!("forward = \"{forward}\"")));
-            let expected = format!("`forward` to `{forward}`: not built yet; write `nat` or `l2`");
-            assert!(text.ends_with(&expected), "{text}");
-            assert_eq!(text.lines().count(), 1);
-        }
         let line = "connections = \"cut\"";
         refuses(
             &shop(line),
@@ -219,7 +213,7 @@ mod tests {
     fn words_and_times_are_checked() {
         refuses(
             &shop("forward = \"nats\""),
-            "unknown word; write `nat` or `l2`",
+            "unknown word; write `nat`, `l2`, `ipip` or `gue`",
         );
         refuses(
             &shop("affinity = \"cookie\""),

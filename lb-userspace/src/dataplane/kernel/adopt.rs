@@ -160,7 +160,7 @@ pub(super) fn numbered(directory: &Path, prefix: &str) -> Result<Vec<u32>, Kerne
     Ok(found)
 }
 
-fn versioned(pins: &Path) -> PathBuf {
+pub(super) fn versioned(pins: &Path) -> PathBuf {
     pins.join(format!("v{ABI_VERSION}"))
 }
 

@@ -10,6 +10,7 @@ mod attach;
 mod barrier;
 mod batch;
 mod clock;
+pub mod decap;
 mod error;
 mod link;
 mod maps;

@@ -8,6 +8,16 @@ pub const PROGRAM: &str = "serin_xdp";
 /// Name of the program that tells what the first one would do.
 pub const WHOIS: &str = "serin_whois";
 
+/// Programs that the main one gives few packets to, by tail calls.
+pub mod aside {
+    /// Index of the one for pieces of packets.
+    pub const FRAGMENT: u32 = 0;
+    /// Index of the one for what is neither TCP nor UDP.
+    pub const ICMP: u32 = 1;
+    /// Their names in the object, by index.
+    pub const PROGRAMS: [&str; 2] = ["serin_fragment", "serin_icmp"];
+}
+
 /// Services on one host.
 pub const MAX_SERVICES: u32 = 1024;
 /// Copies of a service's record; one is live, the others may be written.
@@ -58,6 +68,8 @@ pub mod name {
     pub const FLOWS: &str = "FLOWS";
     /// `FragmentKey → Pieces`.
     pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// `index → program`.
+    pub const PROGRAMS: &str = "PROGRAMS";
     /// `interface index → interface`.
     pub const PORTS: &str = "PORTS";
     /// `reason or flow event → u64`, a CPU.
@@ -71,7 +83,7 @@ pub mod name {
     pub const TRACE: &str = "TRACE";
 
     /// All that are pinned.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 14] = [
         NODE,
         LISTENERS,
         ACTIVE,
@@ -81,6 +93,7 @@ pub mod name {
         REPLIES,
         FLOWS,
         FRAGMENTS,
+        PROGRAMS,
         PORTS,
         COUNTERS,
         BACKEND_COUNTERS,

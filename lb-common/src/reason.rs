@@ -36,7 +36,7 @@ pub enum Reason {
     NotListening,
     /// Claims to come from a listener, and is not for one: a misled backend, or a spoofed source.
     FromVip,
-    /// For a listener, from an address that no client can have.
+    /// For a listener, from an address that no client can have, or to one that no IPv6 packet has.
     MartianSource,
     /// For a listener, from the listener's own address.
     Land,
@@ -131,6 +131,16 @@ impl Reason {
         Self::NoPort,
     ];
 
+    /// The reason with this number, if there is one.
+    #[inline(always)]
+    pub const fn numbered(number: u32) -> Option<Self> {
+        if number >= REASONS {
+            return None;
+        }
+        // SAFETY: the enum is a `u32`, and has a variant for each number up to the last one.
+        Some(unsafe { core::mem::transmute::<u32, Self>(number) })
+    }
+
     /// The name in metrics and listings.
     pub const fn name(self) -> &'static str {
         match self {
@@ -210,7 +220,10 @@ impl FlowEvent {
 /// Entries of the counters' array: reasons first, then flow events.
 pub const COUNTERS: u32 = FIRST_EVENT + FlowEvent::Unpinned as u32 + 1;
 
-const FIRST_EVENT: u32 = Reason::NoPort as u32 + 1;
+const FIRST_EVENT: u32 = REASONS;
+
+/// How many reasons there are; they are numbered from 0 without a gap.
+const REASONS: u32 = Reason::NoPort as u32 + 1;
 
 /// Index of a flow event's counter.
 #[inline(always)]
@@ -226,6 +239,7 @@ mod tests {
     fn every_reason_stands_at_its_number_and_has_its_own_name() {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
+            assert_eq!(Reason::numbered(*reason as u32), Some(*reason));
             assert_eq!(
                 Reason::ALL
                     .iter()
@@ -235,5 +249,6 @@ mod tests {
             );
         }
         assert_eq!(Reason::NoPort as usize + 1, Reason::ALL.len());
+        assert_eq!(Reason::numbered(REASONS), None);
     }
 }

@@ -88,14 +88,14 @@ fn pin<M: Mode>(key: &FlowKey, backend: u16, v6: bool) {
 
 /// The generation of the backend that has this id now, if one does.
 #[inline(always)]
-fn generation(id: u16, v6: bool) -> Option<u16> {
+pub fn generation(id: u16, v6: bool) -> Option<u16> {
     let entry = BACKENDS.get(backend::index(id, v6))?;
     entry.is_present().then(|| entry.generation())
 }
 
 /// Ticks since boot. The coarse clock is a load from memory; its 4 ms matter to nobody here.
 #[inline(always)]
-fn now() -> u32 {
+pub fn now() -> u32 {
     // SAFETY: the helper takes nothing and only reads a clock.
     flow::tick(unsafe { bpf_ktime_get_coarse_ns() })
 }

@@ -4,8 +4,11 @@
 //! this program as a release record, a pool table and a backend entry.
 #![no_std]
 
+pub mod aside;
 pub mod mode;
 
+pub mod extensions;
+pub mod options;
 pub mod packet;
 pub mod parse;
 
@@ -18,6 +21,9 @@ pub mod pool;
 pub mod flow;
 
 pub mod forward;
+
+pub mod fragment;
+pub mod icmp;
 
 pub mod count;
 pub mod maps;
@@ -49,7 +55,16 @@ pub fn process<M: Mode>(ctx: &XdpContext) -> u32 {
 /// The walk of a packet; `Err` where it ends early.
 #[inline(always)]
 fn walk<M: Mode>(packet: &Packet<'_>) -> Result<Reason, Reason> {
-    let parsed = parse::parse(packet)?;
+    let parsed = match parse::parse(packet) {
+        Ok(parsed) => parsed,
+        Err(reason) => {
+            // What has no ports of its own may still be a listener's: pieces of packets, and ICMP.
+            if !M::TELLS {
+                aside::give(packet, reason);
+            }
+            return Err(reason);
+        }
+    };
     match listen::side(&parsed)? {
         Side::Client(listener) => request::<M>(packet, &parsed, listener),
         Side::Backend(reply) => forward::reply::<M>(packet, &parsed, reply),
@@ -63,13 +78,26 @@ fn request<M: Mode>(
     parsed: &Parsed,
     listener: &Listener,
 ) -> Result<Reason, Reason> {
+    parsed.check_source()?;
+    let (record, chosen) = choose::<M>(parsed, listener, false)?;
+    forward::request::<M>(packet, parsed, listener, record, chosen)
+}
+
+/// The backend of a client's packet, and the record that says so; by the client alone where the
+/// packet does not tell its ports.
+#[inline(always)]
+fn choose<M: Mode>(
+    parsed: &Parsed,
+    listener: &Listener,
+    portless: bool,
+) -> Result<(&'static Record, u16), Reason> {
     M::note(|trace| {
         (trace.listener, trace.service) = (listener.id(), listener.service());
         trace.mark(Trace::LISTENER);
     });
     let node = maps::node()?;
     let record = release::live::<M>(listener.service())?;
-    let by_client = record.has(Record::AFFINITY_CLIENT);
+    let by_client = portless || record.has(Record::AFFINITY_CLIENT);
     let client = if M::TELLS || by_client || record.needs_bucket() {
         node.client_hash(&parsed.source, parsed.v6)
     } else {
@@ -85,7 +113,7 @@ fn request<M: Mode>(
         hash::slot(flow, SLOTS)
     };
     let answer = release::answer::<M>(record, client, slot)?;
-    let chosen = if parsed.protocol == protocol::TCP {
+    let chosen = if parsed.protocol == protocol::TCP && !portless {
         flow::settle::<M>(&answer, parsed, listener)
     } else {
         // Each datagram stands for itself, so it takes the new answer.
@@ -99,5 +127,5 @@ fn request<M: Mode>(
         trace.chosen = chosen;
         trace.mark(Trace::CHOSEN);
     });
-    forward::request::<M>(packet, parsed, listener, record, chosen)
+    Ok((record, chosen))
 }

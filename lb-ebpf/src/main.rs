@@ -6,8 +6,9 @@ mod program {
     use aya_ebpf::{macros::xdp, programs::XdpContext};
     use lb_ebpf::mode::{Forward, Tell};
 
-    /// Attached to every interface that clients or backends are behind.
-    #[xdp]
+    /// Attached to every interface that clients or backends are behind. It takes frames in several
+    /// buffers (`frags`): its headers are in the first one.
+    #[xdp(frags)]
     pub fn serin_xdp(ctx: XdpContext) -> u32 {
         lb_ebpf::process::<Forward>(&ctx)
     }
@@ -16,6 +17,18 @@ mod program {
     #[xdp]
     pub fn serin_whois(ctx: XdpContext) -> u32 {
         lb_ebpf::process::<Tell>(&ctx)
+    }
+
+    /// The main program's tail call for pieces of packets.
+    #[xdp(frags)]
+    pub fn serin_fragment(ctx: XdpContext) -> u32 {
+        lb_ebpf::aside::fragment(&ctx)
+    }
+
+    /// The main program's tail call for what is neither TCP nor UDP.
+    #[xdp(frags)]
+    pub fn serin_icmp(ctx: XdpContext) -> u32 {
+        lb_ebpf::aside::icmp(&ctx)
     }
 
     /// `bpf_fib_lookup` and `bpf_redirect_map` are open to GPL-compatible programs only.

@@ -1,7 +1,7 @@
 //! The maps. Names and sizes are `lb_common::maps`'; only the daemon writes, except where said.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray},
     macros::btf_map,
 };
 use lb_common::{
@@ -12,7 +12,7 @@ use lb_common::{
     listener::{Endpoint, Listener, Reply},
     maps::{
         DEFAULT_FLOWS, LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS,
-        MAX_RECORDS, MAX_SERVICES, MAX_TABLES, REPLY_KEYS,
+        MAX_RECORDS, MAX_SERVICES, MAX_TABLES, REPLY_KEYS, aside,
     },
     node::Node,
     pool::SLOT_COUNT,
@@ -61,6 +61,10 @@ pub static FLOWS: LruHashMap<FlowKey, Pin, { DEFAULT_FLOWS as usize }> = LruHash
 #[btf_map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Pieces, { MAX_FRAGMENTS as usize }> =
     LruHashMap::new();
+
+/// The programs for what few packets have. Written by the daemon before it attaches the main one.
+#[btf_map]
+pub static PROGRAMS: ProgramArray<{ aside::PROGRAMS.len() }> = ProgramArray::new();
 
 /// Interface index to interface: those that this program may send on.
 #[btf_map]

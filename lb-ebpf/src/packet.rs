@@ -1,6 +1,6 @@
 //! The frame in the driver's buffer; the only place where an address becomes a reference.
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_xdp_get_buff_len, programs::XdpContext};
 use lb_common::{address::Address, backend::Macs};
 
 /// A protocol header as it lies in a frame.
@@ -62,10 +62,26 @@ impl<'a> Packet<'a> {
         self.ctx.ingress_ifindex() as u32
     }
 
-    /// Bytes of the frame, from the Ethernet header on.
+    /// Bytes of the frame, from the Ethernet header on; of a frame in several buffers, those of the
+    /// first, which holds the headers.
     #[inline(always)]
     pub fn length(&self) -> usize {
         self.ctx.data_end() - self.ctx.data()
+    }
+
+    /// Whether the frame has `end` bytes at least. Only of a frame whose first buffer has fewer is
+    /// the kernel asked.
+    #[inline(always)]
+    pub fn reaches(&self, end: usize) -> bool {
+        end <= self.length() || end as u64 <= self.whole_length()
+    }
+
+    /// Bytes of the frame in all its buffers.
+    #[cold]
+    #[inline(always)]
+    fn whole_length(&self) -> u64 {
+        // SAFETY: the helper reads the context of this run and nothing else.
+        unsafe { bpf_xdp_get_buff_len(self.ctx.as_ptr().cast()) }
     }
 
     /// The header at `offset`, if all of it lies within the frame; read before anything is written.

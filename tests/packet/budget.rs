@@ -21,7 +21,7 @@ const INSTRUCTIONS: u32 = 100_000;
 /// The program in the kernel, before it is compiled to machine code.
 const PROGRAM_BYTES: u32 = 24 << 10;
 /// What is embedded in the daemon; most of it is debug information.
-const OBJECT_BYTES: usize = 512 << 10;
+const OBJECT_BYTES: usize = 2 << 20;
 /// All maps but flows and tables, on a host of one CPU.
 const FIXED_BYTES: u64 = 16 << 20;
 /// What each further CPU adds: counters, and the flow table's own lists.

@@ -23,6 +23,7 @@ mod broken;
 mod lies;
 mod noise;
 mod passed;
+mod portless;
 mod truncated;
 
 // Which backend.

@@ -52,7 +52,7 @@ pub fn request<M: Mode>(
         nat::rewrite_destination(packet, parsed, &to)?;
     }
     l2::rewrite(packet, hop.macs)?;
-    count::request::<M>(id, packet.length(), parsed.opens);
+    count::request::<M>(id, size(packet, parsed), parsed.opens);
     Ok(if sent.same_interface {
         Reason::Transmitted
     } else {
@@ -72,16 +72,28 @@ pub fn reply<M: Mode>(
     let Some(hop) = route::to_client(packet, parsed, reply)? else {
         // The kernel forwards it, and counts the hop.
         nat::rewrite_source(packet, parsed, &from, 0)?;
-        count::reply::<M>(reply.backend(), packet.length());
+        count::reply::<M>(reply.backend(), size(packet, parsed));
         return Ok(Reason::ReplyUnresolved);
     };
     let sent = route::send(packet, &hop)?;
     nat::rewrite_source(packet, parsed, &from, 1)?;
     l2::rewrite(packet, hop.macs)?;
-    count::reply::<M>(reply.backend(), packet.length());
+    count::reply::<M>(reply.backend(), size(packet, parsed));
     Ok(if sent.same_interface {
         Reason::ReplyTransmitted
     } else {
         Reason::ReplyRedirected
     })
+}
+
+/// Swaps the frame's addresses: it goes back to whom it came from.
+#[inline(always)]
+pub fn turn_back(packet: &Packet<'_>) -> Option<()> {
+    l2::turn_back(packet)
+}
+
+/// Bytes of the frame: those of its first buffer, or as far as its IP header says.
+#[inline(always)]
+fn size(packet: &Packet<'_>, parsed: &Parsed) -> usize {
+    packet.length().max(parsed.end)
 }

@@ -39,6 +39,8 @@ pub struct Node {
     pub encap: Encap,
     /// Answers to packets that are larger than a backend's next hop takes, a second and CPU.
     pub too_big_per_second: u32,
+    /// Echo requests to a VIP are answered before the kernel sees them.
+    pub answer_echo: bool,
     /// Directory on bpffs for what outlives the daemon.
     pub pins: PathBuf,
     /// The state file.

@@ -48,6 +48,9 @@ pub(super) fn read(section: &mut Section) -> Option<Node> {
                 setting::number(*n, TOO_BIG_PER_SECOND)
             })
             .unwrap_or(encap::TOO_BIG_PER_SECOND),
+        answer_echo: section
+            .value::<bool>("answer_echo")
+            .is_none_or(|answer| *answer.get_ref()),
         pins: path(section, "pins", setting::bpffs_path)
             .unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/serin")),
         state: path(section, "state", setting::path)

@@ -10,7 +10,7 @@ use lb_common::{
     release::Record,
 };
 
-use super::{BackendState, ServiceState, State};
+use super::{BackendState, ServiceState, State, portless};
 use crate::{
     config::{Config, Forward, Listen, Protocol, Service},
     dataplane::Image,
@@ -28,6 +28,7 @@ pub fn compose(config: &Config, state: &State, view: &View) -> Image {
             add_service(&mut image, service, state, view);
         }
     }
+    portless::add(&mut image);
     image
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod fixture;
 mod health;
 mod ids;
 mod listeners;
+pub mod portless;
 mod reconcile;
 pub mod slow_start;
 mod sound;

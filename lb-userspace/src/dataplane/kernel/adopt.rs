@@ -15,7 +15,7 @@ use lb_common::{
     listener::{Endpoint, Listener, Reply},
     maps::{
         ABI_VERSION, LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS,
-        MAX_SERVICES, MAX_TABLES, REPLY_KEYS, name,
+        MAX_SERVICES, MAX_TABLES, REPLY_KEYS, aside, name,
     },
     node::Node,
     reason::COUNTERS,
@@ -240,9 +240,10 @@ struct Shape {
     entries: u32,
 }
 
-fn shapes(flows: u32) -> [Shape; 13] {
-    use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray};
+fn shapes(flows: u32) -> [Shape; 14] {
+    use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray, ProgramArray};
     const U32: u32 = bytes::<u32>();
+    const ASIDES: u32 = aside::PROGRAMS.len() as u32;
     const DEVMAP_VALUE: u32 = 8;
     let shape = |name, kind, key, value, entries| Shape {
         name,
@@ -285,6 +286,7 @@ fn shapes(flows: u32) -> [Shape; 13] {
             bytes::<Pieces>(),
             MAX_FRAGMENTS,
         ),
+        shape(name::PROGRAMS, ProgramArray, U32, U32, ASIDES),
         shape(name::PORTS, DevMapHash, U32, DEVMAP_VALUE, MAX_PORTS),
         shape(name::COUNTERS, PerCpuArray, U32, bytes::<u64>(), COUNTERS),
         shape(

@@ -8,7 +8,9 @@ use std::{
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{
+        Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, ProgramArray,
+    },
     programs::{Program, TestRun as _, TestRunOptions, Xdp},
     util::nr_cpus,
 };
@@ -17,7 +19,7 @@ use lb_common::{
     counters::BackendCounters,
     flow::{FlowKey, Pin},
     listener::{Endpoint, Listener, Reply},
-    maps::name,
+    maps::{aside, name},
     node::Node,
     release::Record,
 };
@@ -157,6 +159,22 @@ pub fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Kern
         Some(Program::Xdp(program)) => Ok(program),
         _ => Err(KernelError::Incomplete(format!("program {name}"))),
     }
+}
+
+/// Loads the programs that the main one gives few packets to, where the object has them.
+pub fn load_asides(object: &mut Ebpf) -> Result<(), KernelError> {
+    let mut programs: ProgramArray<MapData> = typed(object, name::PROGRAMS)?;
+    for (index, called) in (0..).zip(aside::PROGRAMS) {
+        let Some(Program::Xdp(program)) = object.program_mut(called) else {
+            continue;
+        };
+        program.load().map_err(KernelError::program)?;
+        let handle = program.fd().map_err(KernelError::program)?;
+        programs
+            .set(index, handle, 0)
+            .map_err(KernelError::map(name::PROGRAMS))?;
+    }
+    Ok(())
 }
 
 /// Room that a rewritten frame may grow into.

@@ -107,6 +107,7 @@ impl Kernel {
         adopt::check_node(&mut maps, &settings.node, settings.pins)?;
         let program = maps::program(&mut object, settings.program)?;
         program.load().map_err(KernelError::program)?;
+        maps::load_asides(&mut object)?;
         // Packets must not wait for the one who tells of them.
         let teller = Teller::load(&mut object).unwrap_or_else(|error| {
             tracing::error!("`serin whois` can't answer: {error}");

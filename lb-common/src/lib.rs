@@ -7,6 +7,7 @@
 #![no_std]
 
 pub mod address;
+pub mod audience;
 pub mod backend;
 pub mod bench;
 pub mod checksum;
@@ -19,6 +20,8 @@ pub mod listener;
 pub mod maps;
 pub mod node;
 pub mod pool;
+pub mod prefix;
+pub mod protect;
 pub mod reason;
 pub mod release;
 pub mod trace;

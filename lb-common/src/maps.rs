@@ -35,6 +35,15 @@ pub const REPLY_KEYS: u32 = MAX_REPLIES + MAX_BACKENDS * 4;
 pub const MAX_FRAGMENTS: u32 = 16_384;
 /// Interfaces that the program may send on.
 pub const MAX_PORTS: u32 = 256;
+/// Sets of audiences on one host, numbered from 1; a service needs up to three while it changes.
+pub const MAX_AUDIENCE_SETS: u32 = 512;
+/// Audiences on one host, numbered from 1.
+pub const MAX_AUDIENCES: u32 = 1024;
+/// Words for source prefixes, of audiences and of the deny list; 100 000 prefixes take about
+/// 300 000 words in IPv4 and 500 000 in IPv6, twice while they change.
+pub const MAX_WORDS: u32 = 1 << 21;
+/// Sources whose new connections are limited at a time.
+pub const MAX_SOURCES: u32 = 65_536;
 /// Flow-table size unless `node.connections` says otherwise.
 pub const DEFAULT_FLOWS: u32 = 1_048_576;
 
@@ -66,12 +75,22 @@ pub mod name {
     pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
     /// `pool → packets dropped for want of a backend`, a CPU.
     pub const POOL_DROPS: &str = "POOL_DROPS";
+    /// `set → AudienceSet`.
+    pub const AUDIENCE_SETS: &str = "AUDIENCE_SETS";
+    /// `[u64; MAX_WORDS]`.
+    pub const PREFIXES: &str = "PREFIXES";
+    /// `audience → AudienceCounters`, a CPU.
+    pub const AUDIENCE_COUNTERS: &str = "AUDIENCE_COUNTERS";
+    /// `[Protect; PROTECTS]`.
+    pub const PROTECT: &str = "PROTECT";
+    /// `masked source → the time until which its connections are paid for`.
+    pub const SOURCES: &str = "SOURCES";
 
     /// `[Trace; 1]`; of one process, so not pinned.
     pub const TRACE: &str = "TRACE";
 
     /// All that are pinned.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 18] = [
         NODE,
         LISTENERS,
         ACTIVE,
@@ -85,5 +104,10 @@ pub mod name {
         COUNTERS,
         BACKEND_COUNTERS,
         POOL_DROPS,
+        AUDIENCE_SETS,
+        PREFIXES,
+        AUDIENCE_COUNTERS,
+        PROTECT,
+        SOURCES,
     ];
 }

@@ -84,11 +84,15 @@ pub enum Reason {
     NoRoute,
     /// The next hop's interface is not one that this program may send on.
     NoPort,
+    /// The source is on the deny list.
+    Denied,
+    /// The source begins more connections than it may.
+    SynLimited,
 }
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::Transmitted,
         Self::Redirected,
         Self::ReplyTransmitted,
@@ -129,6 +133,8 @@ impl Reason {
         Self::NoBackend,
         Self::NoRoute,
         Self::NoPort,
+        Self::Denied,
+        Self::SynLimited,
     ];
 
     /// The name in metrics and listings.
@@ -174,6 +180,8 @@ impl Reason {
             Self::NoBackend => "no_backend",
             Self::NoRoute => "no_route",
             Self::NoPort => "no_port",
+            Self::Denied => "denied",
+            Self::SynLimited => "syn_limited",
         }
     }
 }
@@ -210,7 +218,7 @@ impl FlowEvent {
 /// Entries of the counters' array: reasons first, then flow events.
 pub const COUNTERS: u32 = FIRST_EVENT + FlowEvent::Unpinned as u32 + 1;
 
-const FIRST_EVENT: u32 = Reason::NoPort as u32 + 1;
+const FIRST_EVENT: u32 = Reason::SynLimited as u32 + 1;
 
 /// Index of a flow event's counter.
 #[inline(always)]
@@ -234,6 +242,6 @@ mod tests {
                 1
             );
         }
-        assert_eq!(Reason::NoPort as usize + 1, Reason::ALL.len());
+        assert_eq!(Reason::SynLimited as usize + 1, Reason::ALL.len());
     }
 }

@@ -10,6 +10,9 @@ pub mod packet;
 pub mod parse;
 
 pub mod listen;
+pub mod protect;
+
+pub mod audience;
 
 pub mod release;
 
@@ -29,7 +32,7 @@ use lb_common::{
     trace::Trace,
 };
 
-use crate::{listen::Side, mode::Mode, packet::Packet, parse::Parsed};
+use crate::{audience::Shares, listen::Side, mode::Mode, packet::Packet, parse::Parsed};
 
 /// Takes one packet through all stages, counts its way out, and tells the kernel what to do.
 #[inline(always)]
@@ -68,6 +71,9 @@ fn request<M: Mode>(
         trace.mark(Trace::LISTENER);
     });
     let node = maps::node()?;
+    if node.protect() != 0 {
+        protect::admit::<M>(node, parsed)?;
+    }
     let record = release::live::<M>(listener.service())?;
     let by_client = record.has(Record::AFFINITY_CLIENT);
     let client = if M::TELLS || by_client || record.needs_bucket() {
@@ -84,7 +90,15 @@ fn request<M: Mode>(
             .flow(&parsed.source, &parsed.destination, ports, parsed.protocol);
         hash::slot(flow, SLOTS)
     };
-    let answer = release::answer::<M>(record, client, slot)?;
+    let shares = if record.has(Record::AUDIENCES) {
+        audience::shares(packet, parsed, record)
+    } else {
+        Shares::of(record)
+    };
+    if shares.now.number != 0 {
+        count::audience::<M>(shares.now.number, packet.length(), parsed.opens);
+    }
+    let answer = release::answer::<M>(record, &shares, client, slot)?;
     let chosen = if parsed.protocol == protocol::TCP {
         flow::settle::<M>(&answer, parsed, listener)
     } else {

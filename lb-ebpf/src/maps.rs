@@ -5,17 +5,21 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
+    address::Address,
+    audience::AudienceSet,
     backend::{Backend, ENTRIES},
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        DEFAULT_FLOWS, LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS,
-        MAX_RECORDS, MAX_SERVICES, MAX_TABLES, REPLY_KEYS,
+        DEFAULT_FLOWS, LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS,
+        MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_TABLES,
+        MAX_WORDS, REPLY_KEYS,
     },
     node::Node,
     pool::SLOT_COUNT,
+    protect::{PROTECTS, Protect},
     reason::{COUNTERS as COUNTER_ENTRIES, Reason},
     release::Record,
     trace::Trace,
@@ -82,6 +86,29 @@ pub static POOL_DROPS: PerCpuArray<u64, { MAX_POOLS as usize }> = PerCpuArray::n
 /// What became of the packet that was asked about. Written here, by the telling program only.
 #[btf_map]
 pub static TRACE: Array<Trace, 1> = Array::new();
+
+/// Sets of audiences; number 0 is none. Only sets that no live record names are ever written.
+#[btf_map]
+pub static AUDIENCE_SETS: Array<AudienceSet, { MAX_AUDIENCE_SETS as usize }> = Array::new();
+
+/// Source prefixes in blocks, of audience sets and of the deny list. Only blocks that nothing names
+/// are ever written. Full: the daemon refuses the configuration.
+#[btf_map]
+pub static PREFIXES: Array<u64, { MAX_WORDS as usize }> = Array::new();
+
+/// Audience to its traffic. Written here.
+#[btf_map]
+pub static AUDIENCE_COUNTERS: PerCpuArray<AudienceCounters, { MAX_AUDIENCES as usize }> =
+    PerCpuArray::new();
+
+/// Copies of the protection's settings; the node names the live one.
+#[btf_map]
+pub static PROTECT: Array<Protect, { PROTECTS as usize }> = Array::new();
+
+/// A source (masked) to the time until which its new connections are paid for. Written here. Full:
+/// the source that was quiet for longest begins anew.
+#[btf_map]
+pub static SOURCES: LruHashMap<Address, u64, { MAX_SOURCES as usize }> = LruHashMap::new();
 
 /// The host's settings.
 #[inline(always)]

@@ -8,7 +8,7 @@ use lb_common::{address::Address, protocol, reason::Reason};
 use crate::packet::{Header, Packet};
 
 /// Bytes of an Ethernet header without tags.
-const ETHERNET: usize = 14;
+pub const ETHERNET: usize = 14;
 /// Bytes of a VLAN tag, from behind its `EtherType` to the next one (IEEE 802.1Q, section 9.6).
 const TAG: usize = 4;
 /// VLAN tags that are walked: one of 802.1Q, or 802.1ad's two (`QinQ`).

@@ -44,6 +44,8 @@ pub const fn action(reason: Reason) -> u32 {
         | Reason::EmptyPool
         | Reason::NoBackend
         | Reason::NoRoute
-        | Reason::NoPort => XDP_DROP,
+        | Reason::NoPort
+        | Reason::Denied
+        | Reason::SynLimited => XDP_DROP,
     }
 }

@@ -71,7 +71,7 @@ fn computed(image: &Image, from: SocketAddr, to: SocketAddr, protocol: u8) -> u1
             SLOTS,
         )
     };
-    let table = record.table(hash::bucket(client, record.salt));
+    let table = record.table(hash::bucket(client, record.salt), record.share_ppm);
     image.tables[&table].slot(slot as usize).current()
 }
 

@@ -16,14 +16,14 @@ use lb_userspace::object;
 
 use crate::{lab::Lab, world::at_rest};
 
-/// A tenth of the verifier's limit of a million (`BPF_COMPLEXITY_LIMIT_INSNS`).
-const INSTRUCTIONS: u32 = 100_000;
+/// Less than a third of the verifier's limit of a million (`BPF_COMPLEXITY_LIMIT_INSNS`).
+const INSTRUCTIONS: u32 = 300_000;
 /// The program in the kernel, before it is compiled to machine code.
-const PROGRAM_BYTES: u32 = 24 << 10;
+const PROGRAM_BYTES: u32 = 48 << 10;
 /// What is embedded in the daemon; most of it is debug information.
-const OBJECT_BYTES: usize = 512 << 10;
-/// All maps but flows and tables, on a host of one CPU.
-const FIXED_BYTES: u64 = 16 << 20;
+const OBJECT_BYTES: usize = 1024 << 10;
+/// All maps but flows and tables, on a host of one CPU; 16 MiB of it are for source prefixes.
+const FIXED_BYTES: u64 = 40 << 20;
 /// What each further CPU adds: counters, and the flow table's own lists.
 const CPU_BYTES: u64 = 1 << 20;
 /// A connection in the flow table: the default of a million takes 128 MiB at most.

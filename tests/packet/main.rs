@@ -23,10 +23,12 @@ mod broken;
 mod lies;
 mod noise;
 mod passed;
+mod protect;
 mod truncated;
 
 // Which backend.
 mod arithmetic;
+mod audience;
 mod flow;
 mod full_table;
 mod generations;

@@ -33,6 +33,9 @@ pub struct Node {
     pub pins: String,
     /// The state file.
     pub state: String,
+    /// What is kept from all services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protect: Option<toml::Table>,
 }
 
 /// How the program is attached.
@@ -73,6 +76,9 @@ pub struct Service {
     pub active: String,
     /// The versions.
     pub pool: Vec<Pool>,
+    /// Clients with an answer of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub audience: Vec<toml::Table>,
 }
 
 /// `[[service.pool]]`
@@ -107,6 +113,7 @@ impl Config {
                 connections: 65_536,
                 pins: pins.display().to_string(),
                 state: file("state.json"),
+                protect: None,
             },
             api: Api {
                 socket: file("serin.sock"),
@@ -155,6 +162,7 @@ impl Service {
             drain: "15m".to_owned(),
             active: "blue".to_owned(),
             pool: vec![pool("blue", 'b', blue), pool("green", 'g', green)],
+            audience: Vec::new(),
         }
     }
 }
@@ -185,6 +193,7 @@ mod tests {
                 connections: 1,
                 pins: "/sys/fs/bpf/x".to_owned(),
                 state: "/tmp/x/state.json".to_owned(),
+                protect: None,
             },
             api: Api {
                 socket: "/tmp/x/serin.sock".to_owned(),
@@ -205,6 +214,7 @@ mod tests {
                         weight: 1,
                     }],
                 }],
+                audience: Vec::new(),
             }],
         };
 

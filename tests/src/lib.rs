@@ -15,6 +15,7 @@ pub mod unique;
 
 // The network.
 pub mod mac;
+pub mod mmdb;
 pub mod netns;
 pub mod topology;
 pub mod veth;

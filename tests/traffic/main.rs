@@ -9,6 +9,7 @@ mod report;
 mod stage;
 
 mod apply;
+mod audience;
 mod checks;
 mod crash;
 mod cutover;

@@ -1,7 +1,6 @@
 //! The command line. `serin run` is the daemon; every other command is a client of its socket.
 
 mod order;
-mod share;
 mod show;
 mod whois;
 

@@ -1,21 +1,26 @@
 //! What a configuration comes to, as `serin check` prints it for a good file.
 
+use std::sync::Arc;
+
+use ipnet::IpNet;
 use lb_common::{
+    address::Address,
+    audience::AudienceSet,
     backend,
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_RECORDS, MAX_SERVICES,
-        REPLY_KEYS, TABLES_PER_POOL,
+        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS,
+        MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_WORDS, REPLY_KEYS, TABLES_PER_POOL,
     },
     pool::SLOT_COUNT,
     reason,
     release::Record,
 };
 
-use super::model::{Config, Health, Pool, Service};
+use super::model::{Audience, Config, Health, Pool, Service};
 
 /// Bytes of a hash map's entry beside key and value: `struct htab_elem` in the kernel's
 /// `kernel/bpf/hashtab.c`.
@@ -40,7 +45,40 @@ fn outline_service(service: &Service) -> String {
         .iter()
         .map(|pool| outline_pool(pool, &service.active));
     let pools: String = pools.collect();
-    format!("service {name}: {forward}, {listeners}\n{pools}")
+    let audiences: String = service.audiences.iter().map(outline_audience).collect();
+    format!("service {name}: {forward}, {listeners}\n{audiences}{pools}")
+}
+
+/// Who is in it, and what they get.
+fn outline_audience(audience: &Audience) -> String {
+    let Audience {
+        name, geography, ..
+    } = audience;
+    let mut who = Vec::new();
+    let mut say = |there: bool, what: String| who.extend(there.then_some(what));
+    let count = |nets: &Option<Arc<[IpNet]>>| nets.as_ref().map_or(0, |nets| nets.len());
+    say(
+        audience.sources.is_some(),
+        format!("{} prefixes", count(&audience.sources)),
+    );
+    let places = geography.countries.iter().cloned();
+    let places = places.chain(geography.asns.iter().map(|number| format!("AS{number}")));
+    let places: Vec<_> = places.collect();
+    let located = count(&audience.located);
+    say(
+        !places.is_empty(),
+        format!("{} ({located} prefixes)", places.join(" ")),
+    );
+    say(!audience.source_ports.is_empty(), "source ports".to_owned());
+    say(audience.dscp.is_some(), "DSCP".to_owned());
+    say(!audience.vlan.is_empty(), "VLAN".to_owned());
+    say(audience.mss.is_some(), "MSS".to_owned());
+    say(audience.ttl.is_some(), "TTL".to_owned());
+    let share = percent(audience.share_ppm.into(), 1_000_000);
+    format!(
+        "  audience {name}: {}; {share} to the candidate\n",
+        who.join(", ")
+    )
 }
 
 fn outline_pool(pool: &Pool, active: &str) -> String {
@@ -113,9 +151,12 @@ fn fixed_bytes() -> u64 {
         u64::from(MAX_SERVICES) * padded::<u32>(),
         u64::from(MAX_RECORDS) * padded::<Record>(),
         u64::from(backend::ENTRIES) * padded::<backend::Backend>(),
+        u64::from(MAX_AUDIENCE_SETS) * padded::<AudienceSet>(),
+        u64::from(MAX_WORDS) * padded::<u64>(),
     ];
     arrays.iter().sum::<u64>()
         + hash_bytes::<Endpoint, Listener>(LISTENER_KEYS)
+        + hash_bytes::<Address, u64>(MAX_SOURCES)
         + hash_bytes::<Endpoint, Reply>(REPLY_KEYS)
         + hash_bytes::<FragmentKey, Pieces>(MAX_FRAGMENTS)
 }
@@ -123,6 +164,7 @@ fn fixed_bytes() -> u64 {
 /// Memory of the counters of one CPU, in bytes.
 fn cpu_bytes() -> u64 {
     u64::from(MAX_BACKENDS) * padded::<BackendCounters>()
+        + u64::from(MAX_AUDIENCES) * padded::<AudienceCounters>()
         + u64::from(reason::COUNTERS + MAX_POOLS) * padded::<u64>()
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use super::{
+    audience,
     errors::{Fault, ValueError},
     listen::ListenError,
     model::{Affinity, Forward, Listen, OnDeadPool, Pool, Service},
@@ -18,11 +19,12 @@ const DEFAULT_DRAIN: Duration = Duration::from_mins(15);
 /// What a `[[service]]` means, given the names of earlier ones; nothing only where a problem has
 /// been reported.
 pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Option<Service> {
-    section.not_built(&["audience", "release"]);
+    section.not_built(&["release"]);
     let name = section.claim_name(names, "service");
     let forward = read_forward(section);
     let listeners = read_listeners(section, forward);
     let pools = read_pools(section, forward, &listeners);
+    let audiences = audience::read_all(section);
     let active = read_active(section, &pools);
     let affinity = section.setting("affinity", |word: &String| {
         setting::word(word, Affinity::WORDS, &[])
@@ -41,6 +43,7 @@ pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Optio
         active: active?,
         on_dead_pool: on_dead_pool.unwrap_or(OnDeadPool::Fallback),
         pools: pools.into_iter().flatten().collect(),
+        audiences,
     })
 }
 
@@ -203,11 +206,6 @@ mod tests {
 
     #[test]
     fn tables_that_are_promised_are_refused_as_not_built_yet() {
-        let audience = shop("") + "[[service.audience]]\nname = \"staff\"";
-        refuses(
-            &audience,
-            "service `shop` uses `audience`, which is not built yet",
-        );
         let release = shop("") + "[service.release]\nstrategy = \"canary\"";
         refuses(
             &release,

@@ -6,6 +6,7 @@ use lb_common::{
     address::Address,
     backend::{self, Backend},
     listener::{Endpoint, Listener, Reply},
+    prefix::Prefixes,
     protocol,
     release::Record,
 };
@@ -13,7 +14,7 @@ use lb_common::{
 use super::{BackendState, ServiceState, State};
 use crate::{
     config::{Config, Forward, Listen, Protocol, Service},
-    dataplane::Image,
+    dataplane::{Image, prefixes::Block},
     neighbour::{Reach, View},
 };
 
@@ -23,6 +24,10 @@ pub fn compose(config: &Config, state: &State, view: &View) -> Image {
         ports: ports(config, view),
         ..Image::default()
     };
+    if let Some(kept) = &state.protect {
+        add_block(&mut image, kept.settings.denied(), &kept.block);
+        image.protect = Some(kept.settings);
+    }
     for service in &config.services {
         if let Some(state) = state.services.get(&service.name) {
             add_service(&mut image, service, state, view);
@@ -68,6 +73,12 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
             image.tables.insert(index, pool.table.slots().clone());
         }
     }
+    for number in record.audience_sets() {
+        if let Some(compiled) = state.audiences.sets.get(&number) {
+            add_block(image, compiled.set.prefixes(), &compiled.block);
+            image.audiences.insert(number, compiled.set);
+        }
+    }
     image.records.insert(state.id, record);
     for listener in &service.listeners {
         let id = state.listeners[&listener.to_string()];
@@ -76,6 +87,12 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
         if state.forward.translates() {
             add_replies(image, state, listener);
         }
+    }
+}
+
+fn add_block(image: &mut Image, prefixes: &Prefixes, block: &Block) {
+    if prefixes.length() > 0 {
+        image.blocks.insert(prefixes.base(), block.clone());
     }
 }
 

@@ -8,16 +8,20 @@ use std::{
 
 use aya::maps::{MapInfo, MapType};
 use lb_common::{
+    address::Address,
+    audience::AudienceSet,
     backend::{Backend, ENTRIES},
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        ABI_VERSION, LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS,
-        MAX_SERVICES, MAX_TABLES, REPLY_KEYS, name,
+        ABI_VERSION, LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_FRAGMENTS,
+        MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_TABLES, MAX_WORDS,
+        REPLY_KEYS, name,
     },
     node::Node,
+    protect::{PROTECTS, Protect},
     reason::COUNTERS,
     release::Record,
 };
@@ -127,19 +131,17 @@ pub fn check_pinned_maps(directory: &Path, flows: u32) -> Result<(), KernelError
 
 /// Writes the node's settings; refuses a data plane whose pins were chosen by others.
 pub fn check_node(maps: &mut Maps, node: &Node, pins: &Path) -> Result<(), KernelError> {
-    let found = maps
-        .node
-        .get(&0, 0)
-        .map_err(KernelError::map(name::NODE))?
-        .0;
-    if found == *node {
+    let found = maps.node()?;
+    // Which copy of the protection's settings is live is no setting of the node.
+    let node = node.protected(found.protect());
+    if found == node {
         return Ok(());
     }
-    if found != bytemuck::Zeroable::zeroed() && !found.chooses_like(node) {
+    if found != bytemuck::Zeroable::zeroed() && !found.chooses_like(&node) {
         return Err(KernelError::OtherNode(pins.to_owned()));
     }
     maps.node
-        .set(0, Raw(*node), 0)
+        .set(0, Raw(node), 0)
         .map_err(KernelError::map(name::NODE))
 }
 
@@ -240,7 +242,7 @@ struct Shape {
     entries: u32,
 }
 
-fn shapes(flows: u32) -> [Shape; 13] {
+fn shapes(flows: u32) -> [Shape; 18] {
     use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray};
     const U32: u32 = bytes::<u32>();
     const DEVMAP_VALUE: u32 = 8;
@@ -300,6 +302,29 @@ fn shapes(flows: u32) -> [Shape; 13] {
             U32,
             bytes::<u64>(),
             MAX_POOLS,
+        ),
+        shape(
+            name::AUDIENCE_SETS,
+            Array,
+            U32,
+            bytes::<AudienceSet>(),
+            MAX_AUDIENCE_SETS,
+        ),
+        shape(name::PREFIXES, Array, U32, bytes::<u64>(), MAX_WORDS),
+        shape(
+            name::AUDIENCE_COUNTERS,
+            PerCpuArray,
+            U32,
+            bytes::<AudienceCounters>(),
+            MAX_AUDIENCES,
+        ),
+        shape(name::PROTECT, Array, U32, bytes::<Protect>(), PROTECTS),
+        shape(
+            name::SOURCES,
+            LruHash,
+            bytes::<Address>(),
+            bytes::<u64>(),
+            MAX_SOURCES,
         ),
     ]
 }

@@ -13,12 +13,14 @@ use aya::{
     util::nr_cpus,
 };
 use lb_common::{
+    audience::AudienceSet,
     backend::{Backend, ENTRIES},
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     listener::{Endpoint, Listener, Reply},
     maps::name,
     node::Node,
+    protect::Protect,
     release::Record,
 };
 
@@ -45,6 +47,10 @@ pub struct Maps {
     pub ports: DevMapHash<MapData>,
     pub counters: PerCpuArray<MapData, u64>,
     pub pool_drops: PerCpuArray<MapData, u64>,
+    pub audience_sets: Array<MapData, Raw<AudienceSet>>,
+    pub protect: Array<MapData, Raw<Protect>>,
+    audience_counters: PerCpuArray<MapData, Raw<AudienceCounters>>,
+    prefixes: MapData,
     backend_counters: PerCpuArray<MapData, Raw<BackendCounters>>,
     /// A second handle, for the calls that aya lacks.
     flows_handle: MapData,
@@ -68,11 +74,43 @@ impl Maps {
             counters: typed(object, name::COUNTERS)?,
             pool_drops: typed(object, name::POOL_DROPS)?,
             backend_counters: typed(object, name::BACKEND_COUNTERS)?,
+            audience_sets: typed(object, name::AUDIENCE_SETS)?,
+            protect: typed(object, name::PROTECT)?,
+            audience_counters: typed(object, name::AUDIENCE_COUNTERS)?,
+            prefixes: MapData::from_pin(directory.join(name::PREFIXES))
+                .map_err(KernelError::map(name::PREFIXES))?,
         })
     }
 
     pub fn flows_fd(&self) -> BorrowedFd<'_> {
         self.flows_handle.fd().as_fd()
+    }
+
+    pub fn node(&self) -> Result<Node, KernelError> {
+        let node = self.node.get(&0, 0);
+        Ok(node.map_err(KernelError::map(name::NODE))?.0)
+    }
+
+    pub fn prefixes_fd(&self) -> BorrowedFd<'_> {
+        self.prefixes.fd().as_fd()
+    }
+
+    pub fn audience_set(&self, number: u32) -> Result<AudienceSet, KernelError> {
+        let set = self.audience_sets.get(&number, 0);
+        Ok(set.map_err(KernelError::map(name::AUDIENCE_SETS))?.0)
+    }
+
+    pub fn audience_counters(&self, number: u32) -> Result<AudienceCounters, KernelError> {
+        let values = self.audience_counters.get(&number, 0);
+        let values = values.map_err(KernelError::map(name::AUDIENCE_COUNTERS))?;
+        let values = values.iter().map(|raw| raw.0);
+        Ok(values.fold(AudienceCounters::default(), AudienceCounters::plus))
+    }
+
+    pub fn clear_audience_counters(&mut self, number: u32) -> Result<(), KernelError> {
+        self.audience_counters
+            .set(number, zeros()?, 0)
+            .map_err(KernelError::map(name::AUDIENCE_COUNTERS))
     }
 
     pub fn listeners(&self) -> Result<BTreeMap<Endpoint, Listener>, KernelError> {
@@ -119,15 +157,19 @@ impl Maps {
     }
 
     pub fn clear_backend_counters(&mut self, id: u32) -> Result<(), KernelError> {
-        let zero = vec![Raw(BackendCounters::default()); cpus()?];
-        let values = PerCpuValues::try_from(zero).map_err(|source| KernelError::System {
-            what: "counting the CPUs",
-            source,
-        })?;
         self.backend_counters
-            .set(id, values, 0)
+            .set(id, zeros()?, 0)
             .map_err(KernelError::map(name::BACKEND_COUNTERS))
     }
+}
+
+/// A per-CPU entry that has counted nothing.
+fn zeros<T: bytemuck::Pod>() -> Result<PerCpuValues<Raw<T>>, KernelError> {
+    let zero = vec![Raw(T::zeroed()); cpus()?];
+    PerCpuValues::try_from(zero).map_err(|source| KernelError::System {
+        what: "counting the CPUs",
+        source,
+    })
 }
 
 /// One counter, summed over all CPUs.

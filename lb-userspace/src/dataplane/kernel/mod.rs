@@ -18,7 +18,7 @@ mod tables;
 mod tell;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -27,10 +27,12 @@ use aya::{Ebpf, EbpfLoader, programs::xdp::XdpMode};
 use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend,
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
-    maps::{RECORDS_PER_SERVICE, WHOIS, name},
+    maps::{MAX_WORDS, RECORDS_PER_SERVICE, WHOIS, name},
     node::Node,
+    prefix::Prefixes,
+    protect::{PROTECTS, Protect},
     reason::{FlowEvent, Reason, flow_event_index},
     release::Record,
     trace::Trace,
@@ -47,7 +49,7 @@ pub use self::{
     clock::now,
     error::KernelError,
 };
-use super::{Counters, Dataplane, Image, Write, question::Question};
+use super::{Counters, Dataplane, Image, Write, prefixes::Block, question::Question};
 
 /// What one data plane is made from.
 pub struct Settings<'a> {
@@ -156,7 +158,59 @@ impl Kernel {
             let table = self.maps.tables.read(index)?;
             image.tables.extend(table.map(|table| (index, table)));
         }
+        self.read_audiences(&mut image)?;
         Ok(image)
+    }
+
+    /// Sets of audiences, the protection, and the prefixes that they name.
+    fn read_audiences(&mut self, image: &mut Image) -> Result<(), KernelError> {
+        let sets: BTreeSet<u32> = image
+            .records
+            .values()
+            .flat_map(Record::audience_sets)
+            .filter(|&number| number != 0)
+            .collect();
+        for number in sets {
+            let set = self.maps.audience_set(number)?;
+            self.read_block(image, set.prefixes())?;
+            image.audiences.insert(number, set);
+        }
+        let number = self.maps.node()?.protect();
+        if number != 0 {
+            let protect = self.maps.protect.get(&number, 0);
+            let protect = protect.map_err(KernelError::map(name::PROTECT))?.0;
+            self.read_block(image, protect.denied())?;
+            image.protect = Some(protect);
+        }
+        Ok(())
+    }
+
+    fn read_block(&self, image: &mut Image, prefixes: &Prefixes) -> Result<(), KernelError> {
+        let (base, length) = (prefixes.base(), prefixes.length());
+        let fits = base.checked_add(length).is_some_and(|end| end <= MAX_WORDS);
+        if length == 0 || !fits || image.blocks.contains_key(&base) {
+            return Ok(());
+        }
+        let words = batch::read_words(self.maps.prefixes_fd(), name::PREFIXES, base, length)?;
+        image.blocks.insert(base, Block::new(words));
+        Ok(())
+    }
+
+    /// Writes a copy of the settings that is not live, then makes it live.
+    fn set_protect(&mut self, protect: Option<&Protect>) -> Result<(), KernelError> {
+        let node = self.maps.node()?;
+        let number = match protect {
+            None => 0,
+            Some(protect) => {
+                let number = node.protect() % (PROTECTS - 1) + 1;
+                let write = self.maps.protect.set(number, Raw(*protect), 0);
+                write.map_err(KernelError::map(name::PROTECT))?;
+                number
+            }
+        };
+        let node = Raw(node.protected(number));
+        let write = self.maps.node.set(0, node, 0);
+        write.map_err(KernelError::map(name::NODE))
     }
 
     /// Puts the program on these interfaces, unless it is there already; see [`Attached`].
@@ -259,8 +313,19 @@ impl Dataplane for Kernel {
             }
             Write::RemoveRecord(service) => self.remove_record(*service)?,
             Write::SetTable(index, table) => self.maps.tables.write(*index, table)?,
-            // Its map stays, to be written again.
-            Write::RemoveTable(_) => {}
+            Write::SetBlock(base, block) => {
+                let map = self.maps.prefixes_fd();
+                batch::write_words(map, name::PREFIXES, *base, block.words())?;
+            }
+            Write::SetAudiences(number, set) => self
+                .maps
+                .audience_sets
+                .set(*number, Raw(**set), 0)
+                .map_err(KernelError::map(name::AUDIENCE_SETS))?,
+            Write::SetProtect(protect) => self.set_protect(protect.as_ref())?,
+            Write::ForgetAudience(number) => self.maps.clear_audience_counters(*number)?,
+            // What they named stays, to be written again.
+            Write::RemoveTable(_) | Write::RemoveAudiences(_) | Write::RemoveBlock(_) => {}
             Write::SetBackend(index, backend) => self
                 .maps
                 .backends
@@ -322,6 +387,15 @@ impl Dataplane for Kernel {
             backends: backends.collect::<Result<_, KernelError>>()?,
             pool_drops: drops.collect::<Result<_, KernelError>>()?,
         })
+    }
+
+    fn audience_counters(
+        &self,
+        numbers: &[u32],
+    ) -> Result<BTreeMap<u32, AudienceCounters>, KernelError> {
+        let numbers = numbers.iter();
+        let counted = numbers.map(|&number| Ok((number, self.maps.audience_counters(number)?)));
+        counted.collect()
     }
 
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {

@@ -3,6 +3,7 @@
 //! The kernel side decides nothing: percentages, weights and states are userspace's, and reach
 //! this program as a release record, a pool table and a backend entry.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod mode;
 

@@ -16,6 +16,7 @@ pub mod flow;
 pub mod fragment;
 pub mod hash;
 pub mod listener;
+pub mod live;
 pub mod maps;
 pub mod node;
 pub mod pool;

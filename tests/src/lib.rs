@@ -41,6 +41,7 @@ pub mod config;
 pub mod daemon;
 
 pub mod bench;
+pub mod connections;
 pub mod demo;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod stage;
 
 mod apply;
 mod checks;
+mod connections;
 mod crash;
 mod cutover;
 mod footprint;

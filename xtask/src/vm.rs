@@ -38,7 +38,7 @@ pub struct Args {
     seconds: u64,
     /// Handed on to the test binary of `--test`: filters, `--nocapture`
     #[arg(last = true, requires = "test")]
-    args: Vec<String>,
+    words: Vec<String>,
 }
 
 fn series() -> clap::builder::PossibleValuesParser {
@@ -49,14 +49,14 @@ fn series() -> clap::builder::PossibleValuesParser {
 const BINARIES: [&str; 3] = ["vm", "packet", "traffic"];
 
 /// A machine that hangs is given up on; the tier takes a quarter of this.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// `cargo xtask vm`: says whether all that was run held.
 pub fn run(args: &Args) -> Result<bool> {
     setup::before_build()?;
     let [serin] = cargo::build(Profile::Dev, [SERIN])?;
     let runs = match &args.test {
-        Some(test) => vec![Run::new(test, args.args.iter().map(String::as_str))],
+        Some(test) => vec![Run::new(test, args.words.iter().map(String::as_str))],
         None => selection(),
     };
     let chosen = |kernel: &&KernelPackage| {

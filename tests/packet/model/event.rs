@@ -2,7 +2,7 @@
 
 use lb_userspace::state::Admin;
 
-use super::site::{BACKENDS, DRAIN_TICKS, POOLS, SERVICES};
+use super::site::{AUDIENCES, BACKENDS, DRAIN_TICKS, POOLS, SERVICES};
 use crate::{frame::flag, random::Random, world::Family};
 
 /// One thing that happens.
@@ -41,6 +41,11 @@ pub enum Event {
         service: usize,
         backend: usize,
         there: bool,
+    },
+    /// The configuration has other audiences.
+    Audiences {
+        service: usize,
+        set: usize,
     },
     /// Time goes by, and what is due is done.
     Pass {
@@ -94,7 +99,7 @@ impl Event {
     pub fn order(random: &mut Random) -> Self {
         let (service, pool) = (random.below(SERVICES), random.below(POOLS));
         let backend = random.below(BACKENDS);
-        match random.below(24) {
+        match random.below(27) {
             0..=6 => Self::Share {
                 service,
                 pool,
@@ -123,6 +128,10 @@ impl Event {
                 there: random.below(2) > 0,
             },
             19 => Self::Restart,
+            20..=22 => Self::Audiences {
+                service,
+                set: random.below(AUDIENCES),
+            },
             _ => Self::Pass {
                 ticks: [
                     1,

@@ -4,16 +4,30 @@
 //! It knows no "touched" and no flags, since those are only how the program saves work: a pin that
 //! there is, is obeyed; and an origin is the last settled state, kept whole.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
 use lb_common::{address::Address, hash, node::Node, pool::SLOTS};
 
 /// No backend.
 pub const NONE: u16 = 0;
 
+/// An audience: clients from one of the sources (any, if there are none), by one of the ports (any,
+/// if there are none), and the share of them that the candidate gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audience {
+    pub sources: &'static [(IpAddr, u8)],
+    pub ports: &'static [u16],
+    pub share_ppm: u32,
+}
+
 /// Which pool a client gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapping {
+    /// Looked at before the share; the first that the client is in tells.
+    pub audiences: Vec<Audience>,
     pub active: u32,
     pub candidate: u32,
     pub share_ppm: u32,
@@ -98,9 +112,27 @@ struct Answer {
 /// A pin whose client has closed stays for so many ticks.
 const CLOSING_TICKS: u32 = 56;
 
+impl Audience {
+    fn has(&self, flow: &Flow) -> bool {
+        let within = |&(network, length): &(IpAddr, u8)| {
+            let network = Address::from(network);
+            // Both families are told apart by what all mapped addresses begin with.
+            let length = if network.is_v4() { 96 + length } else { length };
+            let differ =
+                u128::from_be_bytes(flow.client.bytes()) ^ u128::from_be_bytes(network.bytes());
+            differ.leading_zeros() >= u32::from(length)
+        };
+        (self.sources.is_empty() || self.sources.iter().any(within))
+            && (self.ports.is_empty() || self.ports.contains(&flow.port))
+    }
+}
+
 impl Mapping {
-    fn pool(&self, client: u64) -> u32 {
-        if hash::bucket(client, self.salt) < self.share_ppm {
+    fn pool(&self, flow: &Flow, client: u64) -> u32 {
+        let mut audiences = self.audiences.iter();
+        let audience = audiences.find(|audience| audience.has(flow));
+        let share_ppm = audience.map_or(self.share_ppm, |audience| audience.share_ppm);
+        if hash::bucket(client, self.salt) < share_ppm {
             self.candidate
         } else {
             self.active
@@ -110,6 +142,8 @@ impl Mapping {
     /// Whether every client gets the same from both.
     fn answers_like(&self, other: &Self) -> bool {
         let only = |mapping: &Self| match mapping.share_ppm {
+            _ if mapping.active == mapping.candidate => Some(mapping.active),
+            _ if !mapping.audiences.is_empty() => None,
             0 => Some(mapping.active),
             1_000_000 => Some(mapping.candidate),
             _ => None,
@@ -184,7 +218,8 @@ impl Model {
         let service = &self.services[flow.service];
         let client = self.node.client_hash(&flow.client, !flow.client.is_v4());
         let slot = self.slot(flow, client);
-        let (pool, before) = (service.now.pool(client), service.origin.pool(client));
+        let pool = service.now.pool(flow, client);
+        let before = service.origin.pool(flow, client);
         let owner = |owners: &Vec<u16>| owners[slot];
         let current = owner(&service.pools[&pool].current);
         let here_before = owner(&service.pools[&pool].origin);
@@ -236,8 +271,8 @@ impl Service {
         }
         self.now = now;
         self.changed = Some(tick);
-        if now.answers_like(&self.origin) {
-            self.origin = now;
+        if self.now.answers_like(&self.origin) {
+            self.origin = self.now.clone();
             self.changed = None;
         }
     }
@@ -265,7 +300,7 @@ impl Service {
     /// The mapping's change has stood for long enough.
     pub fn settle(&mut self, tick: u32) -> Result<(), String> {
         let early = self.early(self.changed, tick);
-        (self.origin, self.changed) = (self.now, None);
+        (self.origin, self.changed) = (self.now.clone(), None);
         early.map_or(Ok(()), |age| Err(format!("settled after {age} ticks")))
     }
 

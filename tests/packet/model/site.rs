@@ -9,6 +9,7 @@ use std::{
 
 use lb_userspace::neighbour::{Hop, Reach, View};
 
+use super::reference::Audience;
 use crate::world::{Family, INGRESS};
 
 /// Services, pools of each, and backends of each.
@@ -23,16 +24,49 @@ pub const DRAIN_TICKS: u32 = 94 + 1;
 const POOL_OF: [usize; BACKENDS] = [0, 0, 0, 1, 1, 2];
 const PORT: u16 = 443;
 
-/// Which backends the file has, of each service.
+/// Which backends the file has, of each service, and which of the sets of audiences.
 #[derive(Clone, Debug)]
 pub struct Site {
     pub there: [[bool; BACKENDS]; SERVICES],
+    pub audiences: [usize; SERVICES],
+}
+
+/// Sets of audiences.
+pub const AUDIENCES: usize = 4;
+/// Prefixes that hold some of the clients, of both families, some within others.
+const NARROW: [(IpAddr, u8); 2] = [
+    (IpAddr::V4(Ipv4Addr::new(10, 77, 0, 0)), 25),
+    (IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0)), 57),
+];
+const WIDE: [(IpAddr, u8); 2] = [
+    (IpAddr::V4(Ipv4Addr::new(10, 77, 0, 0)), 24),
+    (IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0)), 56),
+];
+
+/// The audiences of a set.
+pub fn audiences(set: usize) -> Vec<Audience> {
+    let audience = |sources, ports, share_ppm| Audience {
+        sources,
+        ports,
+        share_ppm,
+    };
+    match set {
+        0 => vec![],
+        1 => vec![audience(&NARROW, &[], 1_000_000)],
+        2 => vec![
+            audience(&NARROW, &[], 0),
+            audience(&WIDE, &[1025], 1_000_000),
+            audience(&[], &[1026], 500_000),
+        ],
+        _ => vec![audience(&WIDE, &[], 300_000), audience(&NARROW, &[], 0)],
+    }
 }
 
 impl Site {
     pub const fn new() -> Self {
         Self {
             there: [[true; BACKENDS]; SERVICES],
+            audiences: [0; SERVICES],
         }
     }
 
@@ -80,6 +114,28 @@ impl Site {
             );
             written.expect("a string takes everything");
         }
+        for (number, audience) in audiences(self.audiences[service]).iter().enumerate() {
+            write_audience(text, number, audience);
+        }
+    }
+}
+
+fn write_audience(text: &mut String, number: usize, audience: &Audience) {
+    let sources = audience.sources.iter();
+    let sources: Vec<String> = sources
+        .map(|(network, length)| format!("{network}/{length}"))
+        .collect();
+    let percent = audience.share_ppm / 10_000;
+    write!(
+        text,
+        "[[service.audience]]\nname = \"a{number}\"\nshare = \"{percent}%\"\n"
+    )
+    .expect("a string takes everything");
+    if !sources.is_empty() {
+        writeln!(text, "sources = {sources:?}").expect("a string takes everything");
+    }
+    if !audience.ports.is_empty() {
+        writeln!(text, "source_ports = {:?}", audience.ports).expect("a string takes everything");
     }
 }
 

@@ -40,7 +40,7 @@ use tempfile::TempDir;
 use super::{
     event::{Event, Kind, Packet},
     reference::{Fate, Flow, Mapping, Model, Role, Service},
-    site::{DRAIN_TICKS, SERVICES, Site, name, view, vip},
+    site::{DRAIN_TICKS, SERVICES, Site, audiences, name, view, vip},
 };
 use crate::{
     frame::{Frame, flag},
@@ -168,15 +168,10 @@ impl World {
             return self.send(packet);
         }
         self.compare()?;
+        let before = self.site.clone();
         let outcome = self.order(event);
-        if let Event::Apply {
-            service,
-            backend,
-            there,
-        } = event
-            && outcome.is_err()
-        {
-            self.site.there[*service][*backend] = !there;
+        if outcome.is_err() {
+            self.site = before;
         }
         match outcome {
             Err(
@@ -252,8 +247,11 @@ impl World {
                 there,
             } => {
                 self.site.there[service][backend] = there;
-                let config = Config::parse(&self.text())?;
-                self.control().apply(config, view(), false, tick).map(drop)
+                self.apply()
+            }
+            Event::Audiences { service, set } => {
+                self.site.audiences[service] = set;
+                self.apply()
             }
             Event::Pass { ticks } => {
                 self.tick += ticks;
@@ -262,6 +260,12 @@ impl World {
             }
             Event::Restart => self.restart(),
         }
+    }
+
+    fn apply(&mut self) -> Result<(), ControlError> {
+        let config = Config::parse(&self.text())?;
+        let tick = self.tick;
+        self.control().apply(config, view(), false, tick).map(drop)
     }
 
     /// What an order that was not refused must have led to.
@@ -281,6 +285,7 @@ impl World {
             | Event::Admin { .. }
             | Event::Health { .. }
             | Event::Apply { .. }
+            | Event::Audiences { .. }
             | Event::Pass { .. }
             | Event::Restart => true,
         };
@@ -338,13 +343,14 @@ impl World {
             let state = &state.services[&name(number)];
             let now = state.position.now;
             let mapping = Mapping {
+                audiences: audiences(self.site.audiences[number]),
                 active: now.active,
                 candidate: now.candidate,
                 share_ppm: now.share_ppm,
                 salt: now.salt,
             };
             if service.pools.is_empty() {
-                (service.now, service.origin) = (mapping, mapping);
+                (service.now, service.origin) = (mapping.clone(), mapping.clone());
             }
             service.release(mapping, tick);
             let is_cut = |id: u16| {

@@ -19,6 +19,23 @@ impl Sum {
         Self(u16::from_ne_bytes(bytes) as u64)
     }
 
+    /// The sum of words of four bytes.
+    #[inline(always)]
+    pub const fn words<const N: usize>(words: [u32; N]) -> Self {
+        let (mut sum, mut index) = (0, 0);
+        while index < N {
+            sum += words[index] as u64;
+            index += 1;
+        }
+        Self(sum)
+    }
+
+    /// A sum that was made elsewhere, not folded yet, as the kernel's helpers give it.
+    #[inline(always)]
+    pub const fn partial(sum: u32) -> Self {
+        Self(sum as u64)
+    }
+
     /// The sum of an address: of its last four bytes for IPv4, since the mapped prefix is not
     /// part of any header.
     #[inline(always)]
@@ -44,6 +61,12 @@ impl Sum {
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0 + other.0)
+    }
+
+    /// The checksum of words that have this sum, as it lies in a header.
+    #[inline(always)]
+    pub const fn checksum(self) -> [u8; 2] {
+        (!self.fold()).to_ne_bytes()
     }
 
     /// The sum in 16 bits, carries wrapped around.

@@ -56,7 +56,7 @@ impl FlowKey {
 pub struct Pin {
     backend: u16,
     generation: u16,
-    /// Tick of the last packet; the top bit says that the client closed.
+    /// Tick of the last packet in the lower 30 bits, 36 years; see the marks above them.
     seen: u32,
 }
 
@@ -73,8 +73,17 @@ pub const fn tick(nanoseconds: u64) -> u32 {
     (nanoseconds >> 30) as u32
 }
 
+/// Ticks for which a packet that may start a connection is taken for one of the connection that its
+/// tuple has. Longer than a handshake's own repetitions, and about as long as QUIC's connections live
+/// without a packet.
+pub const FRESH_TICKS: u32 = 30;
+
 /// In `Pin::seen`: the client has sent FIN or RST.
 const CLOSING: u32 = 1 << 31;
+/// In `Pin::seen`: nothing but the connection's first packet has been seen.
+const HALF_OPEN: u32 = 1 << 30;
+/// In `Pin::seen`: the tick.
+const TICK: u32 = HALF_OPEN - 1;
 
 impl Pin {
     /// A pin to a backend of this generation, seen at tick `now`.
@@ -83,8 +92,16 @@ impl Pin {
         Self {
             backend,
             generation,
-            seen: now & !CLOSING,
+            seen: now & TICK,
         }
+    }
+
+    /// The pin of a connection whose handshake is under way.
+    #[inline(always)]
+    pub const fn half_open(backend: u16, generation: u16, now: u32) -> Self {
+        let mut pin = Self::new(backend, generation, now);
+        pin.seen |= HALF_OPEN;
+        pin
     }
 
     /// The pin at `entry`, all of it as it was at one moment.
@@ -123,7 +140,7 @@ impl Pin {
         self.generation
     }
 
-    /// The pin after another packet at `now`: once closing, it stays so.
+    /// The pin after another packet at `now`: it is open then, and once closing, it stays so.
     #[inline(always)]
     #[must_use]
     pub const fn seen(mut self, now: u32, closing: bool) -> Self {
@@ -132,18 +149,32 @@ impl Pin {
         } else {
             self.seen & CLOSING
         };
-        self.seen = now & !CLOSING | closing;
+        self.seen = now & TICK | closing;
         self
+    }
+
+    /// The pin after another packet that makes it no live one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn seen_half_open(self, now: u32, closing: bool) -> Self {
+        let mut pin = self.seen(now, closing);
+        pin.seen |= HALF_OPEN;
+        pin
     }
 
     /// Ticks since the last packet.
     pub const fn idle_ticks(&self, now: u32) -> u32 {
-        (now & !CLOSING).saturating_sub(self.seen & !CLOSING)
+        (now & TICK).saturating_sub(self.seen & TICK)
     }
 
     /// Whether the client has sent FIN or RST.
     pub const fn is_closing(&self) -> bool {
         self.seen & CLOSING != 0
+    }
+
+    /// Whether nothing but the connection's first packet has been seen.
+    pub const fn is_half_open(&self) -> bool {
+        self.seen & HALF_OPEN != 0
     }
 }
 
@@ -156,5 +187,13 @@ mod tests {
         let pin = Pin::new(3, 1, 100).seen(105, true).seen(107, false);
         assert!(pin.is_closing());
         assert_eq!(pin.idle_ticks(117), 10);
+    }
+
+    #[test]
+    fn a_half_open_pin_is_open_after_its_second_packet() {
+        let pin = Pin::half_open(3, 1, 100);
+        assert!(pin.is_half_open() && !pin.is_closing());
+        assert_eq!(pin.idle_ticks(101), 1);
+        assert_eq!(pin.seen(101, false), Pin::new(3, 1, 101));
     }
 }

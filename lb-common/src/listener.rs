@@ -72,17 +72,28 @@ pub struct Listener {
     id: u16,
     /// Network byte order.
     backend_port: [u8; 2],
+    /// See the `Listener::` constants.
+    flags: u16,
+    /// Bytes of a server's number in QUIC connection ids; 0 if servers don't write one.
+    server_id_bytes: u8,
+    reserved: u8,
 }
 
-const _: () = assert!(size_of::<Listener>() == 8);
+const _: () = assert!(size_of::<Listener>() == 12);
 
 impl Listener {
+    /// Datagrams are QUIC's.
+    pub const QUIC: u16 = 1;
+
     /// A listener of `service`; `backend_port` is used for backends that name no port.
     pub const fn new(service: u32, id: u16, backend_port: u16) -> Self {
         Self {
             service,
             id,
             backend_port: backend_port.to_be_bytes(),
+            flags: 0,
+            server_id_bytes: 0,
+            reserved: 0,
         }
     }
 
@@ -100,6 +111,32 @@ impl Listener {
     #[inline(always)]
     pub const fn is_ambiguous(&self) -> bool {
         self.service == SEVERAL
+    }
+
+    /// The same listener with a flag.
+    #[must_use]
+    pub const fn with(mut self, flag: u16) -> Self {
+        self.flags |= flag;
+        self
+    }
+
+    /// The same listener, whose QUIC connection ids carry a server's number of so many bytes.
+    #[must_use]
+    pub const fn with_server_ids(mut self, bytes: u8) -> Self {
+        self.server_id_bytes = bytes;
+        self
+    }
+
+    /// Whether `flag` is set.
+    #[inline(always)]
+    pub const fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Bytes of a server's number in QUIC connection ids.
+    #[inline(always)]
+    pub const fn server_id_bytes(&self) -> u8 {
+        self.server_id_bytes
     }
 
     /// Index of the service.

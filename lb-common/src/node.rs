@@ -1,6 +1,8 @@
 //! What holds for the whole host.
 
-use bytemuck::{Pod, Zeroable};
+use core::mem::offset_of;
+
+use bytemuck::{Pod, Zeroable, bytes_of};
 
 use crate::{address::Address, encap::Encap, hash::HashKey};
 
@@ -14,7 +16,9 @@ pub struct Node {
     client_mask_v6: Address,
     /// See the `Node::` constants.
     flags: u32,
-    reserved: u32,
+    /// Number of the live copy of [`crate::protect::Protect`]; 0 while there is no protection. The
+    /// one field that changes while the program is attached.
+    protect: u32,
     encap: Encap,
 }
 
@@ -31,7 +35,7 @@ impl Node {
             client_mask_v4: ALL.masked(96 + v4.min(32)),
             client_mask_v6: ALL.masked(v6),
             flags: 0,
-            reserved: 0,
+            protect: 0,
             encap: Encap::default(),
         }
     }
@@ -69,6 +73,24 @@ impl Node {
         &self.encap
     }
 
+    /// The bytes that [`Self::chooses_like`] compares; at the start of the node in every ABI.
+    pub fn choice(&self) -> &[u8] {
+        &bytes_of(self)[..offset_of!(Self, flags)]
+    }
+
+    /// The same settings under another copy of the protection's.
+    #[must_use]
+    pub const fn protected(mut self, number: u32) -> Self {
+        self.protect = number;
+        self
+    }
+
+    /// Number of the live copy of the protection's settings, 0 if there is none.
+    #[inline(always)]
+    pub const fn protect(&self) -> u32 {
+        self.protect
+    }
+
     /// The secret of all hashes.
     #[inline(always)]
     pub const fn key(&self) -> &HashKey {
@@ -78,11 +100,17 @@ impl Node {
     /// The hash by which the client with this address is known.
     #[inline(always)]
     pub const fn client_hash(&self, client: &Address, v6: bool) -> u64 {
+        self.key.client(&self.client(client, v6))
+    }
+
+    /// What of an address tells the client from others.
+    #[inline(always)]
+    pub const fn client(&self, client: &Address, v6: bool) -> Address {
         let mask = if v6 {
             &self.client_mask_v6
         } else {
             &self.client_mask_v4
         };
-        self.key.client(&client.and(mask))
+        client.and(mask)
     }
 }

@@ -3,21 +3,37 @@
 //! The kernel side decides nothing: percentages, weights and states are userspace's, and reach
 //! this program as a release record, a pool table and a backend entry.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod aside;
 pub mod mode;
 
+pub mod extensions;
+pub mod link;
+pub mod options;
 pub mod packet;
 pub mod parse;
 
 pub mod listen;
+pub mod protect;
+
+pub mod audience;
+
+pub mod quic;
 
 pub mod release;
 
 pub mod pool;
 
 pub mod flow;
+pub mod reset;
 
 pub mod forward;
+
+pub mod fragment;
+pub mod icmp;
+
+pub mod decap;
 
 pub mod count;
 pub mod maps;
@@ -29,7 +45,9 @@ use lb_common::{
     trace::Trace,
 };
 
-use crate::{listen::Side, mode::Mode, packet::Packet, parse::Parsed};
+use crate::{
+    audience::Shares, forward::Target, listen::Side, mode::Mode, packet::Packet, parse::Parsed,
+};
 
 /// Takes one packet through all stages, counts its way out, and tells the kernel what to do.
 #[inline(always)]
@@ -49,9 +67,23 @@ pub fn process<M: Mode>(ctx: &XdpContext) -> u32 {
 /// The walk of a packet; `Err` where it ends early.
 #[inline(always)]
 fn walk<M: Mode>(packet: &Packet<'_>) -> Result<Reason, Reason> {
-    let parsed = parse::parse(packet)?;
+    let mut parsed = match parse::parse(packet) {
+        Ok(parsed) => parsed,
+        Err(reason) => {
+            // What has no ports of its own may still be a listener's: pieces of packets, and ICMP.
+            if !M::TELLS {
+                aside::give(packet, reason);
+            }
+            return Err(reason);
+        }
+    };
     match listen::side(&parsed)? {
-        Side::Client(listener) => request::<M>(packet, &parsed, listener),
+        Side::Client(listener) => {
+            if parsed.protocol == protocol::UDP && listener.has(Listener::QUIC) {
+                parsed.opens = quic::starts(packet, &parsed)?;
+            }
+            request::<M>(packet, &parsed, listener)
+        }
         Side::Backend(reply) => forward::reply::<M>(packet, &parsed, reply),
     }
 }
@@ -63,32 +95,56 @@ fn request<M: Mode>(
     parsed: &Parsed,
     listener: &Listener,
 ) -> Result<Reason, Reason> {
+    parsed.check_source()?;
+    let target = choose::<M>(packet, parsed, listener, false)?;
+    forward::request::<M>(packet, parsed, &target)
+}
+
+/// Where a client's packet goes; by the client alone where the packet does not tell its ports.
+#[inline(always)]
+fn choose<M: Mode>(
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    listener: &Listener,
+    portless: bool,
+) -> Result<Target, Reason> {
     M::note(|trace| {
         (trace.listener, trace.service) = (listener.id(), listener.service());
         trace.mark(Trace::LISTENER);
     });
     let node = maps::node()?;
+    if node.protect() != 0 {
+        protect::admit::<M>(node, parsed)?;
+    }
     let record = release::live::<M>(listener.service())?;
-    let by_client = record.has(Record::AFFINITY_CLIENT);
+    let by_client = portless || record.has(Record::AFFINITY_CLIENT);
     let client = if M::TELLS || by_client || record.needs_bucket() {
         node.client_hash(&parsed.source, parsed.v6)
     } else {
         0
     };
-    let slot = if by_client {
-        hash::client_slot(client, SLOTS)
+    let scattered = if by_client {
+        hash::scatter_client(client)
     } else {
         let ports = (parsed.source_port, parsed.destination_port);
         let flow = node
             .key()
             .flow(&parsed.source, &parsed.destination, ports, parsed.protocol);
-        hash::slot(flow, SLOTS)
+        hash::scatter(flow)
     };
-    let answer = release::answer::<M>(record, client, slot)?;
-    let chosen = if parsed.protocol == protocol::TCP {
-        flow::settle::<M>(&answer, parsed, listener)
+    let slot = hash::place(scattered, SLOTS);
+    let shares = if record.has(Record::AUDIENCES) {
+        audience::shares(packet, parsed, record)
     } else {
-        // Each datagram stands for itself, so it takes the new answer.
+        Shares::of(record)
+    };
+    if shares.now.number != 0 {
+        count::audience::<M>(shares.now.number, packet.length(), parsed.opens);
+    }
+    let answer = release::answer::<M>(record, &shares, client, slot)?;
+    let chosen = if (answer.moving || answer.touched) && !portless {
+        flow::settle::<M>(packet, parsed, listener, record, &answer)?
+    } else {
         answer.current
     };
     if chosen == backend::NONE {
@@ -99,5 +155,5 @@ fn request<M: Mode>(
         trace.chosen = chosen;
         trace.mark(Trace::CHOSEN);
     });
-    forward::request::<M>(packet, parsed, listener, record, chosen)
+    Ok(Target::new(chosen, record, listener, scattered))
 }

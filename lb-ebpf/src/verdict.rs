@@ -10,10 +10,13 @@ pub const fn action(reason: Reason) -> u32 {
         Reason::Transmitted
         | Reason::ReplyTransmitted
         | Reason::ErrorTransmitted
-        | Reason::EchoAnswered => XDP_TX,
+        | Reason::EchoAnswered
+        | Reason::Reset
+        | Reason::TooBig => XDP_TX,
         Reason::Redirected | Reason::ReplyRedirected | Reason::ErrorRedirected => XDP_REDIRECT,
         Reason::ReplyUnresolved
         | Reason::ReplyLocal
+        | Reason::ReplyTooBig
         | Reason::ErrorUnresolved
         | Reason::NotIp
         | Reason::VlanTags
@@ -44,6 +47,12 @@ pub const fn action(reason: Reason) -> u32 {
         | Reason::EmptyPool
         | Reason::NoBackend
         | Reason::NoRoute
-        | Reason::NoPort => XDP_DROP,
+        | Reason::NoPort
+        | Reason::QuicNegotiation
+        | Reason::QuicSmallInitial
+        | Reason::TooBigUntold
+        | Reason::NoHeadroom
+        | Reason::Denied
+        | Reason::SynLimited => XDP_DROP,
     }
 }

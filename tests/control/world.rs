@@ -222,6 +222,7 @@ impl World {
             image: self.image(),
             view: view(&self.addresses),
             dataplane: self.twin.clone(),
+            takes_over: false,
         };
         self.control = Some(Control::start(parts, self.tick())?);
         self.twin.edge().expected = self.site.endpoints();

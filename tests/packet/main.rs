@@ -8,14 +8,18 @@ mod ingress;
 mod lab;
 mod outcome;
 mod random;
+mod tunnel;
 mod world;
 
 // What leaves, byte by byte.
+mod decap;
+mod encap;
 mod l2;
 mod nat;
 mod redirect;
 mod reply;
 mod sums;
+mod too_big;
 mod vlan;
 
 // What does not, and why.
@@ -23,16 +27,24 @@ mod broken;
 mod lies;
 mod noise;
 mod passed;
+mod portless;
+mod protect;
 mod truncated;
 
 // Which backend.
 mod arithmetic;
+mod audience;
+mod cut;
+mod flood;
 mod flow;
 mod full_table;
 mod generations;
 mod model;
+mod quic;
 mod ramp;
 mod rest;
+mod sessions;
+mod taken;
 mod whois;
 
 // What the daemon sees, and what it all costs.

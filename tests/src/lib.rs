@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod command;
 pub mod deadline;
+pub mod decap;
 pub mod interrupt;
 pub mod leftovers;
 pub mod process;
@@ -15,6 +16,7 @@ pub mod unique;
 
 // The network.
 pub mod mac;
+pub mod mmdb;
 pub mod netns;
 pub mod topology;
 pub mod veth;
@@ -25,6 +27,7 @@ pub mod certificate;
 pub mod client;
 pub mod dns;
 pub mod failure;
+pub mod flood;
 pub mod grpc;
 mod hosted;
 pub mod http;
@@ -34,6 +37,7 @@ pub mod real;
 pub mod server;
 pub mod syns;
 pub mod websocket;
+pub mod volley;
 
 // Serin itself, and what may be said of its numbers.
 pub mod binomial;
@@ -41,6 +45,7 @@ pub mod config;
 pub mod daemon;
 
 pub mod bench;
+pub mod connections;
 pub mod demo;
 
 #[cfg(test)]

@@ -15,52 +15,80 @@ use crate::netns::Namespace;
 
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 const LICENSE: &[u8] = b"MIT\0";
 
 /// `r0 = XDP_PASS; exit`.
-static PROGRAM: [Instruction; 2] = [
-    Instruction {
-        code: 0xb7,
-        registers: 0,
-        offset: 0,
-        immediate: 2,
-    },
-    Instruction {
-        code: 0x95,
-        registers: 0,
-        offset: 0,
-        immediate: 0,
-    },
+const PROGRAM: [Instruction; 2] = [
+    Instruction::new(0xb7, 0, 0, 0, 2),
+    Instruction::new(0x95, 0, 0, 0, 0),
 ];
 
 /// The program stays attached until this is dropped.
 #[derive(Debug)]
 pub struct PassLink {
-    _link: OwnedFd,
+    link: OwnedFd,
+}
+
+impl PassLink {
+    /// Puts another program in this one's place.
+    pub fn replace(&self, program: &OwnedFd) -> Result<()> {
+        let call = LinkUpdate {
+            link_fd: self.link.as_raw_fd().cast_unsigned(),
+            program_fd: program.as_raw_fd().cast_unsigned(),
+            flags: 0,
+            old_program_fd: 0,
+        };
+        call_bpf(BPF_LINK_UPDATE, &call)
+            .map(drop)
+            .context("replacing an XDP program")
+    }
 }
 
 /// Attaches the program to an interface in native mode.
 pub fn attach(namespace: &Namespace, interface: &str) -> Result<PassLink> {
-    let program = load().context("loading an XDP program; this needs root")?;
+    let program = load(&PROGRAM).context("loading an XDP program; this needs root")?;
     // A link is made in the namespace of the thread that asks for it.
     let _inside = namespace.enter()?;
     let attached = if_nametoindex(interface)
         .map_err(io::Error::from)
         .and_then(|index| link(&program, index));
     Ok(PassLink {
-        _link: attached.with_context(|| format!("attaching native XDP to {interface}"))?,
+        link: attached.with_context(|| format!("attaching native XDP to {interface}"))?,
     })
 }
 
+/// One instruction of BPF, `struct bpf_insn`.
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
-struct Instruction {
+pub struct Instruction {
     code: u8,
     registers: u8,
     offset: i16,
     immediate: i32,
+}
+
+impl Instruction {
+    /// By its fields; see the kernel's Documentation/bpf/standardization.
+    pub const fn new(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Self {
+        Self {
+            code,
+            registers: from << 4 | to,
+            offset,
+            immediate,
+        }
+    }
+}
+
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    program_fd: u32,
+    flags: u32,
+    old_program_fd: u32,
 }
 
 #[repr(C)]
@@ -79,13 +107,17 @@ struct LinkCreate {
     flags: u32,
 }
 
-fn load() -> io::Result<OwnedFd> {
+/// Loads an XDP program.
+///
+/// # Panics
+/// If the program has more instructions than a `u32` can count.
+pub fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
     bpf(
         BPF_PROG_LOAD,
         &ProgLoad {
             prog_type: BPF_PROG_TYPE_XDP,
-            insn_cnt: 2,
-            insns: PROGRAM.as_ptr().addr() as u64,
+            insn_cnt: u32::try_from(program.len()).expect("a short program"),
+            insns: program.as_ptr().addr() as u64,
             license: LICENSE.as_ptr().addr() as u64,
         },
     )
@@ -104,9 +136,23 @@ fn link(program: &OwnedFd, interface: u32) -> io::Result<OwnedFd> {
 }
 
 /// A bpf(2) command that answers with a file descriptor.
-fn bpf<Attributes>(command: libc::c_int, attributes: &Attributes) -> io::Result<OwnedFd> {
+pub(crate) fn bpf<Attributes>(
+    command: libc::c_int,
+    attributes: &Attributes,
+) -> io::Result<OwnedFd> {
+    let answer = call_bpf(command, attributes)?;
+    let fd = RawFd::try_from(answer).expect("a file descriptor fits RawFd");
+    // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A bpf(2) command; what `attributes` point to must live.
+pub(crate) fn call_bpf<Attributes>(
+    command: libc::c_int,
+    attributes: &Attributes,
+) -> io::Result<libc::c_long> {
     // SAFETY: `attributes` is a readable head of `union bpf_attr` of the size told; what it points
-    // to is `'static`. The kernel takes a shorter union as one filled up with zeroes.
+    // to outlives the call. The kernel takes a shorter union as one filled up with zeroes.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -118,7 +164,5 @@ fn bpf<Attributes>(command: libc::c_int, attributes: &Attributes) -> io::Result<
     if answer < 0 {
         return Err(io::Error::last_os_error());
     }
-    let fd = RawFd::try_from(answer).expect("a file descriptor fits RawFd");
-    // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(answer)
 }

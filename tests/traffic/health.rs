@@ -32,7 +32,7 @@ const NOTICED: Duration = Duration::from_millis(3 * 500 + 1000);
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A stage whose daemon checks all backends, with a line more in the service.
-fn checked(way: Way, attach: Attach, backends: u8, line: &str) -> Result<Stage> {
+pub fn checked(way: Way, attach: Attach, backends: u8, line: &str) -> Result<Stage> {
     checked_by(HEALTH, way, attach, backends, line)
 }
 

@@ -30,6 +30,11 @@ pub fn lookups(daemon: &Daemon) -> Result<u64> {
     node(daemon, "flows", "lookup")
 }
 
+/// How often something has happened to the flow table.
+pub fn flows(daemon: &Daemon, name: &str) -> Result<u64> {
+    node(daemon, "flows", name)
+}
+
 fn node(daemon: &Daemon, group: &str, name: &str) -> Result<u64> {
     let status = daemon.serin(&["status"])?;
     let count = status[group][name].as_u64();

@@ -1,9 +1,13 @@
 //! The daemon stops, starts, is replaced, or is there twice: packets fare as before.
 
-use std::process::Output;
+use std::{process::Output, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use serin_tests::config::{Attach, Config};
+use serin_tests::{
+    config::{Attach, Config},
+    deadline,
+    volley::Barrage,
+};
 
 use crate::{
     crowd::Crowd,
@@ -66,6 +70,36 @@ fn a_restart_puts_its_own_program_in_place_without_a_gap() -> Result<()> {
         last.iter().all(|id| *id == last[0]),
         "one program on all interfaces: {last:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn twenty_restarts_lose_no_packet() -> Result<()> {
+    let mut stage = Stage::set(Way::Nat, Attach::Native)?;
+    stage.serin("share shop 30%")?;
+    let barrage = Barrage::start(&stage.lab)?;
+
+    for _ in 0..20 {
+        stage.daemon.terminate()?;
+        stage.daemon.start(&stage.lab)?;
+    }
+
+    let tally = barrage.stop()?;
+    println!("20 restarts: {tally}");
+    assert_eq!(tally.lost, 0, "{tally}");
+    assert!(tally.sent > 200_000, "{tally}");
+    Ok(())
+}
+
+#[test]
+fn a_barrage_tells_of_packets_that_are_lost() -> Result<()> {
+    let stage = Stage::set(Way::Nat, Attach::Native)?;
+    let barrage = Barrage::start(&stage.lab)?;
+
+    stage.lab.edge.ip("link set back0 down")?;
+
+    deadline::pass(Duration::from_secs(3))?;
+    assert!(barrage.stop()?.lost > 0);
     Ok(())
 }
 

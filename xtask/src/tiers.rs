@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use crate::cargo::{self, Profile, SERIN, SERIN_BIN};
 use crate::libtest::Counts;
 use crate::setup;
+use crate::vm;
 
 /// What `cargo xtask test` takes.
 #[derive(Debug, clap::Args)]
@@ -34,6 +35,8 @@ enum Tier {
     Packet,
     /// Real clients and servers in network namespaces
     Traffic,
+    /// The same, and what only they have, on stock Debian kernels in QEMU
+    Vm,
 }
 
 impl Tier {
@@ -43,6 +46,7 @@ impl Tier {
             Self::Control => "control",
             Self::Packet => "packet",
             Self::Traffic => "traffic",
+            Self::Vm => "vm",
         }
     }
 
@@ -58,6 +62,8 @@ impl Tier {
             Self::Control => &[&["--workspace", "--test=control"]],
             Self::Packet => &[&["--workspace", "--test=packet"]],
             Self::Traffic => &[&["--workspace", "--test=traffic"]],
+            // Not cargo's to run: see `run_machines`.
+            Self::Vm => &[],
         }
     }
 
@@ -114,6 +120,9 @@ fn build_tests() -> Result<()> {
 }
 
 fn run_tier(tier: Tier, args: &[String], serin: &Path) -> Result<Outcome> {
+    if tier == Tier::Vm {
+        return run_machines(serin);
+    }
     let start = Instant::now();
     let mut outcome = Outcome {
         tier,
@@ -135,6 +144,18 @@ fn run_tier(tier: Tier, args: &[String], serin: &Path) -> Result<Outcome> {
     }
     outcome.took = start.elapsed();
     Ok(outcome)
+}
+
+/// The tier `vm` has a selection of its own; a filter is for `cargo xtask vm`.
+fn run_machines(serin: &Path) -> Result<Outcome> {
+    let start = Instant::now();
+    let vm::Verdict { counts, good } = vm::tier(serin)?;
+    Ok(Outcome {
+        tier: Tier::Vm,
+        counts,
+        good,
+        took: start.elapsed(),
+    })
 }
 
 /// A run that ends badly without naming a failed test (it did not build, or it crashed) is a

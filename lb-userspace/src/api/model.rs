@@ -21,6 +21,10 @@ pub struct Done {
     pub share_ppm: u32,
     /// When the record was stored, in nanoseconds of `CLOCK_REALTIME`; null if none had to be.
     pub stored_at_ns: Option<u64>,
+    /// Seconds until the order is carried out: until then, sessions that are there are being pinned.
+    /// Null if it is in force.
+    #[serde(default)]
+    pub arming_s: Option<u64>,
     /// How long the daemon took, in microseconds.
     pub took_us: u64,
 }
@@ -43,6 +47,9 @@ pub struct Line {
     pub dead: Vec<String>,
     /// As configured.
     pub listeners: Vec<String>,
+    /// Names of the audiences, in their order.
+    #[serde(default)]
+    pub audiences: Vec<String>,
 }
 
 /// `serin status SERVICE`.
@@ -64,14 +71,44 @@ pub struct Status {
     pub pinned: bool,
     /// Seconds until the changes under way settle; null if there are none.
     pub settles_in_s: Option<u64>,
+    /// The order that waits while sessions are being pinned; null if none does.
+    #[serde(default)]
+    pub pending: Option<String>,
+    /// Seconds until it is carried out.
+    #[serde(default)]
+    pub arming_s: Option<u64>,
+    /// Connections cut so far at the end of a drain's deadline.
+    #[serde(default)]
+    pub cut: u64,
+    /// Connections so far whose pin was removed since they were silent for longer than the drain.
+    #[serde(default)]
+    pub orphaned: u64,
     /// Number of the live record.
     pub epoch: u64,
     /// As configured.
     pub listeners: Vec<String>,
     /// What the kernel counted since the last change of the mapping.
     pub measured: Measured,
+    /// In the order in which they are looked at.
+    #[serde(default)]
+    pub audiences: Vec<AudienceStatus>,
     /// By name.
     pub pools: Vec<PoolStatus>,
+}
+
+/// One audience.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudienceStatus {
+    /// The audience.
+    pub name: String,
+    /// The candidate's share among its clients, in parts per million.
+    pub share_ppm: u32,
+    /// Packets from its clients.
+    pub packets: u64,
+    /// Their bytes, from the Ethernet header on.
+    pub bytes: u64,
+    /// TCP connections started.
+    pub connections: u64,
 }
 
 /// The share as the kernel saw it.

@@ -11,18 +11,21 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Failure, share::Share, show::Answer};
+use super::{Failure, show::Answer};
 use crate::{
     api::{
         client::{Client, ClientError},
-        model::{ApplyOrder, BackendOrder, CutoverOrder, Done, ShareOrder},
+        model::{ApplyOrder, BackendOrder, CutoverOrder, Done, ShareOrder, Status},
     },
+    share::Share,
     state::Admin,
 };
 
 /// How long a daemon may take to end that has said it will, and how often it is looked for.
 const ENDING: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
+/// How often a daemon is asked whether an order that waits is carried out.
+const ARMING_POLL: Duration = Duration::from_millis(100);
 
 /// What the daemon is asked.
 #[derive(Debug, Subcommand)]
@@ -145,7 +148,10 @@ impl Order {
                 );
                 Answer::Whois(Box::new(client.get(&resource(&service, &query)).await?))
             }
-            Self::Change(change) => Answer::Done(change.give(&client).await?),
+            Self::Change(change) => {
+                let done = change.give(&client).await?;
+                Answer::Done(in_force(&client, done).await?)
+            }
         })
     }
 }
@@ -172,6 +178,30 @@ impl Change {
             Self::Drain(target) => target.put(client, BackendOrder::State(Admin::Drain)).await,
             Self::Maint(target) => target.put(client, BackendOrder::State(Admin::Maint)).await,
             Self::Ready(target) => target.put(client, BackendOrder::State(Admin::Ready)).await,
+        }
+    }
+}
+
+/// Waits until an order is carried out for which sessions are pinned first, and says so. Who does not
+/// want to wait may leave: the daemon carries it out alone.
+async fn in_force(client: &Client, done: Done) -> Result<Done, ClientError> {
+    let Some(left) = done.arming_s else {
+        return Ok(done);
+    };
+    let service = &done.service;
+    eprintln!("{service}: pinning the sessions that are there; the order follows in {left} s");
+    loop {
+        sleep(ARMING_POLL).await;
+        let status: Status = client.get(&resource(service, "")).await?;
+        if status.pending.is_none() {
+            return Ok(Done {
+                epoch: status.epoch,
+                active: status.active,
+                candidate: status.candidate,
+                share_ppm: status.share_ppm,
+                arming_s: None,
+                ..done
+            });
         }
     }
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Format, share::Share, whois};
+use super::{Format, whois};
 use crate::{
     api::model::{Applied, BackendStatus, Done, Line, NodeStatus, PoolStatus, Status, Whois},
     config::{Config, Finding},
+    share::Share,
     state::Admin,
 };
 
@@ -106,6 +107,7 @@ fn list(lines: &[Line], output: Format) {
             .to_string(),
             line_state(line),
             line.listeners.join(" "),
+            line.audiences.join(" "),
         ]
     });
     table(
@@ -116,6 +118,7 @@ fn list(lines: &[Line], output: Format) {
             "SHARE",
             "STATE",
             "LISTENERS",
+            "AUDIENCES",
         ],
         rows,
     );
@@ -151,6 +154,25 @@ fn status(status: &Status, output: Format) {
         measured(status)
     );
     println!("  state     {} (epoch {})", condition(status), status.epoch);
+    if let Some(pending) = &status.pending {
+        let left = status.arming_s.unwrap_or(0);
+        println!("  pending   {pending}, in {left} s, once the sessions that are there are pinned");
+    }
+    if status.cut + status.orphaned > 0 {
+        println!(
+            "  drained   {} cut, {} orphaned",
+            status.cut, status.orphaned
+        );
+    }
+    for audience in &status.audiences {
+        let share = Share {
+            ppm: audience.share_ppm,
+        };
+        println!(
+            "  audience  {}: {share} to the candidate; {} connections, {} packets, {} bytes",
+            audience.name, audience.connections, audience.packets, audience.bytes
+        );
+    }
     for pool in &status.pools {
         print_pool(pool);
     }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use lb_common::{hash::BUCKETS, pool::SLOTS};
 
-use super::share::Share;
 use crate::api::model::{Change, Pinned, Server, Way, Whois};
+use crate::share::Share;
 
 /// The whole answer.
 pub fn text(whois: &Whois) -> String {

@@ -40,11 +40,14 @@ pub enum ListenError {
     /// `?to=` with direct server return.
     #[error("with forward = \"{0}\" the port can't change; remove ?to=")]
     FixedPort(Forward),
-    /// An option that is promised, but not built.
-    #[error("`?{0}` is not built yet; leave it out")]
-    NotBuilt(String),
+    /// `?quic` over TCP.
+    #[error("QUIC runs over UDP; write udp:// before the address, or remove ?quic")]
+    QuicOverTcp,
+    /// `?quic=` something, or again.
+    #[error("?quic stands alone, and once")]
+    QuicValue,
     /// An option that means nothing.
-    #[error("unknown option `?{0}`; the one option is ?to=PORT")]
+    #[error("unknown option `?{0}`; the options are ?to=PORT and ?quic, joined by &")]
     UnknownOption(String),
 }
 
@@ -59,11 +62,16 @@ impl FromStr for Listen {
         };
         let protocol = parse_protocol(protocol)?;
         let vip = parse_vip(address)?;
+        let Options { to, quic } = options.map_or(Ok(Options::default()), parse_options)?;
+        if quic && protocol == Protocol::Tcp {
+            return Err(ListenError::QuicOverTcp);
+        }
         Ok(Self {
             protocol,
             address: vip.ip(),
             port: vip.port(),
-            to: options.map_or(Ok(None), parse_options)?,
+            to,
+            quic,
         })
     }
 }
@@ -73,9 +81,11 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let vip = SocketAddr::new(self.address, self.port);
         write!(f, "{}://{vip}", self.protocol)?;
-        match self.to {
-            Some(to) => write!(f, "?to={to}"),
-            None => Ok(()),
+        match (self.to, self.quic) {
+            (Some(to), true) => write!(f, "?to={to}&quic"),
+            (Some(to), false) => write!(f, "?to={to}"),
+            (None, true) => write!(f, "?quic"),
+            (None, false) => Ok(()),
         }
     }
 }
@@ -96,19 +106,26 @@ fn parse_vip(text: &str) -> Result<SocketAddr, ListenError> {
     Ok(vip)
 }
 
-/// The port of `?to=`, the only option so far.
-fn parse_options(options: &str) -> Result<Option<u16>, ListenError> {
-    let mut to = None;
+/// What may stand behind the `?`.
+#[derive(Default)]
+struct Options {
+    to: Option<u16>,
+    quic: bool,
+}
+
+fn parse_options(options: &str) -> Result<Options, ListenError> {
+    let Options { mut to, mut quic } = Options::default();
     for option in options.split('&') {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         match key {
             "to" if to.is_some() => return Err(ListenError::ToTwice),
             "to" => to = Some(parse_port(value)?),
-            "quic" => return Err(ListenError::NotBuilt(key.to_owned())),
+            "quic" if quic || option != key => return Err(ListenError::QuicValue),
+            "quic" => quic = true,
             _ => return Err(ListenError::UnknownOption(key.escape_debug().to_string())),
         }
     }
-    Ok(to)
+    Ok(Options { to, quic })
 }
 
 fn parse_port(text: &str) -> Result<u16, ListenError> {
@@ -175,8 +192,20 @@ mod tests {
     }
 
     #[test]
-    fn quic_is_not_built_yet() {
-        let error = "udp://192.0.2.80:443?quic".parse::<Listen>();
-        assert_eq!(error, Err(ListenError::NotBuilt("quic".into())));
+    fn quic_runs_over_udp_and_stands_alone() {
+        for text in [
+            "udp://192.0.2.80:443?quic",
+            "udp://[2001:db8::80]:443?to=8443&quic",
+        ] {
+            let listen: Listen = text.parse().expect("valid");
+            assert!(listen.quic);
+            assert_eq!(listen.to_string(), text);
+        }
+        let error = "tcp://192.0.2.80:443?quic".parse::<Listen>();
+        assert_eq!(error, Err(ListenError::QuicOverTcp));
+        for options in ["quic=1", "quic=", "quic&quic"] {
+            let error = format!("udp://192.0.2.80:443?{options}").parse::<Listen>();
+            assert_eq!(error, Err(ListenError::QuicValue), "{options}");
+        }
     }
 }

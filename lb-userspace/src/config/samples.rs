@@ -52,9 +52,11 @@ name = "shop"
 listen = ["tcp://192.0.2.80:443?to=8443", "tcp://[2001:db8::80]:443"]
 forward = "nat"
 affinity = "client"
-connections = "drain"
-datagram = "stateless"
+connections = "cut"
+datagram = "session"
+idle = "10s"
 drain = "90s"
+drain_deadline = "10m"
 active = "green"
 on_dead_pool = "drop"
 

@@ -3,44 +3,64 @@
 use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use super::{
+    audience,
     errors::{Fault, ValueError},
     listen::ListenError,
-    model::{Affinity, Forward, Listen, OnDeadPool, Pool, Service},
+    model::{Affinity, Connections, Datagram, Forward, Listen, OnDeadPool, Pool, Service},
     pool::{self, Frame},
     raw::Section,
-    setting,
+    setting::{self, SettingError},
 };
 
 /// How long a change may stand before it settles.
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 const DEFAULT_DRAIN: Duration = Duration::from_mins(15);
+/// How long connections may outlast a change.
+const DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 7);
+/// How long a session may be silent.
+const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
+const DEFAULT_IDLE: Duration = Duration::from_secs(30);
 
 /// What a `[[service]]` means, given the names of earlier ones; nothing only where a problem has
 /// been reported.
 pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Option<Service> {
-    section.not_built(&["audience", "release"]);
+    section.not_built(&["release"]);
     let name = section.claim_name(names, "service");
     let forward = read_forward(section);
     let listeners = read_listeners(section, forward);
     let pools = read_pools(section, forward, &listeners);
+    let audiences = audience::read_all(section);
     let active = read_active(section, &pools);
     let affinity = section.setting("affinity", |word: &String| {
         setting::word(word, Affinity::WORDS, &[])
     });
     let drain = section.setting("drain", |text: &String| setting::time(text, &DRAIN));
+    let drain = drain.unwrap_or(DEFAULT_DRAIN);
+    let drain_deadline = read_deadline(section, drain);
+    let connections = section.setting("connections", |word: &String| {
+        setting::word(word, Connections::WORDS, &[])
+    });
+    let datagram = section.setting("datagram", |word: &String| {
+        setting::word(word, Datagram::WORDS, &[])
+    });
+    let idle = section.setting("idle", |text: &String| setting::time(text, &IDLE));
     let on_dead_pool = section.setting("on_dead_pool", |word: &String| {
         setting::word(word, OnDeadPool::WORDS, &[])
     });
-    read_fixed(section);
     Some(Service {
         name: name?,
         listeners,
         forward: forward?,
         affinity: affinity.unwrap_or(Affinity::Connection),
-        drain: drain.unwrap_or(DEFAULT_DRAIN),
+        connections: connections.unwrap_or(Connections::Drain),
+        datagram: datagram.unwrap_or(Datagram::Stateless),
+        idle: idle.unwrap_or(DEFAULT_IDLE),
+        drain,
+        drain_deadline,
         active: active?,
         on_dead_pool: on_dead_pool.unwrap_or(OnDeadPool::Fallback),
         pools: pools.into_iter().flatten().collect(),
+        audiences,
     })
 }
 
@@ -49,19 +69,22 @@ fn read_forward(section: &mut Section) -> Option<Forward> {
     let absent = !section.contains("forward");
     // Also where it is absent: what is asked for is known, and named to who has misspelt it.
     let forward = section.setting("forward", |word: &String| {
-        setting::word(word, &Forward::WORDS[..2], &["ipip", "gue"])
+        setting::word(word, Forward::WORDS, &[])
     });
     if absent { Some(Forward::Nat) } else { forward }
 }
 
-/// Keys that have one value so far.
-fn read_fixed(section: &mut Section) {
-    section.setting("connections", |word: &String| {
-        setting::word(word, &[("drain", ())], &["cut"])
-    });
-    section.setting("datagram", |word: &String| {
-        setting::word(word, &[("stateless", ())], &["session"])
-    });
+/// Connections are told from others by where they began until a change has settled, so that no
+/// deadline may come before.
+fn read_deadline(section: &mut Section, drain: Duration) -> Option<Duration> {
+    section.setting("drain_deadline", |text: &String| {
+        let deadline = setting::time(text, &DEADLINE)?;
+        if deadline < drain {
+            let drain = humantime::format_duration(drain).to_string();
+            return Err(SettingError::BeforeDrain(drain));
+        }
+        Ok(deadline)
+    })
 }
 
 fn read_listeners(section: &mut Section, forward: Option<Forward>) -> Vec<Listen> {
@@ -174,28 +197,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_promised_is_refused_as_not_built_yet() {
-        for forward in ["ipip", "gue"] {
-            let text = problems(&shop(&format!("forward = \"{forward}\"")));
-            let expected = format!("`forward` to `{forward}`: not built yet; write `nat` or `l2`");
-            assert!(text.ends_with(&expected), "{text}");
-            assert_eq!(text.lines().count(), 1);
-        }
-        let line = "connections = \"cut\"";
-        refuses(
-            &shop(line),
-            "`connections` to `cut`: not built yet; write `drain`",
-        );
-        let line = "datagram = \"session\"";
-        refuses(
-            &shop(line),
-            "`datagram` to `session`: not built yet; write `stateless`",
-        );
-        let quic = shop("").replace(":443", ":443?quic");
-        refuses(&quic, "?quic`: `?quic` is not built yet; leave it out");
-    }
-
-    #[test]
     fn a_misspelt_key_that_may_be_left_out_is_known() {
         refuses(&shop("foward = \"l2\""), "did you mean `forward`?");
         refuses(&shop("actve = \"blue\""), "did you mean `active`?");
@@ -203,11 +204,6 @@ mod tests {
 
     #[test]
     fn tables_that_are_promised_are_refused_as_not_built_yet() {
-        let audience = shop("") + "[[service.audience]]\nname = \"staff\"";
-        refuses(
-            &audience,
-            "service `shop` uses `audience`, which is not built yet",
-        );
         let release = shop("") + "[service.release]\nstrategy = \"canary\"";
         refuses(
             &release,
@@ -216,10 +212,29 @@ mod tests {
     }
 
     #[test]
+    fn no_deadline_may_come_before_the_change_has_settled() {
+        refuses(
+            &shop("drain_deadline = \"14m\""),
+            "`drain_deadline` to `14m`: earlier than `drain` (15m) is over; choose that or longer",
+        );
+        let equal = shop("drain = \"2s\"\ndrain_deadline = \"2s\"");
+        assert_eq!(problems(&equal), "");
+    }
+
+    #[test]
     fn words_and_times_are_checked() {
         refuses(
+            &shop("connections = \"keep\""),
+            "unknown word; write `drain` or `cut`",
+        );
+        refuses(
+            &shop("datagram = \"sticky\""),
+            "unknown word; write `stateless` or `session`",
+        );
+        refuses(&shop("idle = \"2h\""), "choose a time from 1s to 1h");
+        refuses(
             &shop("forward = \"nats\""),
-            "unknown word; write `nat` or `l2`",
+            "unknown word; write `nat`, `l2`, `ipip` or `gue`",
         );
         refuses(
             &shop("affinity = \"cookie\""),

@@ -4,12 +4,13 @@ use lb_common::{maps::TABLES_PER_POOL, release::Record};
 
 use crate::{
     dataplane::Image,
-    state::{ServiceState, State},
+    state::{Kept, ServiceState, State},
 };
 
 /// Takes the kernel's word for where services are; what else the file intends is kept, and carried
 /// out by the start.
 pub fn adopt(saved: &mut State, image: &Image, tick: u32) {
+    saved.protect = Kept::of(image);
     for (name, service) in &mut saved.services {
         match image.records.get(&service.id) {
             Some(record) => follow(name, service, record, image, tick),
@@ -20,9 +21,11 @@ pub fn adopt(saved: &mut State, image: &Image, tick: u32) {
 
 /// The maps are new: nothing is pinned or counted, and the mapping is all there is.
 fn begin_anew(service: &mut ServiceState) {
-    service.position = service.position.settled().swept();
+    service.position = service.position.judged_by(0, 0).settled().swept().disarmed();
     service.position.epoch = 0;
     service.before = None;
+    service.pending = None;
+    service.last_change = None;
     service.baseline.clear();
     service.backends.retain(|_, backend| !backend.leaving);
     for backend in service.backends.values_mut() {
@@ -59,17 +62,34 @@ fn follow(name: &str, service: &mut ServiceState, record: &Record, image: &Image
         position.take(record, tick);
         position.keep_pools(|pool| service.has_pool(pool));
         service.position = position;
+        service.adopt_sets(image);
     }
+    disarm(name, service);
+}
+
+/// An order whose arming never reached the maps, or an arming that no order waits for, is dropped.
+fn disarm(name: &str, service: &mut ServiceState) {
+    if service.position.arming && service.pending.is_some() {
+        return;
+    }
+    if let Some(pending) = service.pending.take() {
+        let order = pending.order;
+        tracing::warn!("service `{name}`: `{order}` was not begun; give the order again");
+    }
+    service.position = service.position.disarmed();
 }
 
 /// Whether the service has all pools that the record sends clients to; it has not if the file is
 /// older than the maps.
 fn knows(service: &ServiceState, record: &Record) -> bool {
     let candidates = [
-        (record.share_ppm, record.candidate),
-        (record.origin_share_ppm, record.origin_candidate),
+        (record.share_ppm | record.audiences, record.candidate),
+        (
+            record.origin_share_ppm | record.origin_audiences,
+            record.origin_candidate,
+        ),
     ];
-    let candidates = candidates.into_iter().filter(|&(share, _)| share > 0);
+    let candidates = candidates.into_iter().filter(|&(sends, _)| sends > 0);
     let served = candidates.map(|(_, table)| table);
     served
         .chain([record.active, record.origin_active])

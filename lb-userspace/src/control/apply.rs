@@ -49,6 +49,7 @@ impl<D: Dataplane> Control<D> {
                 now.client_prefix != next.client_prefix,
                 "node.client_prefix",
             ),
+            (now.answer_echo != next.answer_echo, "node.answer_echo"),
             (now.connections != next.connections, "node.connections"),
             (now.pins != next.pins, "node.pins"),
             (now.state != next.state, "node.state"),

@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use lb_common::hash::BUCKETS;
+
 use super::{Control, ControlError, orders::list, settle::slow_start_ticks};
 use crate::{
     api::model::Done,
     dataplane::Dataplane,
-    state::{Admin, BackendState, ServiceState, SlowStart, StateError},
+    state::{Admin, BackendState, Order, ServiceState, SlowStart, StateError},
 };
 
 impl<D: Dataplane> Control<D> {
@@ -18,7 +20,11 @@ impl<D: Dataplane> Control<D> {
         weight: u32,
         tick: u32,
     ) -> Result<Done, ControlError> {
-        self.backend(service, backend, tick, |backend| {
+        let order = Order::Weight {
+            backend: backend.to_owned(),
+            weight,
+        };
+        self.backend(service, (backend, order), tick, |backend| {
             backend.weight = Some(weight);
         })
     }
@@ -34,7 +40,11 @@ impl<D: Dataplane> Control<D> {
         let starts = |pool: &str| slow_start_ticks(&self.config, service, pool).is_some();
         let pool = self.state.service(service)?.backend(backend);
         let starts = pool.is_some_and(|backend| starts(&backend.pool));
-        let done = self.backend(service, backend, tick, |backend| {
+        let order = Order::Admin {
+            backend: backend.to_owned(),
+            admin,
+        };
+        let done = self.backend(service, (backend, order), tick, |backend| {
             // Who comes from a repair is as cold as who comes from the dead.
             let returns = backend.admin == Admin::Maint && admin == Admin::Ready;
             if returns && starts && backend.up {
@@ -43,6 +53,9 @@ impl<D: Dataplane> Control<D> {
             backend.admin = admin;
             backend.voided = false;
         })?;
+        if done.arming_s.is_some() {
+            return Ok(done);
+        }
         // A second step, after the wait for packets that go by the tables before.
         let mut next = self.state.clone();
         next.void_pins();
@@ -53,7 +66,7 @@ impl<D: Dataplane> Control<D> {
     fn backend(
         &mut self,
         service: &str,
-        backend: &str,
+        (backend, order): (&str, Order),
         tick: u32,
         change: impl FnOnce(&mut BackendState),
     ) -> Result<Done, ControlError> {
@@ -75,9 +88,23 @@ impl<D: Dataplane> Control<D> {
                 why,
             });
         }
+        // A change of weights may move any client's sessions; in `maint`, they are not to stay.
+        let cuts = matches!(
+            order,
+            Order::Admin {
+                admin: Admin::Maint,
+                ..
+            }
+        );
+        let touched = (!cuts).then_some(BUCKETS);
+        if let Some(done) = self.arm(service, order, touched, began, tick)? {
+            return Ok(done);
+        }
         state.reassign(&pool, &self.seed, tick);
+        state.position = state.position.disarmed();
+        state.pending = None;
         let commit = self.commit(whole)?;
-        self.done(service, &commit, began)
+        self.done(service, &commit, began, tick)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     dataplane::{Dataplane, Image, Write, plan::plan},
     neighbour::View,
-    state::{State, compose},
+    state::{ServiceState, State, compose},
 };
 
 /// What a commit did.
@@ -63,6 +63,10 @@ impl<D: Dataplane> Control<D> {
     /// Works out what a state takes; changes nothing.
     pub(super) fn prepare(&self, config: &Config, view: &View, mut next: State) -> Prepared {
         rest_tables(&mut next);
+        date_changes(&mut next);
+        next.services
+            .values_mut()
+            .for_each(ServiceState::keep_named_sets);
         place_tables(&self.image, &mut next);
         let mut image = compose::compose(config, &next, view);
         self.number_records(&mut next, &mut image);
@@ -77,7 +81,8 @@ impl<D: Dataplane> Control<D> {
                 continue;
             };
             let live = self.image.records.get(&service.id);
-            let epoch = live.map_or(0, |live| live.epoch);
+            // A take-over goes on counting where the maps before it were.
+            let epoch = live.map_or(service.position.epoch, |live| live.epoch);
             let same = live.is_some_and(|live| Record { epoch, ..*record } == *live);
             record.epoch = if same { epoch } else { epoch + 1 };
             service.position.epoch = record.epoch;
@@ -161,6 +166,19 @@ fn rest_tables(next: &mut State) {
                 pool.table = table.settled().swept();
             }
         }
+    }
+}
+
+/// Keeps in mind when the last change was, as long as connections of before it may be pinned.
+fn date_changes(next: &mut State) {
+    for service in next.services.values_mut() {
+        let tables = service.pools.values().map(|pool| pool.table.changed);
+        let changed = tables.chain([service.position.changed]).max().flatten();
+        service.last_change = if service.is_touched() || service.is_moving() {
+            service.last_change.max(changed)
+        } else {
+            None
+        };
     }
 }
 

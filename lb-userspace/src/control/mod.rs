@@ -10,6 +10,7 @@ mod backends;
 mod commit;
 mod health;
 mod orders;
+mod pending;
 mod report;
 mod settle;
 mod sweep;
@@ -128,6 +129,9 @@ pub struct Parts<D> {
     pub view: View,
     /// The adapter.
     pub dataplane: D,
+    /// The maps are new, and stand for others that are still in force: the state file's word is
+    /// all there is, but pins and counters are there.
+    pub takes_over: bool,
 }
 
 /// The node's part of the maps that follows from the configuration.
@@ -138,7 +142,12 @@ pub fn node(config: &Config) -> Node {
         .with_gue_port(encap.gue_port)
         .with_too_big_per_second(settings.too_big_per_second);
     let key = Seed::new(&settings.hash_seed).key();
-    Node::new(key, prefix.v4, prefix.v6).with_encap(encap)
+    let node = Node::new(key, prefix.v4, prefix.v6).with_encap(encap);
+    if settings.answer_echo {
+        node.with(Node::ANSWER_ECHO)
+    } else {
+        node
+    }
 }
 
 impl<D: Dataplane> Control<D> {
@@ -151,8 +160,11 @@ impl<D: Dataplane> Control<D> {
             image,
             view,
             dataplane,
+            takes_over,
         } = parts;
-        adopt::adopt(&mut saved, &image, tick);
+        if !takes_over {
+            adopt::adopt(&mut saved, &image, tick);
+        }
         let seed = Seed::new(&config.node.hash_seed);
         let state = reconcile(&saved, &image, &config, &seed, tick)?;
         let mut control = Self {
@@ -213,7 +225,13 @@ impl<D: Dataplane> Control<D> {
     }
 
     /// What a finished order reports.
-    fn done(&self, service: &str, commit: &Commit, began: Instant) -> Result<Done, ControlError> {
+    fn done(
+        &self,
+        service: &str,
+        commit: &Commit,
+        began: Instant,
+        tick: u32,
+    ) -> Result<Done, ControlError> {
         let state = self.state.service(service)?;
         let position = &state.position;
         let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -224,6 +242,7 @@ impl<D: Dataplane> Control<D> {
             candidate: state.candidate().map(str::to_owned),
             share_ppm: position.now.share_ppm,
             stored_at_ns: commit.stored.map(|time| nanoseconds(since_epoch(time))),
+            arming_s: pending::arming_s(state, tick),
             took_us: nanoseconds(began.elapsed()) / 1000,
         })
     }

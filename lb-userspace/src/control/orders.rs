@@ -7,7 +7,7 @@ use crate::{
     api::model::Done,
     dataplane::Dataplane,
     release::{Position, Refusal},
-    state::{ServiceState, StateError},
+    state::{Order, ServiceState, StateError},
 };
 
 impl<D: Dataplane> Control<D> {
@@ -22,13 +22,17 @@ impl<D: Dataplane> Control<D> {
         let began = Instant::now();
         let state = self.state.service(service)?;
         let pool = state.candidate_for(service, to)?;
-        if share_ppm > 0 {
+        if share_ppm > 0 || state.position.now.audiences != 0 {
             require_servable(service, state, &pool)?;
         }
         let seed = self.seed.clone();
         let salts = |number| seed.salt(service, number);
         let id = state.pools[&pool].id;
-        self.release(service, began, &pool, tick, |position| {
+        let order = Order::Share {
+            share_ppm,
+            to: to.map(str::to_owned),
+        };
+        self.release(service, began, (&pool, order), tick, |position| {
             position.share(id, share_ppm, tick, &salts)
         })
     }
@@ -48,7 +52,9 @@ impl<D: Dataplane> Control<D> {
         };
         require_servable(service, state, &pool)?;
         let id = state.pools[&pool].id;
-        self.release(service, began, &pool, tick, |position| {
+        let to = to.map(str::to_owned);
+        let order = Order::Cutover { to };
+        self.release(service, began, (&pool, order), tick, |position| {
             position.cutover(id, tick)
         })
     }
@@ -56,14 +62,19 @@ impl<D: Dataplane> Control<D> {
     /// Takes the share back, or else the last cutover.
     pub fn rollback(&mut self, service: &str, tick: u32) -> Result<Done, ControlError> {
         let began = Instant::now();
-        self.release(service, began, "", tick, |position| position.rollback(tick))
+        if let Some(done) = self.call_off(service, began, tick)? {
+            return Ok(done);
+        }
+        self.release(service, began, ("", Order::Rollback), tick, |position| {
+            position.rollback(tick)
+        })
     }
 
     fn release(
         &mut self,
         service: &str,
         began: Instant,
-        pool: &str,
+        (pool, order): (&str, Order),
         tick: u32,
         change: impl FnOnce(&Position) -> Result<Position, Refusal>,
     ) -> Result<Done, ControlError> {
@@ -85,14 +96,20 @@ impl<D: Dataplane> Control<D> {
             }
         })?;
         require_position_servable(service, state, &next)?;
+        let touched = (!state.position.covers(&next)).then_some(next.touched_ppm);
+        if let Some(done) = self.arm(service, order, touched, began, tick)? {
+            return Ok(done);
+        }
+        let state = self.state.service(service)?;
         let baseline = self.connections(state)?;
         let mut whole = self.state.clone();
         let state = whole.service_mut(service)?;
         state.position = next;
+        state.pending = None;
         state.baseline = baseline;
         state.reassign_dead(&self.seed, tick);
         let commit = self.commit(whole)?;
-        self.done(service, &commit, began)
+        self.done(service, &commit, began, tick)
     }
 }
 
@@ -107,7 +124,7 @@ impl ServiceState {
     pub fn is_serving(&self, pool: &str) -> bool {
         let now = &self.position.now;
         self.pools.get(pool).is_some_and(|state| {
-            state.id == now.active || (state.id == now.candidate && now.share_ppm > 0)
+            state.id == now.active || (state.id == now.candidate && now.sends_to_candidate())
         })
     }
 
@@ -130,7 +147,7 @@ impl ServiceState {
             return Ok(self.named_pool(service, to)?);
         }
         let now = &self.position.now;
-        if now.share_ppm > 0 {
+        if now.sends_to_candidate() {
             return Ok(self.pool_name(now.candidate).to_owned());
         }
         let mut others = self.pools.iter().filter(|(_, pool)| pool.id != now.active);

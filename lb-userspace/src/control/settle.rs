@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A tick (2^30 ns).
-const TICK: Duration = Duration::from_nanos(1 << 30);
+pub(super) const TICK: Duration = Duration::from_nanos(1 << 30);
 
 /// The state in which every change older than its drain has settled.
 pub fn settle(state: &State, config: &Config, tick: u32) -> State {
@@ -62,6 +62,23 @@ pub fn drain_ticks(config: &Config, service: &str) -> u32 {
         .service(service)
         .map_or(Duration::ZERO, |service| service.drain);
     ticks(drain).saturating_add(1)
+}
+
+/// Ticks after which a session of a service has been silent for its `idle` for sure.
+pub fn idle_ticks(config: &Config, service: &str) -> u32 {
+    let idle = config.service(service).map(|service| service.idle);
+    ticks(idle.unwrap_or_default()).saturating_add(1)
+}
+
+/// Whether the time that connections had to end after a service's last change is over.
+pub fn is_overdue(service: &ServiceState, config: &Config, name: &str, tick: u32) -> bool {
+    let deadline = config
+        .service(name)
+        .and_then(|service| service.drain_deadline);
+    let since = service.last_change.map(|at| tick.saturating_sub(at));
+    deadline
+        .zip(since)
+        .is_some_and(|(deadline, since)| since > ticks(deadline))
 }
 
 /// Ticks in a time, the last of them perhaps not whole.

@@ -9,14 +9,18 @@ use lb_common::{
     flow::{FlowKey, Pin},
     listener::Endpoint,
     node::Node,
+    protocol,
 };
 
 use super::{
     Control, ControlError,
-    settle::{drain_ticks, next_settlement, next_slow_step, settle, slow_start_ticks},
+    settle::{
+        drain_ticks, idle_ticks, is_overdue, next_settlement, next_slow_step, settle,
+        slow_start_ticks,
+    },
 };
 use crate::{
-    config::Config,
+    config::{Config, Datagram},
     dataplane::{Dataplane, Image},
     state::{ServiceState, State},
 };
@@ -24,6 +28,10 @@ use crate::{
 /// Ticks that a pin stays after its client has sent FIN or RST: longer than the server's last
 /// words take, as Linux's own `tcp_fin_timeout` allows for.
 const CLOSING_TICKS: u32 = 56;
+/// Ticks that a pin stays of whose connection only the first packet was seen: a client that gets no
+/// answer repeats its SYN 1, 3, 7, 15, 31 and 63 seconds after the first (Linux's `tcp_syn_retries`),
+/// each time renewing the pin; and who got one has acknowledged it long before.
+const HALF_OPEN_TICKS: u32 = 60;
 /// A sweep may take this part of the time at most.
 const SWEEP_BUDGET: u32 = 50;
 /// The shortest time between two sweeps.
@@ -39,6 +47,8 @@ pub struct Schedule {
 #[derive(Default)]
 struct Found {
     pins: u64,
+    /// Pins of connections that were silent for too long.
+    orphaned: u64,
     backends: BTreeSet<u16>,
 }
 
@@ -48,6 +58,7 @@ impl<D: Dataplane> Control<D> {
         if self.unfinished {
             self.commit(self.state.clone())?;
         }
+        self.carry_out_pending(tick)?;
         let mut next = settle(&self.state, &self.config, tick);
         let period = |service: &str, pool: &str| slow_start_ticks(&self.config, service, pool);
         next.advance(period, &self.seed, tick);
@@ -59,7 +70,10 @@ impl<D: Dataplane> Control<D> {
         if !self.state.needs_sweep() {
             let settlement = next_settlement(&self.state, &self.config, tick);
             let step = next_slow_step(&self.state, &self.config, tick);
-            return Ok(settlement.into_iter().chain(step).min());
+            return Ok([settlement, step, self.next_pending(tick)]
+                .into_iter()
+                .flatten()
+                .min());
         }
         if self.sweep.next.is_none_or(|next| next <= now) {
             self.sweep(tick)?;
@@ -88,18 +102,55 @@ impl<D: Dataplane> Control<D> {
                 return;
             };
             let redundant = || rule.settled && image.sends(node, endpoint, &key, pin);
-            if rule.is_over(pin, tick) || redundant() {
+            let found = found.entry(*service).or_default();
+            let session = rule.sessions && endpoint.protocol() == protocol::UDP;
+            let fate = rule.fate(pin, session, tick);
+            found.orphaned += u64::from(fate == Fate::Orphaned);
+            if fate != Fate::Lives || redundant() {
                 over.push(key);
                 return;
             }
-            let found = found.entry(*service).or_default();
             found.pins += 1;
             found.backends.insert(pin.backend());
         })?;
         self.dataplane.unpin(&over)?;
-        self.commit(swept(&self.state, &found))?;
+        let next = self.time_out(swept(&self.state, &found), &found, tick);
+        self.commit(next)?;
         Ok(())
     }
+}
+
+impl<D: Dataplane> Control<D> {
+    /// Where the deadline of a drain is over, what has been found alive is cut at its next packet.
+    fn time_out(&self, mut next: State, found: &BTreeMap<u32, Found>, tick: u32) -> State {
+        for (name, service) in &mut next.services {
+            let settled = !service.is_moving() && service.is_touched();
+            let left = found.get(&service.id).map_or(0, |found| found.pins);
+            if !settled || service.position.overdue || left == 0 {
+                continue;
+            }
+            if is_overdue(service, &self.config, name, tick) {
+                service.position = service.position.timed_out();
+                service.cut += left;
+                tracing::warn!(
+                    "service `{name}`: the drain's deadline is over; {left} connections that are \
+                     not where new ones go are cut"
+                );
+            }
+        }
+        next
+    }
+}
+
+/// What becomes of a pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Its connection is in use.
+    Lives,
+    /// Its connection has ended, or has lost its backend.
+    Over,
+    /// Its connection has been silent for longer than a change waits for it.
+    Orphaned,
 }
 
 /// By which rule the pins of a service end.
@@ -108,6 +159,9 @@ struct Rule {
     settled: bool,
     /// Ticks without a packet after which a connection is taken for gone.
     idle: u32,
+    /// Datagrams have sessions, with an idle time of their own.
+    sessions: bool,
+    session_idle: u32,
     generations: BTreeMap<u16, u16>,
 }
 
@@ -119,16 +173,34 @@ impl Rule {
             .map(|(&id, backend)| (id, backend.generation))
             .collect();
         Self {
-            settled: !service.is_moving(),
+            settled: !service.is_moving() && !service.position.arming,
             idle: drain_ticks(config, name),
+            sessions: config
+                .service(name)
+                .is_some_and(|service| service.datagram == Datagram::Session),
+            session_idle: idle_ticks(config, name),
             generations,
         }
     }
 
-    fn is_over(&self, pin: Pin, tick: u32) -> bool {
+    fn fate(&self, pin: Pin, session: bool, tick: u32) -> Fate {
         let idle = pin.idle_ticks(tick);
         let void = self.generations.get(&pin.backend()) != Some(&pin.generation());
-        void || idle > self.idle || (pin.is_closing() && idle > CLOSING_TICKS.min(self.idle))
+        let limit = if pin.is_closing() {
+            self.idle.min(CLOSING_TICKS)
+        } else if pin.is_half_open() {
+            self.idle.min(HALF_OPEN_TICKS)
+        } else {
+            self.idle
+        };
+        if void || (session && idle > self.session_idle) {
+            return Fate::Over;
+        }
+        match idle > limit {
+            false => Fate::Lives,
+            true if pin.is_closing() || pin.is_half_open() => Fate::Over,
+            true => Fate::Orphaned,
+        }
     }
 }
 
@@ -169,7 +241,11 @@ fn swept(state: &State, found: &BTreeMap<u32, Found>) -> State {
     let mut next = state.clone();
     for service in next.services.values_mut() {
         let found = found.get(&service.id);
-        if !service.is_moving() && found.is_none_or(|found| found.pins == 0) {
+        service.orphaned += found.map_or(0, |found| found.orphaned);
+        if !service.is_moving()
+            && !service.position.arming
+            && found.is_none_or(|found| found.pins == 0)
+        {
             service.position = service.position.swept();
             for pool in service.pools.values_mut() {
                 pool.table = pool.table.swept();
@@ -209,13 +285,19 @@ mod tests {
         let rule = rule(&fixture);
         let live = Pin::new(1, 1, 1000);
         let closed = live.seen(1000, true);
-        assert!(!rule.is_over(live, 1000 + DRAIN) && rule.is_over(live, 1001 + DRAIN));
-        assert!(!rule.is_over(closed, 1056) && rule.is_over(closed, 1057));
-        assert!(
-            rule.is_over(Pin::new(1, 2, 1000), 1000),
-            "another generation"
-        );
-        assert!(rule.is_over(Pin::new(9, 1, 1000), 1000), "no such backend");
+        let fate = |pin, tick| rule.fate(pin, false, tick);
+        assert_eq!(fate(live, 1000 + DRAIN), Fate::Lives);
+        assert_eq!(fate(live, 1001 + DRAIN), Fate::Orphaned);
+        assert_eq!(fate(closed, 1056), Fate::Lives);
+        assert_eq!(fate(closed, 1057), Fate::Over);
+        let half_open = Pin::half_open(1, 1, 1000);
+        assert_eq!(fate(half_open, 1060), Fate::Lives);
+        assert_eq!(fate(half_open, 1061), Fate::Over);
+        assert_eq!(fate(Pin::new(1, 2, 1000), 1000), Fate::Over, "generation");
+        assert_eq!(fate(Pin::new(9, 1, 1000), 1000), Fate::Over, "no backend");
+        let session = |tick| rule.fate(live, true, tick);
+        assert_eq!(session(1000 + rule.session_idle), Fate::Lives);
+        assert_eq!(session(1001 + rule.session_idle), Fate::Over);
     }
 
     #[test]
@@ -236,6 +318,7 @@ mod tests {
         let settled = settle(&fixture.state, &fixture.config, 5 + DRAIN);
         let pinned = Found {
             pins: 1,
+            orphaned: 0,
             backends: [1].into(),
         };
         let pinned = swept(&settled, &[(0, pinned)].into());

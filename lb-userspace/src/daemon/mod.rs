@@ -11,6 +11,7 @@ mod turn;
 use self::{socket::Socket, turn::Loop};
 
 use std::{
+    collections::BTreeMap,
     future::IntoFuture as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -25,7 +26,7 @@ use crate::{
     api::server::{Shared, router},
     config::{Config, ConfigError},
     control::{Control, ControlError, Parts, node},
-    dataplane::kernel::{Kernel, KernelError, Settings, detach, now},
+    dataplane::kernel::{Kernel, KernelError, Settings, abandon, now},
     neighbour::{self, NeighbourError, View},
     state::{FileError, State, StateFile, compose},
 };
@@ -80,15 +81,12 @@ pub async fn run(file: &Path) -> Result<(), DaemonError> {
     let config = Config::load(file)?;
     preflight::check_privileges()?;
     let mut socket = Socket::claim(&config.api.socket)?;
-    let view = look_around(
-        &config,
-        &StateFile::new(&config.node.state)
-            .load()?
-            .unwrap_or_default(),
-        None,
-    )
-    .await?;
-    let control = open(config, file, view)?;
+    let saved = StateFile::new(&config.node.state).load()?;
+    let saved = saved.unwrap_or_default();
+    let view = look_around(&config, &saved, None).await?;
+    let mut services = saved.services.values();
+    let moving = services.any(|service| service.is_moving() || service.is_touched());
+    let control = open(config, file, view, moving)?;
     let (errands, waiting) = mpsc::channel(ERRANDS);
     let targets = watch::Sender::new(compose::targets(control.state()));
     let views = neighbour::watch(targets.subscribe())?;
@@ -132,7 +130,12 @@ async fn look_around(
 }
 
 /// Adopts or makes the data plane; one that was made here does not outlive a failure.
-fn open(config: Config, file: &Path, view: View) -> Result<Control<Kernel>, DaemonError> {
+fn open(
+    config: Config,
+    file: &Path,
+    view: View,
+    moving: bool,
+) -> Result<Control<Kernel>, DaemonError> {
     let pins = config.node.pins.clone();
     let kernel = Kernel::open(&Settings {
         object: crate::object::SERIN,
@@ -140,17 +143,19 @@ fn open(config: Config, file: &Path, view: View) -> Result<Control<Kernel>, Daem
         pins: &pins,
         node: node(&config),
         flows: config.node.connections,
+        moving,
     })?;
     let fresh = kernel.is_fresh();
     start(kernel, config, file, view).inspect_err(|_| {
-        if fresh && let Err(error) = detach(&pins) {
+        if let Err(error) = abandon(&pins, fresh) {
             tracing::error!("removing what the failed start has made: {error}");
         }
     })
 }
 
 /// The program goes on the interfaces first: it passes everything until it knows a listener, and
-/// then must be at the backends' side too.
+/// then must be at the backends' side too. Where it takes another's place, that one goes on until
+/// the maps are filled.
 fn start(
     mut kernel: Kernel,
     config: Config,
@@ -160,13 +165,17 @@ fn start(
     let image = kernel.image()?;
     let saved = match StateFile::new(&config.node.state).load()? {
         Some(saved) => saved,
-        None if image.listeners.is_empty() => State::default(),
+        None if image.listeners.is_empty() && !kernel.takes_over() => State::default(),
         None => {
             let (state, pins) = (config.node.state, config.node.pins);
             return Err(DaemonError::Orphaned { state, pins });
         }
     };
-    let conditions = interfaces::attach_all(&mut kernel, &config, &view)?;
+    let takes_over = kernel.takes_over();
+    let mut conditions = BTreeMap::new();
+    if !takes_over {
+        conditions = interfaces::attach_all(&mut kernel, &config, &view)?;
+    }
     let source = file.to_owned();
     let parts = Parts {
         config,
@@ -175,8 +184,14 @@ fn start(
         image,
         view,
         dataplane: kernel,
+        takes_over,
     };
     let mut control = Control::start(parts, now())?;
+    if takes_over {
+        let (config, view) = (control.config().clone(), control.view().clone());
+        control.dataplane().take_over()?;
+        conditions = interfaces::attach_all(control.dataplane(), &config, &view)?;
+    }
     for (name, condition) in conditions {
         control.note_interface(&name, &condition);
     }

@@ -6,14 +6,15 @@ use lb_common::{
     address::Address,
     backend::{self, Backend},
     listener::{Endpoint, Listener, Reply},
+    prefix::Prefixes,
     protocol,
     release::Record,
 };
 
-use super::{BackendState, ServiceState, State};
+use super::{BackendState, ServiceState, State, portless};
 use crate::{
-    config::{Config, Forward, Listen, Protocol, Service},
-    dataplane::Image,
+    config::{Config, Connections, Datagram, Forward, Listen, Protocol, Service},
+    dataplane::{Image, prefixes::Block},
     neighbour::{Reach, View},
 };
 
@@ -23,11 +24,16 @@ pub fn compose(config: &Config, state: &State, view: &View) -> Image {
         ports: ports(config, view),
         ..Image::default()
     };
+    if let Some(kept) = &state.protect {
+        add_block(&mut image, kept.settings.denied(), &kept.block);
+        image.protect = Some(kept.settings);
+    }
     for service in &config.services {
         if let Some(state) = state.services.get(&service.name) {
             add_service(&mut image, service, state, view);
         }
     }
+    portless::add(&mut image);
     image
 }
 
@@ -61,17 +67,26 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
     for (&id, backend) in &state.backends {
         add_backend(image, state, id, backend, view);
     }
-    let record = record(state);
+    let record = record(service, state);
     for pool in state.pools.values() {
         let index = pool.table.index(pool.id);
         if record.tables().contains(&index) {
             image.tables.insert(index, pool.table.slots().clone());
         }
     }
+    for number in record.audience_sets() {
+        if let Some(compiled) = state.audiences.sets.get(&number) {
+            add_block(image, compiled.set.prefixes(), &compiled.block);
+            image.audiences.insert(number, compiled.set);
+        }
+    }
     image.records.insert(state.id, record);
     for listener in &service.listeners {
         let id = state.listeners[&listener.to_string()];
-        let entry = Listener::new(state.id, id, listener.backend_port());
+        let mut entry = Listener::new(state.id, id, listener.backend_port());
+        if listener.quic {
+            entry = entry.with(Listener::QUIC);
+        }
         image.listeners.insert(endpoint(listener), entry);
         if state.forward.translates() {
             add_replies(image, state, listener);
@@ -79,13 +94,25 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
     }
 }
 
-fn record(state: &ServiceState) -> Record {
+fn add_block(image: &mut Image, prefixes: &Prefixes, block: &Block) {
+    if prefixes.length() > 0 {
+        image.blocks.insert(prefixes.base(), block.clone());
+    }
+}
+
+fn record(service: &Service, state: &ServiceState) -> Record {
     let mut flags = match state.forward {
         Forward::Nat => Record::FORWARD_NAT,
         Forward::L2 => Record::FORWARD_L2,
         Forward::Ipip => Record::FORWARD_IPIP,
         Forward::Gue => Record::FORWARD_GUE,
     };
+    if service.connections == Connections::Cut {
+        flags |= Record::CUT;
+    }
+    if service.datagram == Datagram::Session {
+        flags |= Record::SESSIONS;
+    }
     if state.by_client {
         flags |= Record::AFFINITY_CLIENT;
     }

@@ -45,6 +45,7 @@ impl ServiceState {
         known.find(|(listener, _)| {
             Listen {
                 to: wanted.to,
+                quic: wanted.quic,
                 ..*listener
             } == *wanted
         })

@@ -1,6 +1,7 @@
 //! Where we are: what the configuration leaves open, what commands have changed, and which
 //! numbers stand for which names. Kept in one file over restarts.
 
+mod audiences;
 pub mod compose;
 mod endpoints;
 mod error;
@@ -10,9 +11,13 @@ pub(crate) mod fixture;
 mod health;
 mod ids;
 mod listeners;
+mod pending;
+pub mod portless;
+mod protect;
 mod reconcile;
 pub mod slow_start;
 mod sound;
+mod space;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,8 +27,11 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::{
+    audiences::{Audiences, Compiled},
     error::StateError,
     file::{FileError, StateFile},
+    pending::{Order, Pending},
+    protect::Kept,
     reconcile::reconcile,
     slow_start::SlowStart,
     sound::Unsound,
@@ -45,6 +53,9 @@ pub struct State {
     /// Numbers of listeners that are gone: not given out again until a sweep has removed the pins
     /// that name them.
     pub retired: BTreeSet<u16>,
+    /// What is kept from all services. The kernel's pinned maps are where it is kept over a restart.
+    #[serde(skip)]
+    pub protect: Option<Kept>,
 }
 
 /// The runtime state of one service.
@@ -65,12 +76,28 @@ pub struct ServiceState {
     /// Where it stood one record earlier: there it still stands if a crash came between saving
     /// `position` and storing its record.
     pub before: Option<Position>,
+    /// The order that waits until the sessions that are there have been pinned.
+    #[serde(default)]
+    pub pending: Option<Pending>,
+    /// Tick of the last change, as long as pins of it may be left.
+    #[serde(default)]
+    pub last_change: Option<u32>,
+    /// Connections that were still alive, and not where new ones go, at the end of a drain's deadline.
+    #[serde(default)]
+    pub cut: u64,
+    /// Connections that outlasted a change and were silent for its whole drain, so that their pins were
+    /// removed.
+    #[serde(default)]
+    pub orphaned: u64,
     /// Numbers of the listeners, by their text in the configuration.
     pub listeners: BTreeMap<String, u16>,
     /// By name.
     pub pools: BTreeMap<String, PoolState>,
     /// By id; also those that have left the configuration but still have connections.
     pub backends: BTreeMap<u16, BackendState>,
+    /// Its audiences.
+    #[serde(default)]
+    pub audiences: Audiences,
     /// Connections by backend at the last change of the mapping, to measure the share since.
     pub baseline: BTreeMap<u16, u64>,
 }
@@ -124,6 +151,16 @@ pub enum Admin {
     Drain,
     /// Nothing at all; live connections are cut.
     Maint,
+}
+
+impl std::fmt::Display for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+        })
+    }
 }
 
 impl State {
@@ -277,7 +314,21 @@ impl ServiceState {
 
     /// Whether pins may exist.
     pub fn is_touched(&self) -> bool {
-        self.position.touched_ppm > 0 || self.pools.values().any(|pool| pool.table.is_touched())
+        self.position.touched_ppm > 0
+            || self.pins_at_rest()
+            || self.pools.values().any(|pool| pool.table.is_touched())
+    }
+}
+
+impl ServiceState {
+    /// Whether connections are pinned whatever the release does: an audience has a condition that
+    /// only first packets meet.
+    pub fn pins_at_rest(&self) -> bool {
+        let named = self.position.audience_sets();
+        let mut sets = named
+            .iter()
+            .filter_map(|number| self.audiences.sets.get(number));
+        sets.any(|compiled| compiled.set.pins())
     }
 }
 

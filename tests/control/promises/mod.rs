@@ -5,6 +5,7 @@ mod configuration;
 mod health;
 mod release;
 mod restart;
+mod sessions;
 
 use std::time::Duration;
 

@@ -4,12 +4,18 @@ use super::*;
 
 #[test]
 fn a_new_connection_below_the_share_goes_to_the_candidate_and_stays_there() {
-    use FlowEvent::{Lookup, Pinned};
+    use FlowEvent::{HalfOpened, Lookup, Pinned, Unpinned};
     let mut lab = Lab::new(&with_record(ramping(SHARE)));
     for family in FAMILIES {
         let from = client_in(family, SHARE, true);
-        assert_eq!(goes(&mut lab, from, flag::SYN), (NEW, vec![Lookup, Pinned]));
+        let opened = vec![Lookup, HalfOpened];
+        assert_eq!(goes(&mut lab, from, flag::SYN), (NEW, opened.clone()));
+        assert_eq!(goes(&mut lab, from, flag::SYN), (NEW, opened), "repeated");
+        assert_eq!(goes(&mut lab, from, flag::ACK), (NEW, vec![Lookup, Pinned]));
         assert_eq!(goes(&mut lab, from, flag::ACK), (NEW, vec![Lookup]));
+        let again = vec![Lookup, Unpinned, HalfOpened];
+        assert_eq!(goes(&mut lab, from, flag::SYN), (NEW, again), "port reuse");
+        assert_eq!(goes(&mut lab, from, flag::ACK), (NEW, vec![Lookup, Pinned]));
         lab.set_record(Record {
             touched_ppm: SHARE,
             ..ramping(0)
@@ -29,20 +35,26 @@ fn a_connection_of_unknown_past_below_the_share_stays_at_the_origin() {
     let mut lab = Lab::new(&with_record(ramping(SHARE)));
     for family in FAMILIES {
         let from = client_in(family, SHARE, true);
-        for flags in [
-            flag::ACK,
-            flag::SYN | flag::ACK,
-            flag::ACK | flag::FIN,
-            flag::RST,
-        ] {
-            let (backend, events) = goes(&mut lab, from, flags);
-            assert_eq!(backend, OLD, "flags {flags:#x}");
-            let first = events == [Lookup, Pinned];
-            assert!(
-                first == (flags == flag::ACK),
-                "flags {flags:#x}: {events:?}"
-            );
+        // One that is over needs no pin.
+        for flags in [flag::ACK | flag::FIN, flag::RST] {
+            assert_eq!(goes(&mut lab, from, flags), (OLD, vec![Lookup]));
         }
+        assert_eq!(goes(&mut lab, from, flag::ACK), (OLD, vec![Lookup, Pinned]));
+        for flags in [flag::SYN | flag::ACK, flag::ACK | flag::FIN, flag::RST] {
+            assert_eq!(goes(&mut lab, from, flags), (OLD, vec![Lookup]));
+        }
+    }
+}
+
+#[test]
+fn a_reset_that_follows_the_first_packet_at_once_makes_no_live_connection_of_it() {
+    use FlowEvent::{HalfOpened, Lookup};
+    let mut lab = Lab::new(&with_record(ramping(SHARE)));
+    for family in FAMILIES {
+        let from = client_in(family, SHARE, true);
+        let opened = goes(&mut lab, from, flag::SYN);
+        assert_eq!(opened, (NEW, vec![Lookup, HalfOpened]));
+        assert_eq!(goes(&mut lab, from, flag::RST), (NEW, vec![Lookup]));
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Pin {
     pub generation: u16,
     pub seen: u32,
     pub closing: bool,
+    /// Nothing but the connection's first packet was seen.
+    pub half_open: bool,
 }
 
 /// What a packet is to its connection.
@@ -97,6 +99,8 @@ struct Answer {
 
 /// A pin whose client has closed stays for so many ticks.
 const CLOSING_TICKS: u32 = 56;
+/// A pin of a connection of which only the first packet was seen stays for so many.
+const HALF_OPEN_TICKS: u32 = 60;
 
 impl Mapping {
     fn pool(&self, client: u64) -> u32 {
@@ -133,10 +137,9 @@ impl Model {
         let chosen = match role {
             Role::Datagram => answer.current,
             Role::Opens => {
+                self.pins.remove(&flow);
                 if answer.moving {
-                    self.pin(flow, answer.current, tick);
-                } else {
-                    self.pins.remove(&flow);
+                    self.pin(flow, answer.current, tick, true);
                 }
                 answer.current
             }
@@ -154,22 +157,26 @@ impl Model {
         if let Some(pin) = self.pins.get_mut(&flow).filter(|pin| holds(pin)) {
             pin.seen = tick;
             pin.closing |= role == Role::Closes;
+            pin.half_open &= role == Role::Closes;
             return pin.backend;
         }
-        if answer.moving {
-            self.pin(flow, answer.origin, tick);
+        self.pins.remove(&flow);
+        // A connection that is over needs no pin.
+        if answer.moving && role != Role::Closes {
+            self.pin(flow, answer.origin, tick, false);
         }
         answer.origin
     }
 
     /// A backend that is not there can't be pinned to.
-    fn pin(&mut self, flow: Flow, backend: u16, tick: u32) {
+    fn pin(&mut self, flow: Flow, backend: u16, tick: u32, half_open: bool) {
         if let Some(&generation) = self.backends.get(&backend) {
             let pin = Pin {
                 backend,
                 generation,
                 seen: tick,
                 closing: false,
+                half_open,
             };
             self.pins.insert(flow, pin);
         }
@@ -216,9 +223,10 @@ impl Model {
         let idle = tick - pin.seen;
         let forgotten = idle > service.drain_ticks;
         let closed = pin.closing && idle > CLOSING_TICKS.min(service.drain_ticks);
+        let unfinished = pin.half_open && idle > HALF_OPEN_TICKS.min(service.drain_ticks);
         let void = self.backends.get(&pin.backend) != Some(&pin.generation);
         let idempotent = service.is_settled() && self.answer(flow).current == pin.backend;
-        void || forgotten || closed || idempotent
+        void || forgotten || closed || unfinished || idempotent
     }
 }
 

@@ -4,7 +4,7 @@
 //! the core with the tick at which the model last saw its flow.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -13,6 +13,7 @@ use std::{
 use lb_common::{
     address::Address,
     backend::{Macs, index},
+    counters::AudienceCounters,
     flow::{FlowKey, Pin},
     maps::PROGRAM,
     reason::Reason,
@@ -306,6 +307,7 @@ impl World {
             pins: &self.pins,
             node: node(&config),
             flows: config.node.connections,
+            moving: false,
         })?;
         let image = kernel.image()?;
         let saved = StateFile::new(&config.node.state).load()?;
@@ -321,6 +323,7 @@ impl World {
             image,
             view: view(),
             dataplane,
+            takes_over: false,
         };
         self.control = Some(Control::start(parts, self.tick)?);
         Ok(())
@@ -454,12 +457,13 @@ impl World {
         let mut found = HashMap::new();
         let kernel = &self.control().dataplane().kernel;
         let each = kernel.each_pin(&mut |key, pin| {
-            found.insert(key, (pin.backend(), pin.generation(), pin.is_closing()));
+            let marks = (pin.is_closing(), pin.is_half_open());
+            found.insert(key, (pin.backend(), pin.generation(), marks));
         });
         each.map_err(|error| error.to_string())?;
         for (key, flow) in self.keys() {
             let pin = self.model.pins[&flow];
-            let expected = (pin.backend, pin.generation, pin.closing);
+            let expected = (pin.backend, pin.generation, (pin.closing, pin.half_open));
             let kept = found.remove(&key);
             if kept != Some(expected) {
                 return Err(format!(
@@ -534,12 +538,24 @@ impl Dataplane for Clocked {
         self.kernel.counters(backends, pools)
     }
 
+    fn audience_counters(
+        &self,
+        numbers: &[u32],
+    ) -> Result<BTreeMap<u32, AudienceCounters>, KernelError> {
+        self.kernel.audience_counters(numbers)
+    }
+
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
         let book = book(&self.book);
         self.kernel.each_pin(&mut |key, pin| {
             let seen = book.seen.get(&key).copied().unwrap_or(0);
             let dated = Pin::new(pin.backend(), pin.generation(), seen);
-            each(key, dated.seen(seen, pin.is_closing()));
+            let dated = if pin.is_half_open() {
+                dated.seen_half_open(seen, pin.is_closing())
+            } else {
+                dated.seen(seen, pin.is_closing())
+            };
+            each(key, dated);
         })
     }
 

@@ -41,10 +41,10 @@ pub struct Sshd {
 /// A session, logged in and listened to.
 #[derive(Debug)]
 pub struct Shell {
-    input: ChildStdin,
+    // Closing it ends the session.
+    input: Option<ChildStdin>,
     answers: Receiver<String>,
-    // Killed before its pipes are closed.
-    _process: Process,
+    process: Process,
 }
 
 impl Keys {
@@ -98,7 +98,8 @@ impl Sshd {
     }
 }
 
-/// Nobody but the holder of the user's key gets in, and nobody gets a shell.
+/// Nobody but the holder of the user's key gets in, and nobody gets a shell. A session whose client
+/// is silent ends, or it would outlive its server and the lab.
 fn config(keys: &Keys, version: &str, name: &str, port: u16) -> String {
     format!(
         r#"Port {port}
@@ -111,6 +112,8 @@ UsePAM no
 UseDNS no
 PidFile none
 LogLevel QUIET
+ClientAliveInterval 10
+ClientAliveCountMax 1
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -147,19 +150,28 @@ impl Shell {
             lines.try_for_each(|line| heard.send(line).ok())
         });
         Ok(Self {
-            input,
+            input: Some(input),
             answers,
-            _process: process,
+            process,
         })
     }
 
     /// Says a word and waits for the answer.
     pub fn ask(&mut self, word: &str) -> Result<String> {
-        writeln!(self.input, "{word}").context("the session has ended")?;
+        let input = self.input.as_mut().context("the session is being closed")?;
+        writeln!(input, "{word}").context("the session has ended")?;
         match self.answers.recv_timeout(PATIENCE) {
             Ok(answer) => Ok(answer),
             Err(RecvTimeoutError::Timeout) => bail!("no answer within {PATIENCE:?}"),
             Err(RecvTimeoutError::Disconnected) => bail!("the session has ended"),
         }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // What is left of it is killed.
+        let _ = deadline::until("the session to end", PATIENCE, || self.process.ended());
     }
 }

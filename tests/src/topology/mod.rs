@@ -17,7 +17,10 @@ mod addresses;
 mod flat;
 mod routed;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+};
 
 use anyhow::Result;
 
@@ -99,6 +102,29 @@ impl Lab {
         self.passes.push(pass);
         backend.namespace.wait_for_ipv6(1)?;
         self.edge.wait_for_ipv6(self.edge_interfaces.len())
+    }
+
+    /// Puts a program on the backends' interfaces of a routed lab, in the place of the one that
+    /// passes everything.
+    pub fn replace_passes(&self, program: &OwnedFd) -> Result<()> {
+        // The first is the clients'.
+        let backends = self.passes.iter().skip(1);
+        backends
+            .take(self.backends.len())
+            .try_for_each(|pass| pass.replace(program))
+    }
+
+    /// Routes clients and edge of a routed lab to each other again, once a test has put other
+    /// interfaces with the same addresses in the place of those between them.
+    pub fn route_clients(&self) -> Result<()> {
+        self.clients.ip(CLIENTS_ROUTES)?;
+        self.edge.ip(&routed::routes_to_clients())
+    }
+
+    /// Makes room for other programs at the backends' ends, which then have to take the frames.
+    pub fn clear_backends(&mut self) {
+        // The clients' is the first.
+        self.passes.truncate(1);
     }
 
     /// Waits until nothing is on its way to coming up.

@@ -1,5 +1,6 @@
 //! Programs that people really use, through the VIP.
 
+mod lasting;
 mod names;
 mod secure;
 

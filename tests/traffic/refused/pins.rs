@@ -65,7 +65,7 @@ impl Orphan {
 }
 
 #[test]
-fn pins_of_another_abi_are_left_alone() -> Result<()> {
+fn pins_of_a_newer_abi_are_left_alone() -> Result<()> {
     let mut orphan = Orphan::make()?;
     let other = orphan.pins().with_file_name("v7");
     fs::create_dir(&other)?;
@@ -78,28 +78,33 @@ fn pins_of_another_abi_are_left_alone() -> Result<()> {
 }
 
 #[test]
-fn pinned_maps_of_another_size_or_kind_are_left_alone() -> Result<()> {
+fn a_flow_table_that_can_t_be_read_is_left_alone() -> Result<()> {
     let mut orphan = Orphan::make()?;
     let pin = |name| orphan.pins().join(name);
-    let (counters, drops, aside) = (pin(name::COUNTERS), pin(name::POOL_DROPS), pin("aside"));
+    let (flows, counters, aside) = (pin(name::FLOWS), pin(name::COUNTERS), pin("aside"));
 
-    let size = orphan.refusal(|config| config.node.connections *= 2)?;
-    fs::rename(&counters, &aside)?;
-    fs::rename(&drops, &counters)?;
+    fs::rename(&flows, &aside)?;
+    fs::rename(&counters, &flows)?;
     let kind = orphan.refusal(|_| ())?;
-    fs::rename(&counters, &drops)?;
-    fs::rename(&aside, &counters)?;
+    fs::rename(&flows, &counters)?;
+    fs::rename(&aside, &flows)?;
 
-    size.assert(
-        1,
-        &[
-            name::FLOWS,
-            "65536 entries",
-            "131072 entries",
-            "serin detach",
-        ],
-    );
-    kind.assert(1, &[name::COUNTERS, "serin detach"]);
+    kind.assert(1, &[name::FLOWS, "PerCpuArray", "LruHash", "serin detach"]);
+    orphan.assert_untouched()
+}
+
+#[test]
+fn pins_of_the_abi_before_but_of_another_seed_are_left_alone() -> Result<()> {
+    let mut orphan = Orphan::make()?;
+    let old = orphan
+        .pins()
+        .with_file_name(format!("v{}", ABI_VERSION - 1));
+    fs::rename(orphan.pins(), &old)?;
+
+    let refusal = orphan.refusal(|config| config.node.hash_seed.push('x'))?;
+
+    refusal.assert(1, &["pins at", "node.hash_seed", "serin detach"]);
+    assert!(!orphan.pins().exists(), "nothing is left of the attempt");
     orphan.assert_untouched()
 }
 

@@ -1,6 +1,7 @@
 //! The pins: claim them, check what is found, give them back.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
@@ -8,16 +9,20 @@ use std::{
 
 use aya::maps::{MapInfo, MapType};
 use lb_common::{
+    address::Address,
+    audience::AudienceSet,
     backend::{Backend, ENTRIES},
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        ABI_VERSION, LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS,
-        MAX_SERVICES, MAX_TABLES, REPLY_KEYS, name,
+        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS,
+        MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_TABLES, MAX_WORDS, REPLY_KEYS, aside,
+        half_open, name,
     },
     node::Node,
+    protect::{PROTECTS, Protect},
     reason::COUNTERS,
     release::Record,
 };
@@ -28,7 +33,7 @@ use nix::{
 };
 
 use super::{
-    KernelError, attach,
+    KernelError, attach, carry, directories, fault,
     maps::{Maps, Raw},
 };
 
@@ -39,29 +44,94 @@ pub type Lock = Flock<File>;
 pub struct Claim {
     /// The versioned directory.
     pub directory: PathBuf,
-    /// Keeps others out.
-    pub lock: Lock,
+    /// Keep others out.
+    pub locks: Vec<Lock>,
     /// Nothing was there.
     pub fresh: bool,
+    /// What a take-over takes over from, the latest last.
+    pub earlier: Vec<PathBuf>,
 }
 
 /// Makes the versioned directory, mounts bpffs if need be, and locks out a second daemon.
-pub fn claim(pins: &Path) -> Result<Claim, KernelError> {
-    let directory = versioned(pins);
+///
+/// The directory is in force, or it is empty: what another build, another size of the flow table
+/// or a take-over that has died left there is put aside, finished or thrown away.
+pub fn claim(pins: &Path, flows: u32) -> Result<Claim, KernelError> {
     mount_bpffs(pins)?;
-    fs::create_dir_all(&directory).map_err(|source| KernelError::Pins {
-        path: directory.clone(),
+    make(pins)?;
+    let mut locks = vec![lock(pins, pins)?];
+    let mut earlier = directories::earlier(pins)?;
+    for directory in &earlier {
+        locks.push(lock(pins, directory)?);
+    }
+    let directory = directories::own(pins);
+    if directory.exists() {
+        locks.push(lock(pins, &directory)?);
+        earlier = settle(pins, &directory, earlier, flows)?;
+    }
+    let in_force = directory.exists();
+    if !in_force {
+        make(&directory)?;
+        locks.push(lock(pins, &directory)?);
+        fault::moment();
+    }
+    Ok(Claim {
+        directory,
+        locks,
+        fresh: !in_force && earlier.is_empty(),
+        earlier,
+    })
+}
+
+/// As [`claim`], for pins that hold nothing to be taken over: the decapsulator's.
+pub fn claim_plain(pins: &Path) -> Result<Claim, KernelError> {
+    mount_bpffs(pins)?;
+    make(pins)?;
+    let mut locks = vec![lock(pins, pins)?];
+    let directory = directories::own(pins);
+    let fresh = !directory.exists();
+    make(&directory)?;
+    locks.push(lock(pins, &directory)?);
+    Ok(Claim {
+        directory,
+        locks,
+        fresh,
+        earlier: Vec::new(),
+    })
+}
+
+/// Decides what our directory is worth; tells what is to be taken over from.
+fn settle(
+    pins: &Path,
+    own: &Path,
+    earlier: Vec<PathBuf>,
+    flows: u32,
+) -> Result<Vec<PathBuf>, KernelError> {
+    if attach::links(own)?.is_empty() {
+        if earlier.is_empty() && fits(own, flows)? {
+            return Ok(earlier);
+        }
+        tracing::info!("removing {}, on which nothing runs", own.display());
+        directories::remove(own)?;
+        return Ok(earlier);
+    }
+    for directory in &earlier {
+        tracing::info!("finishing what took over from {}", directory.display());
+        directories::absorb(directory, own)?;
+        directories::remove(directory)?;
+    }
+    if fits(own, flows)? {
+        return Ok(Vec::new());
+    }
+    Ok(vec![directories::put_aside(pins)?])
+}
+
+fn make(directory: &Path) -> Result<(), KernelError> {
+    fs::create_dir_all(directory).map_err(|source| KernelError::Pins {
+        path: directory.to_owned(),
         what: "can't be made",
         source,
         remedy: "run serin as root, or choose another node.pins on a bpffs",
-    })?;
-    refuse_other_abi(pins)?;
-    let lock = lock(pins, &directory)?;
-    let fresh = !directory.join(name::NODE).exists();
-    Ok(Claim {
-        directory,
-        lock,
-        fresh,
     })
 }
 
@@ -78,12 +148,26 @@ fn lock(pins: &Path, directory: &Path) -> Result<Lock, KernelError> {
 
 /// Ends the data plane under these pins; refused while a daemon uses it.
 pub fn detach(pins: &Path) -> Result<(), KernelError> {
-    let directory = versioned(pins);
-    if !directory.exists() {
+    if !pins.exists() {
         return Ok(());
     }
-    let _lock = lock(pins, &directory)?;
-    remove(&directory)
+    let _lock = lock(pins, pins)?;
+    let own = Some(directories::own(pins)).filter(|own| own.exists());
+    for directory in directories::earlier(pins)?.into_iter().chain(own) {
+        let _lock = lock(pins, &directory)?;
+        remove(&directory)?;
+    }
+    Ok(())
+}
+
+/// Takes back what a start has made that then failed; what is in force by now stays.
+pub fn abandon(pins: &Path, fresh: bool) -> Result<(), KernelError> {
+    let own = directories::own(pins);
+    if !own.exists() || (!fresh && !attach::links(&own)?.is_empty()) {
+        return Ok(());
+    }
+    remove(&own)?;
+    directories::put_back(pins)
 }
 
 /// Removes all pins: links first, so that no packet meets a half.
@@ -99,47 +183,45 @@ pub fn remove(directory: &Path) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// Refuses maps that another build has left with another shape.
-pub fn check_pinned_maps(directory: &Path, flows: u32) -> Result<(), KernelError> {
+/// Whether all maps are there and look as this build wants them.
+///
+/// Refuses those from which a take-over would have to carry what it can't read: under one ABI,
+/// what the packet path writes has one layout.
+fn fits(directory: &Path, flows: u32) -> Result<bool, KernelError> {
+    let mut fits = carry::have_our_names(directory)?;
     for shape in shapes(flows) {
         let path = directory.join(shape.name);
         if !path.exists() {
+            fits = false;
             continue;
         }
-        let info = MapInfo::from_pin(&path).map_err(KernelError::map(shape.name))?;
-        let kind = info.map_type().map_err(KernelError::map(shape.name))?;
-        let found = (kind, info.key_size(), info.value_size(), info.max_entries());
-        let needed = (shape.kind, shape.key, shape.value, shape.entries);
-        if found != needed {
-            let describe = |(kind, key, value, entries): (MapType, u32, u32, u32)| {
-                format!("{kind:?} with {entries} entries of {key} + {value} bytes")
-            };
-            let (found, needed) = (describe(found), describe(needed));
+        let found = Shape::pinned(&path, shape.name)?;
+        if !shape.has_layout_of(&found) && carry::LEARNED.contains(&shape.name) {
+            let (found, needed) = (found.to_string(), shape.to_string());
             return Err(KernelError::OtherShape {
                 path,
                 found,
                 needed,
             });
         }
+        fits &= found == shape;
     }
-    Ok(())
+    Ok(fits)
 }
 
 /// Writes the node's settings; refuses a data plane whose pins were chosen by others.
 pub fn check_node(maps: &mut Maps, node: &Node, pins: &Path) -> Result<(), KernelError> {
-    let found = maps
-        .node
-        .get(&0, 0)
-        .map_err(KernelError::map(name::NODE))?
-        .0;
-    if found == *node {
+    let found = maps.node()?;
+    // Which copy of the protection's settings is live is no setting of the node.
+    let node = node.protected(found.protect());
+    if found == node {
         return Ok(());
     }
-    if found != bytemuck::Zeroable::zeroed() && !found.chooses_like(node) {
+    if found != bytemuck::Zeroable::zeroed() && !found.chooses_like(&node) {
         return Err(KernelError::OtherNode(pins.to_owned()));
     }
     maps.node
-        .set(0, Raw(*node), 0)
+        .set(0, Raw(node), 0)
         .map_err(KernelError::map(name::NODE))
 }
 
@@ -158,35 +240,6 @@ pub(super) fn numbered(directory: &Path, prefix: &str) -> Result<Vec<u32>, Kerne
     }
     found.sort_unstable();
     Ok(found)
-}
-
-fn versioned(pins: &Path) -> PathBuf {
-    pins.join(format!("v{ABI_VERSION}"))
-}
-
-fn refuse_other_abi(pins: &Path) -> Result<(), KernelError> {
-    let entries = fs::read_dir(pins).map_err(pin_error(pins, "can't be read"))?;
-    for entry in entries {
-        let path = entry.map_err(pin_error(pins, "can't be read"))?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let version = name
-            .strip_prefix('v')
-            .filter(|version| version.parse::<u32>().is_ok());
-        match version {
-            Some(found) if path != versioned(pins) => {
-                return Err(KernelError::OtherAbi {
-                    found: found.to_owned(),
-                    path,
-                });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Mounts a bpffs where the pins' first existing ancestor is not on one, but looks as it should be.
@@ -231,18 +284,55 @@ pub(super) fn pin_error(
     }
 }
 
-/// What a map must look like.
-struct Shape {
-    name: &'static str,
+/// What a map looks like.
+#[derive(PartialEq)]
+pub(super) struct Shape {
+    pub name: &'static str,
     kind: MapType,
     key: u32,
     value: u32,
-    entries: u32,
+    pub entries: u32,
 }
 
-fn shapes(flows: u32) -> [Shape; 13] {
-    use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray};
+impl Shape {
+    /// Of a pinned map.
+    pub fn pinned(path: &Path, name: &'static str) -> Result<Self, KernelError> {
+        let info = MapInfo::from_pin(path).map_err(KernelError::map(name))?;
+        Ok(Self {
+            name,
+            kind: info.map_type().map_err(KernelError::map(name))?,
+            key: info.key_size(),
+            value: info.value_size(),
+            entries: info.max_entries(),
+        })
+    }
+
+    /// Whether entries of both look the same, however many there are.
+    pub fn has_layout_of(&self, other: &Self) -> bool {
+        (self.kind, self.key, self.value) == (other.kind, other.key, other.value)
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            key,
+            value,
+            entries,
+            ..
+        } = self;
+        write!(
+            f,
+            "{kind:?} with {entries} entries of {key} + {value} bytes"
+        )
+    }
+}
+
+pub(super) fn shapes(flows: u32) -> [Shape; 20] {
+    use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray, ProgramArray};
     const U32: u32 = bytes::<u32>();
+    const ASIDES: u32 = aside::PROGRAMS.len() as u32;
     const DEVMAP_VALUE: u32 = 8;
     let shape = |name, kind, key, value, entries| Shape {
         name,
@@ -285,6 +375,14 @@ fn shapes(flows: u32) -> [Shape; 13] {
             bytes::<Pieces>(),
             MAX_FRAGMENTS,
         ),
+        shape(
+            name::HALF_OPEN,
+            LruHash,
+            bytes::<FlowKey>(),
+            bytes::<Pin>(),
+            half_open(flows),
+        ),
+        shape(name::PROGRAMS, ProgramArray, U32, U32, ASIDES),
         shape(name::PORTS, DevMapHash, U32, DEVMAP_VALUE, MAX_PORTS),
         shape(name::COUNTERS, PerCpuArray, U32, bytes::<u64>(), COUNTERS),
         shape(
@@ -300,6 +398,29 @@ fn shapes(flows: u32) -> [Shape; 13] {
             U32,
             bytes::<u64>(),
             MAX_POOLS,
+        ),
+        shape(
+            name::AUDIENCE_SETS,
+            Array,
+            U32,
+            bytes::<AudienceSet>(),
+            MAX_AUDIENCE_SETS,
+        ),
+        shape(name::PREFIXES, Array, U32, bytes::<u64>(), MAX_WORDS),
+        shape(
+            name::AUDIENCE_COUNTERS,
+            PerCpuArray,
+            U32,
+            bytes::<AudienceCounters>(),
+            MAX_AUDIENCES,
+        ),
+        shape(name::PROTECT, Array, U32, bytes::<Protect>(), PROTECTS),
+        shape(
+            name::SOURCES,
+            LruHash,
+            bytes::<Address>(),
+            bytes::<u64>(),
+            MAX_SOURCES,
         ),
     ]
 }

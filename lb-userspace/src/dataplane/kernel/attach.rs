@@ -16,7 +16,7 @@ use super::{
     KernelError,
     adopt::{self, pin_error},
     error::errno,
-    link,
+    fault, link,
 };
 
 /// Name of a link's pin, before the interface's index; names of interfaces may hold dots, which
@@ -87,7 +87,10 @@ pub fn update_links(program: &mut Xdp, directory: &Path) -> Result<(), KernelErr
             .try_into()
             .map_err(KernelError::link(ifindex, "used"))?;
         match program.attach_to_link(link) {
-            Ok(id) => drop(program.take_link(id).map_err(KernelError::program)?),
+            Ok(id) => {
+                drop(program.take_link(id).map_err(KernelError::program)?);
+                fault::moment();
+            }
             // The interface is gone, and with it what the link did.
             Err(error) if errno(&error) == Some(libc::ENOLINK) => {
                 fs::remove_file(&path).map_err(pin_error(&path, "can't be removed"))?;
@@ -156,7 +159,7 @@ fn pin_program(program: &mut Xdp, directory: &Path) -> Result<(), KernelError> {
         .map_err(|error| pin_error(&path, "can't be pinned")(std::io::Error::other(error)))
 }
 
-fn link_path(directory: &Path, ifindex: u32) -> PathBuf {
+pub fn link_path(directory: &Path, ifindex: u32) -> PathBuf {
     directory.join(format!("{LINK}{ifindex}"))
 }
 

@@ -91,14 +91,14 @@ pub enum KernelError {
          stop it, or give this one another node.pins", .0.display()
     )]
     Busy(PathBuf),
-    /// Pins of another ABI.
+    /// Pins of a newer ABI.
     #[error(
-        "pins at {}: they are from a serin with ABI {found}, and this one has ABI {}; \
-         run that serin's `serin detach`, or remove the directory to end its data plane",
+        "pins at {}: they are from a newer serin with ABI {found}, and this one has ABI {}; \
+         run the newer serin, or end its data plane with its `serin detach`",
         path.display(), lb_common::maps::ABI_VERSION
     )]
     OtherAbi {
-        /// The other version's directory.
+        /// The newer version's directory.
         path: PathBuf,
         /// Its version.
         found: String,

@@ -3,22 +3,29 @@
 //! Maps, program and links are pinned, so that they outlive the daemon. A start adopts the maps
 //! it finds, loads the program of this build on them, and puts it in the old one's place on every
 //! interface in one step each (`bpf_link_update`): a restart and an upgrade are the same thing,
-//! and lose no packet.
+//! and lose no packet. Where the maps are of another ABI or size, it makes its own, shares with
+//! them what the packet path has learned, is filled from the state file, and only then takes the
+//! links over ([`Kernel::take_over`]).
 
 mod adopt;
 mod attach;
 mod barrier;
 mod batch;
+mod carry;
 mod clock;
+pub mod decap;
+mod directories;
 mod error;
+mod fault;
 mod link;
 mod maps;
+mod names;
 mod syscall;
 mod tables;
 mod tell;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -27,10 +34,12 @@ use aya::{Ebpf, EbpfLoader, programs::xdp::XdpMode};
 use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend,
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
-    maps::{RECORDS_PER_SERVICE, WHOIS, name},
+    maps::{MAX_WORDS, RECORDS_PER_SERVICE, WHOIS, half_open, name},
     node::Node,
+    prefix::Prefixes,
+    protect::{PROTECTS, Protect},
     reason::{FlowEvent, Reason, flow_event_index},
     release::Record,
     trace::Trace,
@@ -38,16 +47,17 @@ use lb_common::{
 
 use self::{
     adopt::Claim,
+    carry::Copied,
     maps::{Maps, Raw},
     tell::Teller,
 };
 pub use self::{
-    adopt::detach,
+    adopt::{abandon, detach},
     attach::{Attached, Mode},
     clock::now,
     error::KernelError,
 };
-use super::{Counters, Dataplane, Image, Write, question::Question};
+use super::{Counters, Dataplane, Image, Write, prefixes::Block, question::Question};
 
 /// What one data plane is made from.
 pub struct Settings<'a> {
@@ -61,6 +71,8 @@ pub struct Settings<'a> {
     pub node: Node,
     /// Size of the flow table.
     pub flows: u32,
+    /// A change has not settled: pins are in use, and more are made at any moment.
+    pub moving: bool,
 }
 
 /// A loaded data plane.
@@ -74,18 +86,21 @@ pub struct Kernel {
     /// Index of each service's live record.
     live: HashMap<u32, u32>,
     fresh: bool,
-    /// Kept for its lock: one daemon for one set of pins.
-    _lock: adopt::Lock,
+    /// What is to be taken over from.
+    earlier: Vec<PathBuf>,
+    copied: Vec<Copied>,
+    /// One daemon for one set of pins.
+    _locks: Vec<adopt::Lock>,
 }
 
 impl Kernel {
     /// Adopts the data plane under these pins, or makes one.
     pub fn open(settings: &Settings<'_>) -> Result<Self, KernelError> {
-        let claim = adopt::claim(settings.pins)?;
-        let (directory, fresh) = (claim.directory.clone(), claim.fresh);
+        let claim = adopt::claim(settings.pins, settings.flows)?;
+        let fresh = claim.fresh;
         let result = Self::load(settings, claim);
-        if result.is_err() && fresh {
-            adopt::remove(&directory)?;
+        if result.is_err() {
+            abandon(settings.pins, fresh)?;
         }
         result
     }
@@ -93,12 +108,19 @@ impl Kernel {
     fn load(settings: &Settings<'_>, claim: Claim) -> Result<Self, KernelError> {
         let Claim {
             directory,
-            lock,
+            locks,
             fresh,
+            earlier,
         } = claim;
-        adopt::check_pinned_maps(&directory, settings.flows)?;
+        if let Some(before) = earlier.last() {
+            carry::check_node(before, &settings.node, settings.pins)?;
+            carry::share(before, &directory, settings.flows, settings.moving)?;
+            fault::moment();
+        }
+        names::pin(&directory)?;
         let mut loader = EbpfLoader::new();
         loader.map_max_entries(name::FLOWS, settings.flows);
+        loader.map_max_entries(name::HALF_OPEN, half_open(settings.flows));
         for map in name::ALL {
             loader.map_pin_path(map, directory.join(map));
         }
@@ -107,13 +129,19 @@ impl Kernel {
         adopt::check_node(&mut maps, &settings.node, settings.pins)?;
         let program = maps::program(&mut object, settings.program)?;
         program.load().map_err(KernelError::program)?;
+        maps::load_asides(&mut object)?;
         // Packets must not wait for the one who tells of them.
         let teller = Teller::load(&mut object).unwrap_or_else(|error| {
             tracing::error!("`serin whois` can't answer: {error}");
             None
         });
         let program = maps::program(&mut object, settings.program)?;
-        attach::update_links(program, &directory)?;
+        let mut copied = Vec::new();
+        match earlier.last() {
+            Some(before) => copied = carry::copy(before, &directory)?,
+            None => attach::update_links(program, &directory)?,
+        }
+        fault::moment();
         let (program, live) = (settings.program, HashMap::new());
         Ok(Self {
             maps,
@@ -123,7 +151,9 @@ impl Kernel {
             directory,
             live,
             fresh,
-            _lock: lock,
+            earlier,
+            copied,
+            _locks: locks,
         })
     }
 
@@ -156,7 +186,59 @@ impl Kernel {
             let table = self.maps.tables.read(index)?;
             image.tables.extend(table.map(|table| (index, table)));
         }
+        self.read_audiences(&mut image)?;
         Ok(image)
+    }
+
+    /// Sets of audiences, the protection, and the prefixes that they name.
+    fn read_audiences(&mut self, image: &mut Image) -> Result<(), KernelError> {
+        let sets: BTreeSet<u32> = image
+            .records
+            .values()
+            .flat_map(Record::audience_sets)
+            .filter(|&number| number != 0)
+            .collect();
+        for number in sets {
+            let set = self.maps.audience_set(number)?;
+            self.read_block(image, set.prefixes())?;
+            image.audiences.insert(number, set);
+        }
+        let number = self.maps.node()?.protect();
+        if number != 0 {
+            let protect = self.maps.protect.get(&number, 0);
+            let protect = protect.map_err(KernelError::map(name::PROTECT))?.0;
+            self.read_block(image, protect.denied())?;
+            image.protect = Some(protect);
+        }
+        Ok(())
+    }
+
+    fn read_block(&self, image: &mut Image, prefixes: &Prefixes) -> Result<(), KernelError> {
+        let (base, length) = (prefixes.base(), prefixes.length());
+        let fits = base.checked_add(length).is_some_and(|end| end <= MAX_WORDS);
+        if length == 0 || !fits || image.blocks.contains_key(&base) {
+            return Ok(());
+        }
+        let words = batch::read_words(self.maps.prefixes_fd(), name::PREFIXES, base, length)?;
+        image.blocks.insert(base, Block::new(words));
+        Ok(())
+    }
+
+    /// Writes a copy of the settings that is not live, then makes it live.
+    fn set_protect(&mut self, protect: Option<&Protect>) -> Result<(), KernelError> {
+        let node = self.maps.node()?;
+        let number = match protect {
+            None => 0,
+            Some(protect) => {
+                let number = node.protect() % (PROTECTS - 1) + 1;
+                let write = self.maps.protect.set(number, Raw(*protect), 0);
+                write.map_err(KernelError::map(name::PROTECT))?;
+                number
+            }
+        };
+        let node = Raw(node.protected(number));
+        let write = self.maps.node.set(0, node, 0);
+        write.map_err(KernelError::map(name::NODE))
     }
 
     /// Puts the program on these interfaces, unless it is there already; see [`Attached`].
@@ -173,6 +255,32 @@ impl Kernel {
     /// Whether there was no data plane under these pins before.
     pub const fn is_fresh(&self) -> bool {
         self.fresh
+    }
+
+    /// Whether another data plane's links wait to be taken over. The maps are new, and nothing
+    /// goes by them until then.
+    pub const fn takes_over(&self) -> bool {
+        !self.earlier.is_empty()
+    }
+
+    /// Puts this program in the place of the one before, now that the maps are filled.
+    ///
+    /// The links are moved first: from then on this data plane is the one in force, and a start
+    /// that finds some of them goes on from there.
+    pub fn take_over(&mut self) -> Result<(), KernelError> {
+        for earlier in &self.earlier {
+            directories::absorb(earlier, &self.directory)?;
+        }
+        let program = maps::program(&mut self.object, self.program)?;
+        attach::update_links(program, &self.directory)?;
+        barrier::wait_for_packets()?;
+        self.copied.iter_mut().try_for_each(Copied::add_rest)?;
+        for earlier in self.earlier.drain(..) {
+            directories::remove(&earlier)?;
+            tracing::info!("took over from {}", earlier.display());
+        }
+        self.copied.clear();
+        Ok(())
     }
 
     /// Ends the data plane.
@@ -207,6 +315,12 @@ impl Kernel {
         let program = maps::program(&mut self.object, self.program)?;
         let info = program.info().map_err(KernelError::program)?;
         Ok(info.verified_instruction_count().unwrap_or(0))
+    }
+
+    /// Writes a pin of a live connection, for tests of what age does to one.
+    pub fn put_pin(&mut self, key: &FlowKey, pin: Pin) -> Result<(), KernelError> {
+        let written = self.maps.flows.insert(Raw(*key), Raw(pin), 0);
+        written.map_err(KernelError::map(name::FLOWS))
     }
 
     /// The loaded object, for the benchmark, which has programs and maps of its own in it.
@@ -259,8 +373,19 @@ impl Dataplane for Kernel {
             }
             Write::RemoveRecord(service) => self.remove_record(*service)?,
             Write::SetTable(index, table) => self.maps.tables.write(*index, table)?,
-            // Its map stays, to be written again.
-            Write::RemoveTable(_) => {}
+            Write::SetBlock(base, block) => {
+                let map = self.maps.prefixes_fd();
+                batch::write_words(map, name::PREFIXES, *base, block.words())?;
+            }
+            Write::SetAudiences(number, set) => self
+                .maps
+                .audience_sets
+                .set(*number, Raw(**set), 0)
+                .map_err(KernelError::map(name::AUDIENCE_SETS))?,
+            Write::SetProtect(protect) => self.set_protect(protect.as_ref())?,
+            Write::ForgetAudience(number) => self.maps.clear_audience_counters(*number)?,
+            // What they named stays, to be written again.
+            Write::RemoveTable(_) | Write::RemoveAudiences(_) | Write::RemoveBlock(_) => {}
             Write::SetBackend(index, backend) => self
                 .maps
                 .backends
@@ -324,8 +449,20 @@ impl Dataplane for Kernel {
         })
     }
 
+    fn audience_counters(
+        &self,
+        numbers: &[u32],
+    ) -> Result<BTreeMap<u32, AudienceCounters>, KernelError> {
+        let numbers = numbers.iter();
+        let counted = numbers.map(|&number| Ok((number, self.maps.audience_counters(number)?)));
+        counted.collect()
+    }
+
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
-        batch::each::<FlowKey, Pin>(self.maps.flows_fd(), name::FLOWS, each)
+        for (map, name) in self.maps.pins() {
+            batch::each::<FlowKey, Pin>(map, name, each)?;
+        }
+        Ok(())
     }
 
     fn whois(&mut self, question: &Question) -> Result<Trace, KernelError> {
@@ -335,6 +472,7 @@ impl Dataplane for Kernel {
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {
         for key in keys {
             maps::absent_is_fine(name::FLOWS, self.maps.flows.remove(&Raw(*key)))?;
+            maps::absent_is_fine(name::HALF_OPEN, self.maps.half_open.remove(&Raw(*key)))?;
         }
         Ok(())
     }

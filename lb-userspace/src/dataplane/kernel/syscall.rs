@@ -8,6 +8,7 @@ use std::{
 use bytemuck::{Pod, Zeroable};
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 
 /// `union bpf_attr`, the member for single entries.
 #[repr(C)]
@@ -34,6 +35,22 @@ pub unsafe fn lookup<T: Pod>(map: BorrowedFd<'_>, key: u32, value: &mut [T]) -> 
     };
     // SAFETY: both addresses are of live values, whose sizes the caller answers for.
     unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut call) }.map(drop)
+}
+
+/// Writes one entry.
+///
+/// # Safety
+///
+/// The map's keys must have 4 bytes, and its values no more bytes than `value`.
+pub unsafe fn update<T: Pod>(map: BorrowedFd<'_>, key: u32, value: &mut [T]) -> io::Result<()> {
+    let mut call = Entry {
+        map: map.as_raw_fd(),
+        key: (&raw const key).addr() as u64,
+        value: value.as_mut_ptr().addr() as u64,
+        ..Entry::zeroed()
+    };
+    // SAFETY: both addresses are of live values, whose sizes the caller answers for.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut call) }.map(drop)
 }
 
 /// Gives the kernel a command; its answer is a file descriptor, or 0.

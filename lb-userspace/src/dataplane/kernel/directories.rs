@@ -1,0 +1,117 @@
+//! The directories of pins: our own, named by its ABI, and those that an earlier serin has left.
+//!
+//! Where there are two, links decide: a directory of ours is filled before the first link moves
+//! into it, so one that has a link is in force, and one that has none is a take-over's that ended
+//! half-way. A link moves by rename(2), whole or not at all, and goes on with its old program
+//! until the new one is put in its place.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use lb_common::maps::ABI_VERSION;
+
+use super::{KernelError, adopt::pin_error, attach, fault};
+
+/// Ends the name of a directory that has been put aside, to be taken over from.
+const ASIDE: &str = "-before";
+
+/// Our directory.
+pub fn own(pins: &Path) -> PathBuf {
+    pins.join(format!("v{ABI_VERSION}"))
+}
+
+/// The directories that this build takes over from, the latest last. Those of a newer serin are
+/// refused: what they mean is not known here.
+pub fn earlier(pins: &Path) -> Result<Vec<PathBuf>, KernelError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(pins).map_err(pin_error(pins, "can't be read"))? {
+        let path = entry.map_err(pin_error(pins, "can't be read"))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some((version, in_force)) = parse(&name) else {
+            continue;
+        };
+        if version > ABI_VERSION {
+            let found = version.to_string();
+            return Err(KernelError::OtherAbi { path, found });
+        }
+        if path != own(pins) {
+            found.push((version, in_force, path));
+        }
+    }
+    found.sort_unstable();
+    Ok(found.into_iter().map(|(_, _, path)| path).collect())
+}
+
+/// Version, and whether the directory has not been put aside.
+fn parse(name: &str) -> Option<(u32, bool)> {
+    let version = name.strip_prefix('v')?;
+    let aside = version.strip_suffix(ASIDE);
+    let number = aside.unwrap_or(version).parse().ok()?;
+    Some((number, aside.is_none()))
+}
+
+/// Puts our directory aside, to be taken over from; tells where it is now.
+pub fn put_aside(pins: &Path) -> Result<PathBuf, KernelError> {
+    let (from, to) = (own(pins), aside(pins));
+    fs::rename(&from, &to).map_err(pin_error(&from, "can't be put aside"))?;
+    Ok(to)
+}
+
+/// Undoes [`put_aside`], so that whatever starts next finds what it knows.
+pub fn put_back(pins: &Path) -> Result<(), KernelError> {
+    match fs::rename(aside(pins), own(pins)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(pin_error(&aside(pins), "can't be put back")(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Moves all links of an earlier directory into ours.
+pub fn absorb(earlier: &Path, own: &Path) -> Result<(), KernelError> {
+    for ifindex in attach::links(earlier)? {
+        let (from, to) = (
+            attach::link_path(earlier, ifindex),
+            attach::link_path(own, ifindex),
+        );
+        fs::rename(&from, &to).map_err(pin_error(&from, "can't be moved"))?;
+        fault::moment();
+    }
+    Ok(())
+}
+
+/// Removes a directory that has no link any more.
+pub fn remove(directory: &Path) -> Result<(), KernelError> {
+    for entry in fs::read_dir(directory).map_err(pin_error(directory, "can't be read"))? {
+        let path = entry.map_err(pin_error(directory, "can't be read"))?.path();
+        fs::remove_file(&path).map_err(pin_error(&path, "can't be removed"))?;
+        fault::moment();
+    }
+    fs::remove_dir(directory).map_err(pin_error(directory, "can't be removed"))
+}
+
+fn aside(pins: &Path) -> PathBuf {
+    pins.join(format!("v{ABI_VERSION}{ASIDE}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_known_by_version_and_whether_they_are_aside() {
+        assert_eq!(parse("v1"), Some((1, true)));
+        assert_eq!(parse("v12-before"), Some((12, false)));
+        for other in ["v", "v-before", "1", "vx", "v1-after", "lost"] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_was_aside_is_older_than_what_is_in_force_of_the_same_version() {
+        assert!(parse("v1-before") < parse("v1") && parse("v1") < parse("v2-before"));
+    }
+}

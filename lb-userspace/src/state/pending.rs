@@ -1,0 +1,63 @@
+//! An order that waits: sessions show no start, so those that are there are pinned before a change.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Admin;
+
+/// What is done once all sessions that are in use have been pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// What is done.
+    pub order: Order,
+    /// The tick at which it is.
+    pub due: u32,
+}
+
+/// An order that moves clients, or slots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Send a share of the clients to a pool.
+    Share {
+        /// Parts per million.
+        share_ppm: u32,
+        /// The pool, where it was named.
+        to: Option<String>,
+    },
+    /// Send all clients to a pool.
+    Cutover {
+        /// The pool, where it was named.
+        to: Option<String>,
+    },
+    /// Take the share back, or else the last cutover.
+    Rollback,
+    /// Set a backend's weight.
+    Weight {
+        /// The backend.
+        backend: String,
+        /// Its weight.
+        weight: u32,
+    },
+    /// Set a backend's administrative state.
+    Admin {
+        /// The backend.
+        backend: String,
+        /// Its state.
+        admin: Admin,
+    },
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Share { share_ppm, .. } => write!(f, "share {share_ppm}ppm"),
+            Self::Cutover { to: Some(to) } => write!(f, "cutover to {to}"),
+            Self::Cutover { to: None } => write!(f, "cutover"),
+            Self::Rollback => write!(f, "rollback"),
+            Self::Weight { backend, weight } => write!(f, "weight {backend} {weight}"),
+            Self::Admin { backend, admin } => write!(f, "{admin} {backend}"),
+        }
+    }
+}

@@ -56,6 +56,12 @@ impl Address {
         bytemuck::must_cast(self.0)
     }
 
+    /// From [`Self::halves`].
+    #[inline(always)]
+    pub const fn from_halves(halves: [u64; 2]) -> Self {
+        Self(halves)
+    }
+
     /// The address as two words of memory.
     #[inline(always)]
     pub const fn halves(&self) -> [u64; 2] {

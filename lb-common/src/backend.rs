@@ -56,6 +56,16 @@ impl Macs {
         ])
     }
 
+    /// The same with destination and source exchanged: the way back.
+    #[inline(always)]
+    #[must_use]
+    pub const fn swapped(self) -> Self {
+        let [a, b, c] = self.0;
+        let ([d0, d1, d2, d3], [d4, d5, s0, s1]) = (a.to_ne_bytes(), b.to_ne_bytes());
+        let [s2, s3, s4, s5] = c.to_ne_bytes();
+        Self::new([s0, s1, s2, s3, s4, s5], [d0, d1, d2, d3, d4, d5])
+    }
+
     /// The twelve bytes, as three words of memory.
     #[inline(always)]
     pub const fn words(self) -> [u32; 3] {

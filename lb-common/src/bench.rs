@@ -24,6 +24,10 @@ pub struct Plan {
     pub v6: u32,
     /// 1 where the client is the destination: replies.
     pub reply: u32,
+    /// Bytes that an encapsulated packet is longer by.
+    pub overhead: u32,
+    /// Bytes of the frame.
+    pub length: u32,
     reserved: u32,
 }
 
@@ -37,4 +41,8 @@ pub mod program {
     pub const FLOOR: &str = "bench_floor";
     /// Restores the headers of the next flow, then takes the packet through Serin.
     pub const SERIN: &str = "bench_serin";
+    /// [`FLOOR`], and moves the frame's start once.
+    pub const FLOOR_OUTER: &str = "bench_floor_outer";
+    /// [`SERIN`], and moves the frame's start back behind the outer header.
+    pub const SERIN_OUTER: &str = "bench_serin_outer";
 }

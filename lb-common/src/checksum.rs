@@ -19,6 +19,23 @@ impl Sum {
         Self(u16::from_ne_bytes(bytes) as u64)
     }
 
+    /// The sum of words of four bytes.
+    #[inline(always)]
+    pub const fn words<const N: usize>(words: [u32; N]) -> Self {
+        let (mut sum, mut index) = (0, 0);
+        while index < N {
+            sum += words[index] as u64;
+            index += 1;
+        }
+        Self(sum)
+    }
+
+    /// A sum that was made elsewhere, not folded yet, as the kernel's helpers give it.
+    #[inline(always)]
+    pub const fn partial(sum: u32) -> Self {
+        Self(sum as u64)
+    }
+
     /// The sum of an address: of its last four bytes for IPv4, since the mapped prefix is not
     /// part of any header.
     #[inline(always)]

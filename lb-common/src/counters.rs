@@ -33,3 +33,29 @@ impl BackendCounters {
         }
     }
 }
+
+/// What one audience has been given.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct AudienceCounters {
+    /// Packets from its clients.
+    pub packets: u64,
+    /// Bytes of those frames, from the Ethernet header on.
+    pub bytes: u64,
+    /// TCP connections: every SYN without ACK counts, a repeated one again.
+    pub connections: u64,
+}
+
+const _: () = assert!(size_of::<AudienceCounters>() == 24);
+
+impl AudienceCounters {
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+            connections: self.connections + other.connections,
+        }
+    }
+}

@@ -48,7 +48,7 @@ pub struct Pieces {
     lowest: u16,
     /// Tick of the last piece; the top bit says that the packet is refused.
     seen: u32,
-    reserved: u32,
+    owner: u32,
 }
 
 const _: () = assert!(size_of::<Pieces>() == 16);
@@ -61,34 +61,74 @@ const REFUSED: u32 = 1 << 31;
 const LIFETIME: u32 = 4;
 
 impl Pieces {
-    /// Of a packet that goes to, or comes from, a backend of this generation.
+    /// Of a packet that goes to, or comes from, a backend of this generation; see [`Self::owner`].
     #[inline(always)]
-    pub const fn of(backend: u16, generation: u16) -> Self {
+    pub const fn of(backend: u16, generation: u16, owner: u32) -> Self {
         Self {
             backend,
             generation,
             first_end: 0,
             lowest: u16::MAX,
             seen: 0,
-            reserved: 0,
+            owner,
         }
     }
 
-    /// The same after the first piece, which ends at `end`.
+    /// In two registers.
+    #[inline(always)]
+    pub const fn words(self) -> [u64; 2] {
+        let (backend, generation) = (self.backend as u64, self.generation as u64);
+        let (first_end, lowest) = (self.first_end as u64, self.lowest as u64);
+        [
+            backend | generation << 16 | first_end << 32 | lowest << 48,
+            self.seen as u64 | (self.owner as u64) << 32,
+        ]
+    }
+
+    /// From [`Self::words`].
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "fields are taken out of words"
+    )]
+    pub const fn from_words([first, second]: [u64; 2]) -> Self {
+        Self {
+            backend: first as u16,
+            generation: (first >> 16) as u16,
+            first_end: (first >> 32) as u16,
+            lowest: (first >> 48) as u16,
+            seen: second as u32,
+            owner: (second >> 32) as u32,
+        }
+    }
+
+    /// The same, with what was known of later pieces before.
     #[inline(always)]
     #[must_use]
-    pub const fn with_first(mut self, end: u16) -> Self {
-        if self.lowest < end {
-            self.seen |= REFUSED;
+    pub const fn after(mut self, known: Option<Self>) -> Self {
+        if let Some(known) = known {
+            self.lowest = known.lowest;
+            self.seen = known.seen;
         }
-        self.first_end = end;
         self
     }
 
-    /// The same after a later piece, which starts at `start`.
+    /// The same after a piece from `start` to `end`, in bytes below 65 536.
     #[inline(always)]
     #[must_use]
-    pub const fn with_later(mut self, start: u16) -> Self {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no piece reaches beyond the largest packet"
+    )]
+    pub const fn with(mut self, start: usize, end: usize) -> Self {
+        let (start, end) = (start as u16, end as u16);
+        if start == 0 {
+            if self.lowest < end {
+                self.seen |= REFUSED;
+            }
+            self.first_end = end;
+            return self;
+        }
         if start < self.first_end {
             self.seen |= REFUSED;
         }
@@ -118,6 +158,13 @@ impl Pieces {
         self.generation
     }
 
+    /// Requests: the service. Replies whose first piece has come: the backend's port, in network byte
+    /// order in the first two bytes of memory.
+    #[inline(always)]
+    pub const fn owner(&self) -> u32 {
+        self.owner
+    }
+
     /// Whether the first piece has come.
     #[inline(always)]
     pub const fn has_first(&self) -> bool {
@@ -142,19 +189,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn words_hold_all_of_it() {
+        let pieces = Pieces::of(0x1234, 0x5678, 0x9abc_def0)
+            .with(0, 1480)
+            .with(2960, 4000)
+            .at(77);
+        assert_eq!(Pieces::from_words(pieces.words()), pieces);
+        assert_eq!(
+            bytemuck::bytes_of(&pieces.words()),
+            bytemuck::bytes_of(&pieces)
+        );
+    }
+
+    #[test]
     fn pieces_that_overlap_the_first_one_are_refused_in_either_order() {
-        let first = Pieces::of(1, 1).with_first(1480);
-        assert!(!first.with_later(1480).is_refused());
-        assert!(first.with_later(1472).is_refused());
-        let later = Pieces::of(1, 1).with_later(2960).with_later(1480);
-        assert!(!later.with_first(1480).is_refused());
-        assert!(later.with_first(1488).is_refused());
-        assert!(later.with_first(1488).at(7).is_refused(), "and it stays so");
+        let first = Pieces::of(1, 1, 0).with(0, 1480);
+        assert!(!first.with(1480, 2960).is_refused());
+        assert!(first.with(1472, 2960).is_refused());
+        let later = Pieces::of(1, 1, 0).with(2960, 3000).with(1480, 2960);
+        assert!(!later.with(0, 1480).is_refused());
+        assert!(later.with(0, 1488).is_refused());
+        assert!(later.with(0, 1488).at(7).is_refused(), "and it stays so");
     }
 
     #[test]
     fn a_decision_lasts_for_some_ticks() {
-        let pieces = Pieces::of(1, 1).at(100);
+        let pieces = Pieces::of(1, 1, 0).at(100);
         assert!(pieces.is_current(100) && pieces.is_current(104));
         assert!(!pieces.is_current(105));
     }

@@ -75,13 +75,32 @@ pub const fn bucket(client_hash: u64, salt: u64) -> u32 {
 /// The slot of a flow in 0..`slots`.
 #[inline(always)]
 pub const fn slot(flow_hash: u64, slots: u32) -> u32 {
-    scale(mix(flow_hash), slots)
+    place(scatter(flow_hash), slots)
+}
+
+/// A flow's hash, scattered: its upper half is the flow's place among the slots, and all of it
+/// tells the flow from others on the way to its backend.
+#[inline(always)]
+pub const fn scatter(flow_hash: u64) -> u64 {
+    mix(flow_hash)
+}
+
+/// [`scatter`] for services whose affinity is the client.
+#[inline(always)]
+pub const fn scatter_client(client_hash: u64) -> u64 {
+    mix(client_hash ^ AFFINITY_TWEAK)
+}
+
+/// The slot of a scattered hash in 0..`slots`.
+#[inline(always)]
+pub const fn place(scattered: u64, slots: u32) -> u32 {
+    scale(scattered, slots)
 }
 
 /// The slot of a client in 0..`slots`, for services whose affinity is the client.
 #[inline(always)]
 pub const fn client_slot(client_hash: u64, slots: u32) -> u32 {
-    scale(mix(client_hash ^ AFFINITY_TWEAK), slots)
+    place(scatter_client(client_hash), slots)
 }
 
 /// Both multiplications of an address; its words count as little-endian on every host.

@@ -7,18 +7,24 @@
 #![no_std]
 
 pub mod address;
+pub mod audience;
 pub mod backend;
 pub mod bench;
 pub mod checksum;
 pub mod counters;
+pub mod decap;
 pub mod encap;
 pub mod flow;
 pub mod fragment;
 pub mod hash;
+pub mod limit;
 pub mod listener;
+pub mod live;
 pub mod maps;
 pub mod node;
 pub mod pool;
+pub mod prefix;
+pub mod protect;
 pub mod reason;
 pub mod release;
 pub mod trace;

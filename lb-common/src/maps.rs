@@ -1,12 +1,35 @@
 //! Names and sizes of the pinned objects, in one place.
 
 /// Changes with the layout or meaning of any map; part of the pin path.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "serin_xdp";
 /// Name of the program that tells what the first one would do.
 pub const WHOIS: &str = "serin_whois";
+
+/// Name of the program that backends run to take packets out of others.
+pub const DECAP_PROGRAM: &str = "serin_decap";
+/// Programs that the main one gives few packets to, by tail calls.
+pub mod aside {
+    /// Index of the one for pieces of packets.
+    pub const FRAGMENT: u32 = 0;
+    /// Index of the one for what is neither TCP nor UDP.
+    pub const ICMP: u32 = 1;
+    /// Index of the one that tells clients that their connection is cut.
+    pub const RESET: u32 = 2;
+    /// Index of the one that tells senders that their packet is too big.
+    pub const TOO_BIG: u32 = 3;
+    /// How many there are.
+    pub const COUNT: u32 = 4;
+    /// Their names in the object, by index.
+    pub const PROGRAMS: [&str; COUNT as usize] = [
+        "serin_fragment",
+        "serin_icmp",
+        "serin_reset",
+        "serin_too_big",
+    ];
+}
 
 /// Services on one host.
 pub const MAX_SERVICES: u32 = 1024;
@@ -35,6 +58,15 @@ pub const REPLY_KEYS: u32 = MAX_REPLIES + MAX_BACKENDS * 4;
 pub const MAX_FRAGMENTS: u32 = 16_384;
 /// Interfaces that the program may send on.
 pub const MAX_PORTS: u32 = 256;
+/// Sets of audiences on one host, numbered from 1; a service needs up to three while it changes.
+pub const MAX_AUDIENCE_SETS: u32 = 512;
+/// Audiences on one host, numbered from 1.
+pub const MAX_AUDIENCES: u32 = 1024;
+/// Words for source prefixes, of audiences and of the deny list; 100 000 prefixes take about
+/// 300 000 words in IPv4 and 500 000 in IPv6, twice while they change.
+pub const MAX_WORDS: u32 = 1 << 21;
+/// Sources whose new connections are limited at a time.
+pub const MAX_SOURCES: u32 = 65_536;
 /// Flow-table size unless `node.connections` says otherwise.
 pub const DEFAULT_FLOWS: u32 = 1_048_576;
 /// [`half_open`] of it.
@@ -70,6 +102,8 @@ pub mod name {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// `FlowKey → Pin`, of connections whose handshake is under way.
     pub const HALF_OPEN: &str = "HALF_OPEN";
+    /// `index → program`.
+    pub const PROGRAMS: &str = "PROGRAMS";
     /// `interface index → interface`.
     pub const PORTS: &str = "PORTS";
     /// `reason or flow event → u64`, a CPU.
@@ -78,12 +112,27 @@ pub mod name {
     pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
     /// `pool → packets dropped for want of a backend`, a CPU.
     pub const POOL_DROPS: &str = "POOL_DROPS";
+    /// `set → AudienceSet`.
+    pub const AUDIENCE_SETS: &str = "AUDIENCE_SETS";
+    /// `[u64; MAX_WORDS]`.
+    pub const PREFIXES: &str = "PREFIXES";
+    /// `audience → AudienceCounters`, a CPU.
+    pub const AUDIENCE_COUNTERS: &str = "AUDIENCE_COUNTERS";
+    /// `[Protect; PROTECTS]`.
+    pub const PROTECT: &str = "PROTECT";
+    /// `masked source → the time until which its connections are paid for`.
+    pub const SOURCES: &str = "SOURCES";
 
     /// `[Trace; 1]`; of one process, so not pinned.
     pub const TRACE: &str = "TRACE";
 
+    /// `[decap::Settings; 1]`; the decapsulator's own, with its counters.
+    pub const DECAP: &str = "DECAP";
+    /// `way out → u64`, a CPU.
+    pub const DECAP_COUNTERS: &str = "DECAP_COUNTERS";
+
     /// All that are pinned.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 20] = [
         NODE,
         LISTENERS,
         ACTIVE,
@@ -94,9 +143,15 @@ pub mod name {
         FLOWS,
         FRAGMENTS,
         HALF_OPEN,
+        PROGRAMS,
         PORTS,
         COUNTERS,
         BACKEND_COUNTERS,
         POOL_DROPS,
+        AUDIENCE_SETS,
+        PREFIXES,
+        AUDIENCE_COUNTERS,
+        PROTECT,
+        SOURCES,
     ];
 }

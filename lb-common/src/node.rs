@@ -16,7 +16,9 @@ pub struct Node {
     client_mask_v6: Address,
     /// See the `Node::` constants.
     flags: u32,
-    reserved: u32,
+    /// Number of the live copy of [`crate::protect::Protect`]; 0 while there is no protection. The
+    /// one field that changes while the program is attached.
+    protect: u32,
     encap: Encap,
 }
 
@@ -33,7 +35,7 @@ impl Node {
             client_mask_v4: ALL.masked(96 + v4.min(32)),
             client_mask_v6: ALL.masked(v6),
             flags: 0,
-            reserved: 0,
+            protect: 0,
             encap: Encap::default(),
         }
     }
@@ -76,6 +78,19 @@ impl Node {
         &bytes_of(self)[..offset_of!(Self, flags)]
     }
 
+    /// The same settings under another copy of the protection's.
+    #[must_use]
+    pub const fn protected(mut self, number: u32) -> Self {
+        self.protect = number;
+        self
+    }
+
+    /// Number of the live copy of the protection's settings, 0 if there is none.
+    #[inline(always)]
+    pub const fn protect(&self) -> u32 {
+        self.protect
+    }
+
     /// The secret of all hashes.
     #[inline(always)]
     pub const fn key(&self) -> &HashKey {
@@ -85,11 +100,17 @@ impl Node {
     /// The hash by which the client with this address is known.
     #[inline(always)]
     pub const fn client_hash(&self, client: &Address, v6: bool) -> u64 {
+        self.key.client(&self.client(client, v6))
+    }
+
+    /// What of an address tells the client from others.
+    #[inline(always)]
+    pub const fn client(&self, client: &Address, v6: bool) -> Address {
         let mask = if v6 {
             &self.client_mask_v6
         } else {
             &self.client_mask_v4
         };
-        self.key.client(&client.and(mask))
+        client.and(mask)
     }
 }

@@ -36,7 +36,7 @@ pub enum Reason {
     NotListening,
     /// Claims to come from a listener, and is not for one: a misled backend, or a spoofed source.
     FromVip,
-    /// For a listener, from an address that no client can have.
+    /// For a listener, from an address that no client can have, or to one that no IPv6 packet has.
     MartianSource,
     /// For a listener, from the listener's own address.
     Land,
@@ -90,11 +90,23 @@ pub enum Reason {
     QuicNegotiation,
     /// QUIC: an Initial in a datagram of less than 1200 bytes, which every server must discard.
     QuicSmallInitial,
+    /// Larger than the way to the backend takes: its sender is told the size that does.
+    TooBig,
+    /// Larger than the way to the backend takes, and too many senders have just been told.
+    TooBigUntold,
+    /// A reply that is larger than the way to the client takes: the kernel tells the backend.
+    ReplyTooBig,
+    /// The driver leaves no room before the frame for an outer header.
+    NoHeadroom,
+    /// The source is on the deny list.
+    Denied,
+    /// The source begins more connections than it may.
+    SynLimited,
 }
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 49] = [
         Self::Transmitted,
         Self::Redirected,
         Self::ReplyTransmitted,
@@ -138,7 +150,23 @@ impl Reason {
         Self::Reset,
         Self::QuicNegotiation,
         Self::QuicSmallInitial,
+        Self::TooBig,
+        Self::TooBigUntold,
+        Self::ReplyTooBig,
+        Self::NoHeadroom,
+        Self::Denied,
+        Self::SynLimited,
     ];
+
+    /// The reason with this number, if there is one.
+    #[inline(always)]
+    pub const fn numbered(number: u32) -> Option<Self> {
+        if number >= REASONS {
+            return None;
+        }
+        // SAFETY: the enum is a `u32`, and has a variant for each number up to the last one.
+        Some(unsafe { core::mem::transmute::<u32, Self>(number) })
+    }
 
     /// The name in metrics and listings.
     pub const fn name(self) -> &'static str {
@@ -186,6 +214,12 @@ impl Reason {
             Self::Reset => "reset",
             Self::QuicNegotiation => "quic_negotiation",
             Self::QuicSmallInitial => "quic_small_initial",
+            Self::TooBig => "too_big",
+            Self::TooBigUntold => "too_big_untold",
+            Self::ReplyTooBig => "reply_too_big",
+            Self::NoHeadroom => "no_headroom",
+            Self::Denied => "denied",
+            Self::SynLimited => "syn_limited",
         }
     }
 }
@@ -231,7 +265,10 @@ impl FlowEvent {
 /// Entries of the counters' array: reasons first, then flow events.
 pub const COUNTERS: u32 = FIRST_EVENT + FlowEvent::HalfOpened as u32 + 1;
 
-const FIRST_EVENT: u32 = Reason::QuicSmallInitial as u32 + 1;
+const FIRST_EVENT: u32 = REASONS;
+
+/// How many reasons there are; they are numbered from 0 without a gap.
+const REASONS: u32 = Reason::SynLimited as u32 + 1;
 
 /// Index of a flow event's counter.
 #[inline(always)]
@@ -247,6 +284,7 @@ mod tests {
     fn every_reason_stands_at_its_number_and_has_its_own_name() {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
+            assert_eq!(Reason::numbered(*reason as u32), Some(*reason));
             assert_eq!(
                 Reason::ALL
                     .iter()
@@ -255,6 +293,7 @@ mod tests {
                 1
             );
         }
-        assert_eq!(Reason::QuicSmallInitial as usize + 1, Reason::ALL.len());
+        assert_eq!(Reason::SynLimited as usize + 1, Reason::ALL.len());
+        assert_eq!(Reason::numbered(REASONS), None);
     }
 }

@@ -26,6 +26,10 @@ pub struct Record {
     pub touched_ppm: u32,
     /// See the `Record::` constants.
     pub flags: u32,
+    /// The set of audiences that are looked at before the share, 0 for none.
+    pub audiences: u32,
+    /// `audiences` of the last settled state.
+    pub origin_audiences: u32,
     /// Draws the clients of this release.
     pub salt: u64,
     /// `salt` of the last settled state.
@@ -34,7 +38,7 @@ pub struct Record {
     pub epoch: u64,
 }
 
-const _: () = assert!(size_of::<Record>() == 56);
+const _: () = assert!(size_of::<Record>() == 64);
 
 impl Record {
     /// The origin's answer may differ from the current one.
@@ -51,6 +55,13 @@ impl Record {
     pub const FORWARD_GUE: u32 = 3 << 1;
     /// The backend inside a pool is chosen by the client, not by the connection.
     pub const AFFINITY_CLIENT: u32 = 1 << 3;
+    /// There are audiences, now or at the last settled state.
+    pub const AUDIENCES: u32 = 1 << 4;
+
+    /// The sets of audiences that a packet may be judged by.
+    pub const fn audience_sets(&self) -> [u32; 2] {
+        [self.audiences, self.origin_audiences]
+    }
 
     /// Connections whose answer has changed are cut.
     pub const CUT: u32 = 1 << 8;
@@ -86,23 +97,24 @@ impl Record {
     /// Whether a client's bucket matters: at rest with no release under way, it does not.
     #[inline(always)]
     pub const fn needs_bucket(&self) -> bool {
-        self.share_ppm | self.touched_ppm | (self.flags & Self::MOVING) != 0
+        self.share_ppm | self.touched_ppm | (self.flags & (Self::MOVING | Self::AUDIENCES)) != 0
     }
 
-    /// The table for a client in `bucket` (by `salt`).
+    /// The table for a client in `bucket` (by `salt`), when the candidate has this share.
     #[inline(always)]
-    pub const fn table(&self, bucket: u32) -> u32 {
-        if bucket < self.share_ppm {
+    pub const fn table(&self, bucket: u32, share_ppm: u32) -> u32 {
+        if bucket < share_ppm {
             self.candidate
         } else {
             self.active
         }
     }
 
-    /// The table, at the last settled state, for a client in `bucket` (by `origin_salt`).
+    /// The table, at the last settled state, for a client in `bucket` (by `origin_salt`), when the
+    /// candidate had this share.
     #[inline(always)]
-    pub const fn origin_table(&self, bucket: u32) -> u32 {
-        if bucket < self.origin_share_ppm {
+    pub const fn origin_table(&self, bucket: u32, share_ppm: u32) -> u32 {
+        if bucket < share_ppm {
             self.origin_candidate
         } else {
             self.origin_active

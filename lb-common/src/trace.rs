@@ -29,6 +29,8 @@ pub struct Trace {
     pub reason: u32,
     /// See the `Trace::` constants.
     pub marks: u32,
+    /// Number of the audience, 0 for none.
+    pub audience: u32,
     /// Number of the listener.
     pub listener: u16,
     /// The backend of a new connection.
@@ -40,7 +42,7 @@ pub struct Trace {
     /// The backend that the packet goes to.
     pub chosen: u16,
     /// Zero.
-    pub reserved: [u16; 3],
+    pub reserved: u16,
 }
 
 const _: () = assert!(size_of::<Trace>() == 64);
@@ -50,7 +52,7 @@ impl Trace {
     pub const LISTENER: u32 = 1;
     /// The service has a record: `record`, `epoch` and `share_ppm`.
     pub const RECORD: u32 = 1 << 1;
-    /// `bucket`, `slot`, the tables, `current` and `origin`.
+    /// `audience` and its share, `bucket`, `slot`, the tables, `current` and `origin`.
     pub const ANSWER: u32 = 1 << 2;
     /// A change under way concerns the flow.
     pub const MOVING: u32 = 1 << 3;

@@ -53,6 +53,39 @@ mod program {
         lb_ebpf::process::<Forward>(&ctx)
     }
 
+    /// The floor of packets that are put into others: it moves the frame's start once, forward and
+    /// back in turns. The wrapper of the packet path has to undo what that has done to the frame, and
+    /// that move is no part of it; the move that the packet path makes is.
+    #[xdp]
+    fn bench_floor_outer(ctx: XdpContext) -> u32 {
+        let packet = Packet::new(&ctx);
+        if restore(&packet).is_none() {
+            return XDP_ABORTED;
+        }
+        let Some(plan) = PLAN.get(0) else {
+            return XDP_ABORTED;
+        };
+        let moved = if packet.exceeds(plan.length as usize) {
+            packet.shrink(plan.overhead as usize)
+        } else {
+            packet.grow(plan.overhead as usize)
+        };
+        moved.map_or(XDP_ABORTED, |()| XDP_TX)
+    }
+
+    #[xdp]
+    fn bench_serin_outer(ctx: XdpContext) -> u32 {
+        if restore(&Packet::new(&ctx)).is_none() {
+            return XDP_ABORTED;
+        }
+        let action = lb_ebpf::process::<Forward>(&ctx);
+        let Some(plan) = PLAN.get(0) else {
+            return XDP_ABORTED;
+        };
+        let moved = Packet::new(&ctx).shrink(plan.overhead as usize);
+        moved.map_or(XDP_ABORTED, |()| action)
+    }
+
     /// Writes the next flow's headers over whatever the last run left.
     ///
     /// Each word is written once, and no field of a header lies in two of them: a load that needs

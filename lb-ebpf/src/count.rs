@@ -4,7 +4,7 @@ use lb_common::maps::TABLES_PER_POOL;
 use lb_common::reason::{FlowEvent, Reason, flow_event_index};
 
 use crate::{
-    maps::{BACKEND_COUNTERS, COUNTERS, POOL_DROPS},
+    maps::{AUDIENCE_COUNTERS, BACKEND_COUNTERS, COUNTERS, POOL_DROPS},
     mode::Mode,
 };
 
@@ -24,6 +24,21 @@ pub fn flow<M: Mode>(event: FlowEvent) {
 #[inline(always)]
 pub fn pool_drop<M: Mode>(table: u32) {
     add::<M>(POOL_DROPS.get_ptr_mut(table / TABLES_PER_POOL));
+}
+
+/// A client's packet is of an audience.
+#[inline(always)]
+pub fn audience<M: Mode>(number: u32, bytes: usize, opens: bool) {
+    if M::TELLS {
+        return;
+    }
+    if let Some(counters) = AUDIENCE_COUNTERS.get_ptr_mut(number) {
+        // SAFETY: as in `request`.
+        let counters = unsafe { &mut *counters };
+        counters.packets += 1;
+        counters.bytes += bytes as u64;
+        counters.connections += u64::from(opens);
+    }
 }
 
 /// A client's packet goes to a backend.

@@ -5,12 +5,20 @@
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod aside;
 pub mod mode;
 
+pub mod extensions;
+pub mod link;
+pub mod options;
 pub mod packet;
 pub mod parse;
 
 pub mod listen;
+pub mod protect;
+pub mod source;
+
+pub mod audience;
 
 pub mod quic;
 
@@ -23,6 +31,11 @@ pub mod reset;
 
 pub mod forward;
 
+pub mod fragment;
+pub mod icmp;
+
+pub mod decap;
+
 pub mod count;
 pub mod maps;
 pub mod verdict;
@@ -33,7 +46,9 @@ use lb_common::{
     trace::Trace,
 };
 
-use crate::{listen::Side, mode::Mode, packet::Packet, parse::Parsed};
+use crate::{
+    audience::Shares, forward::Target, listen::Side, mode::Mode, packet::Packet, parse::Parsed,
+};
 
 /// Takes one packet through all stages, counts its way out, and tells the kernel what to do.
 #[inline(always)]
@@ -53,7 +68,16 @@ pub fn process<M: Mode>(ctx: &XdpContext) -> u32 {
 /// The walk of a packet; `Err` where it ends early.
 #[inline(always)]
 fn walk<M: Mode>(packet: &Packet<'_>) -> Result<Reason, Reason> {
-    let mut parsed = parse::parse(packet)?;
+    let mut parsed = match parse::parse(packet) {
+        Ok(parsed) => parsed,
+        Err(reason) => {
+            // What has no ports of its own may still be a listener's: pieces of packets, and ICMP.
+            if !M::TELLS {
+                aside::give(packet, reason);
+            }
+            return Err(reason);
+        }
+    };
     match listen::side(&parsed)? {
         Side::Client(listener) => {
             if parsed.protocol == protocol::UDP && listener.has(Listener::QUIC) {
@@ -72,29 +96,54 @@ fn request<M: Mode>(
     parsed: &Parsed,
     listener: &Listener,
 ) -> Result<Reason, Reason> {
+    parsed.check_source()?;
+    let target = choose::<M>(packet, parsed, listener, false)?;
+    forward::request::<M>(packet, parsed, &target)
+}
+
+/// Where a client's packet goes; by the client alone where the packet does not tell its ports.
+#[inline(always)]
+fn choose<M: Mode>(
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    listener: &Listener,
+    portless: bool,
+) -> Result<Target, Reason> {
     M::note(|trace| {
         (trace.listener, trace.service) = (listener.id(), listener.service());
         trace.mark(Trace::LISTENER);
     });
     let node = maps::node()?;
+    if node.protect() != 0 {
+        protect::admit::<M>(node, parsed)?;
+    }
     let record = release::live::<M>(listener.service())?;
-    let by_client = record.has(Record::AFFINITY_CLIENT);
+    let by_client = portless || record.has(Record::AFFINITY_CLIENT);
     let client = if M::TELLS || by_client || record.needs_bucket() {
         node.client_hash(&parsed.source, parsed.v6)
     } else {
         0
     };
-    let slot = if by_client {
-        hash::client_slot(client, SLOTS)
+    let scattered = if by_client {
+        hash::scatter_client(client)
     } else {
         let ports = (parsed.source_port, parsed.destination_port);
         let flow = node
             .key()
             .flow(&parsed.source, &parsed.destination, ports, parsed.protocol);
-        hash::slot(flow, SLOTS)
+        hash::scatter(flow)
     };
-    let answer = release::answer::<M>(record, client, slot)?;
-    let chosen = if answer.moving || answer.touched {
+    let slot = hash::place(scattered, SLOTS);
+    let shares = if record.has(Record::AUDIENCES) {
+        audience::shares(packet, parsed, record)
+    } else {
+        Shares::of(record)
+    };
+    if shares.now.number != 0 {
+        count::audience::<M>(shares.now.number, packet.length(), parsed.opens);
+    }
+    let answer = release::answer::<M>(record, &shares, client, slot)?;
+    let chosen = if (answer.moving || answer.touched) && !portless {
         flow::settle::<M>(packet, parsed, listener, record, &answer)?
     } else {
         answer.current
@@ -107,5 +156,5 @@ fn request<M: Mode>(
         trace.chosen = chosen;
         trace.mark(Trace::CHOSEN);
     });
-    forward::request::<M>(packet, parsed, listener, record, chosen)
+    Ok(Target::new(chosen, record, listener, scattered))
 }

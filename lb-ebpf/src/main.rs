@@ -1,4 +1,5 @@
-//! The shipped object: the XDP program, and the one that tells what it would do.
+//! The shipped object: the XDP program, the one that tells what it would do, and the one for
+//! backends.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -6,8 +7,9 @@ mod program {
     use aya_ebpf::{macros::xdp, programs::XdpContext};
     use lb_ebpf::mode::{Forward, Tell};
 
-    /// Attached to every interface that clients or backends are behind.
-    #[xdp]
+    /// Attached to every interface that clients or backends are behind. It takes frames in several
+    /// buffers (`frags`): its headers are in the first one.
+    #[xdp(frags)]
     pub fn serin_xdp(ctx: XdpContext) -> u32 {
         lb_ebpf::process::<Forward>(&ctx)
     }
@@ -16,6 +18,36 @@ mod program {
     #[xdp]
     pub fn serin_whois(ctx: XdpContext) -> u32 {
         lb_ebpf::process::<Tell>(&ctx)
+    }
+
+    /// The main program's tail call for segments whose connection is cut.
+    #[xdp(frags)]
+    pub fn serin_reset(ctx: XdpContext) -> u32 {
+        lb_ebpf::aside::cut(&ctx)
+    }
+
+    /// The main program's tail call for packets that are too big for their way.
+    #[xdp(frags)]
+    pub fn serin_too_big(ctx: XdpContext) -> u32 {
+        lb_ebpf::aside::refused(&ctx)
+    }
+
+    /// Attached to the interfaces of backends, by `serin decap`.
+    #[xdp]
+    pub fn serin_decap(ctx: XdpContext) -> u32 {
+        lb_ebpf::decap::process(&ctx)
+    }
+
+    /// The main program's tail call for pieces of packets.
+    #[xdp(frags)]
+    pub fn serin_fragment(ctx: XdpContext) -> u32 {
+        lb_ebpf::aside::fragment(&ctx)
+    }
+
+    /// The main program's tail call for what is neither TCP nor UDP.
+    #[xdp(frags)]
+    pub fn serin_icmp(ctx: XdpContext) -> u32 {
+        lb_ebpf::aside::icmp(&ctx)
     }
 
     /// `bpf_fib_lookup` and `bpf_redirect_map` are open to GPL-compatible programs only.

@@ -1,21 +1,26 @@
 //! The maps. Names and sizes are `lb_common::maps`'; only the daemon writes, except where said.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray},
     macros::btf_map,
 };
 use lb_common::{
+    address::Address,
+    audience::AudienceSet,
     backend::{Backend, ENTRIES},
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
+    decap::{EXITS, Settings},
     flow::{FlowKey, Pin},
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        DEFAULT_FLOWS, DEFAULT_HALF_OPEN, LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS,
-        MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_TABLES, REPLY_KEYS,
+        DEFAULT_FLOWS, DEFAULT_HALF_OPEN, LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES,
+        MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_SOURCES,
+        MAX_TABLES, MAX_WORDS, REPLY_KEYS, aside,
     },
     node::Node,
     pool::SLOT_COUNT,
+    protect::{PROTECTS, Protect},
     reason::{COUNTERS as COUNTER_ENTRIES, Reason},
     release::Record,
     trace::Trace,
@@ -67,6 +72,9 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, Pieces, { MAX_FRAGMENTS as usize }
 /// connection that lives.
 #[btf_map]
 pub static HALF_OPEN: LruHashMap<FlowKey, Pin, { DEFAULT_HALF_OPEN as usize }> = LruHashMap::new();
+/// The programs for what few packets have. Written by the daemon before it attaches the main one.
+#[btf_map]
+pub static PROGRAMS: ProgramArray<{ aside::COUNT as usize }> = ProgramArray::new();
 
 /// Interface index to interface: those that this program may send on.
 #[btf_map]
@@ -85,9 +93,49 @@ pub static BACKEND_COUNTERS: PerCpuArray<BackendCounters, { MAX_BACKENDS as usiz
 #[btf_map]
 pub static POOL_DROPS: PerCpuArray<u64, { MAX_POOLS as usize }> = PerCpuArray::new();
 
+/// When the next answer to a packet that is too big is due (`lb_common::limit`). Written here.
+#[btf_map]
+pub static TOO_BIG: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// What the answer to a packet that is too big says; from the program that refuses it to the one
+/// that answers. Not pinned.
+#[btf_map]
+pub static MTU: PerCpuArray<u32, 1> = PerCpuArray::new();
+
+/// What the decapsulator takes out; one entry, written before it is attached.
+#[btf_map]
+pub static DECAP: Array<Settings, 1> = Array::new();
+
+/// The decapsulator's ways out, to how often. Written here.
+#[btf_map]
+pub static DECAP_COUNTERS: PerCpuArray<u64, { EXITS as usize }> = PerCpuArray::new();
+
 /// What became of the packet that was asked about. Written here, by the telling program only.
 #[btf_map]
 pub static TRACE: Array<Trace, 1> = Array::new();
+
+/// Sets of audiences; number 0 is none. Only sets that no live record names are ever written.
+#[btf_map]
+pub static AUDIENCE_SETS: Array<AudienceSet, { MAX_AUDIENCE_SETS as usize }> = Array::new();
+
+/// Source prefixes in blocks, of audience sets and of the deny list. Only blocks that nothing names
+/// are ever written. Full: the daemon refuses the configuration.
+#[btf_map]
+pub static PREFIXES: Array<u64, { MAX_WORDS as usize }> = Array::new();
+
+/// Audience to its traffic. Written here.
+#[btf_map]
+pub static AUDIENCE_COUNTERS: PerCpuArray<AudienceCounters, { MAX_AUDIENCES as usize }> =
+    PerCpuArray::new();
+
+/// Copies of the protection's settings; the node names the live one.
+#[btf_map]
+pub static PROTECT: Array<Protect, { PROTECTS as usize }> = Array::new();
+
+/// A source (masked) to the time until which its new connections are paid for. Written here. Full:
+/// the source that was quiet for longest begins anew.
+#[btf_map]
+pub static SOURCES: LruHashMap<Address, u64, { MAX_SOURCES as usize }> = LruHashMap::new();
 
 /// The host's settings.
 #[inline(always)]

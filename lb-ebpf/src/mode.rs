@@ -1,7 +1,7 @@
 //! Two programs from one path: the one that forwards, and the one that only tells.
 //!
 //! A mode is a type, so that the program of each holds nothing of the other: [`Forward`] notes
-//! nothing, [`Tell`] changes nothing. Whatever outlives the run of a program (a counter, a pin) asks
+//! nothing, [`Tell`] changes nothing; [`Follow`] neither. Whatever outlives the run of a program (a counter, a pin) asks
 //! [`Mode::TELLS`] first; whatever is decided is noted. The frame is the run's own either way.
 
 use lb_common::trace::Trace;
@@ -22,6 +22,16 @@ pub struct Forward;
 
 /// Somebody wants to know what would become of the packet.
 pub struct Tell;
+
+/// The packet is about another one: it is sent after it, and changes nothing.
+pub struct Follow;
+
+impl Mode for Follow {
+    const TELLS: bool = true;
+
+    #[inline(always)]
+    fn note(_: impl FnOnce(&mut Trace)) {}
+}
 
 impl Mode for Forward {
     const TELLS: bool = false;

@@ -3,28 +3,33 @@
 //! Each step checks its bounds once and tells where the next header starts. Fields are in
 //! network byte order; offsets count from the start of the frame.
 
+mod piece;
+mod quote;
+
 use lb_common::{address::Address, protocol, reason::Reason};
 
-use crate::packet::{Header, Packet};
+pub use self::{
+    piece::{Piece, piece},
+    quote::{Quote, Quoted, quote},
+};
+use crate::{
+    aside,
+    extensions::Chain,
+    packet::{Header, Packet},
+};
 
 /// Bytes of an Ethernet header without tags.
-const ETHERNET: usize = 14;
+pub const ETHERNET: usize = 14;
 /// Bytes of a VLAN tag, from behind its `EtherType` to the next one (IEEE 802.1Q, section 9.6).
-const TAG: usize = 4;
+pub const TAG: usize = 4;
 /// VLAN tags that are walked: one of 802.1Q, or 802.1ad's two (`QinQ`).
 const MAX_TAGS: usize = 2;
-/// Extension headers that are walked before a packet is left to the kernel.
-const MAX_EXTENSION_HEADERS: usize = 4;
-
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// What follows is IPv4.
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// What follows is IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_QINQ: u16 = 0x88a8;
-
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const DESTINATION_OPTIONS: u8 = 60;
 
 const TCP_FIN: u8 = 1;
 const TCP_SYN: u8 = 1 << 1;
@@ -47,6 +52,10 @@ pub struct Parsed {
     pub network: usize,
     /// Where the transport header starts.
     pub transport: usize,
+    /// Where the packet ends; behind it may be padding.
+    pub end: usize,
+    /// What of a connection's packets this is.
+    pub part: Part,
     /// Source address.
     pub source: Address,
     /// Destination address.
@@ -55,6 +64,61 @@ pub struct Parsed {
     pub source_port: [u8; 2],
     /// Destination port.
     pub destination_port: [u8; 2],
+}
+
+/// What a packet holds of a connection, and so what is rewritten in it.
+pub enum Part {
+    /// The transport header, and all or some of what follows it.
+    Headed,
+    /// A later piece of a fragmented packet: no transport header.
+    Tail,
+    /// An ICMP error about a packet of the connection.
+    Error(Quote),
+}
+
+impl Parsed {
+    /// See [`Network::check_source`].
+    #[inline(always)]
+    pub fn check_source(&self) -> Result<(), Reason> {
+        check_source(&self.source, &self.destination, self.v6)
+    }
+}
+
+impl Network {
+    /// Refuses what a client can't have sent: to its own address (the "land" attack), or from an
+    /// address that no host on the Internet has (RFC 1812, section 5.3.7; RFC 4291, section 2).
+    #[inline(always)]
+    pub fn check_source(&self) -> Result<(), Reason> {
+        check_source(&self.source, &self.destination, self.v6)
+    }
+}
+
+#[inline(always)]
+fn check_source(source: &Address, destination: &Address, v6: bool) -> Result<(), Reason> {
+    if source == destination {
+        return Err(Reason::Land);
+    }
+    if is_martian(source, v6) || (v6 && is_embedded(destination)) {
+        return Err(Reason::MartianSource);
+    }
+    Ok(())
+}
+
+/// Starts with 64 zeros, as an IPv4 address does where both families have one type.
+#[inline(always)]
+const fn is_embedded(address: &Address) -> bool {
+    address.halves()[0] == 0
+}
+
+/// "This network", loopback, multicast and reserved in IPv4; in IPv6 multicast and all that starts
+/// with 64 zeros: unspecified, loopback, and IPv4-mapped, by which one could pose as an IPv4 client.
+#[inline(always)]
+fn is_martian(source: &Address, v6: bool) -> bool {
+    if v6 {
+        return is_embedded(source) || source.bytes()[0] == 0xff;
+    }
+    let first = source.v4_bytes()[0];
+    first == 0 || first == 127 || first >= 224
 }
 
 /// RFC 791, section 3.1. Numbers are in network byte order here and below.
@@ -127,30 +191,29 @@ unsafe impl Header for Udp {}
 struct Ports(u32);
 
 /// The network layer's part of [`Parsed`], and the length of what follows it.
-struct Network {
-    v6: bool,
-    protocol: u8,
-    hops: u8,
-    at: usize,
-    transport: usize,
+pub struct Network {
+    /// IPv6 rather than IPv4.
+    pub v6: bool,
+    /// The IANA number of what follows.
+    pub protocol: u8,
+    /// TTL or hop limit.
+    pub hops: u8,
+    /// Where the IP header starts.
+    pub at: usize,
+    /// Where what follows starts.
+    pub transport: usize,
     /// Bytes of transport header and payload, by the IP header's word.
-    rest: usize,
-    source: Address,
-    destination: Address,
+    pub rest: usize,
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
 }
 
 /// Finds out whose packet this is, or why it can't be ours.
 #[inline(always)]
 pub fn parse(packet: &Packet<'_>) -> Result<Parsed, Reason> {
-    let network = match ethernet(packet)? {
-        (ETHERTYPE_IPV4, at) => ipv4(packet, at)?,
-        (ETHERTYPE_IPV6, at) => ipv6(packet, at)?,
-        (ETHERTYPE_VLAN | ETHERTYPE_QINQ, _) => return Err(Reason::VlanTags),
-        _ => return Err(Reason::NotIp),
-    };
-    if network.transport + network.rest > packet.length() {
-        return Err(Reason::BadLength);
-    }
+    let network = network(packet)?;
     match network.protocol {
         protocol::TCP => tcp(packet, &network),
         protocol::UDP => udp(packet, &network),
@@ -158,9 +221,24 @@ pub fn parse(packet: &Packet<'_>) -> Result<Parsed, Reason> {
     }
 }
 
+/// The network layer of a packet that is whole.
+#[inline(always)]
+pub fn network(packet: &Packet<'_>) -> Result<Network, Reason> {
+    let network = match ethernet(packet)? {
+        (ETHERTYPE_IPV4, at) => ipv4(packet, at)?,
+        (ETHERTYPE_IPV6, at) => ipv6(packet, at)?,
+        (ETHERTYPE_VLAN | ETHERTYPE_QINQ, _) => return Err(Reason::VlanTags),
+        _ => return Err(Reason::NotIp),
+    };
+    if !packet.reaches(network.transport + network.rest) {
+        return Err(Reason::BadLength);
+    }
+    Ok(network)
+}
+
 /// The `EtherType` behind the VLAN tags, and where its header starts.
 #[inline(always)]
-fn ethernet(packet: &Packet<'_>) -> Result<(u16, usize), Reason> {
+pub fn ethernet(packet: &Packet<'_>) -> Result<(u16, usize), Reason> {
     let (mut ethertype, mut at) = (ethertype(packet, ETHERNET)?, ETHERNET);
     for _ in 0..MAX_TAGS {
         if !matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
@@ -179,78 +257,94 @@ fn ethertype(packet: &Packet<'_>, at: usize) -> Result<u16, Reason> {
     Ok(u16::from_be(word))
 }
 
+/// In an IPv4 header's word of flags and offset: all but "don't fragment" make it a piece.
+const V4_PIECE: u16 = 0x3fff;
+
 #[inline(always)]
 fn ipv4(packet: &Packet<'_>, at: usize) -> Result<Network, Reason> {
     let header = packet.view::<Ipv4>(at).ok_or(Reason::TruncatedHeader)?;
-    let length = usize::from(header.version_ihl & 0xf) * 4;
-    let total = usize::from(u16::from_be(header.total_length));
-    if header.version_ihl >> 4 != 4 || length < size_of::<Ipv4>() || total < length {
-        return Err(Reason::BadLength);
-    }
-    // Anything but "don't fragment" makes this one of several pieces.
-    if u16::from_be(header.flags_fragment) & 0x3fff != 0 {
+    let network = header.network(packet, at)?;
+    if u16::from_be(header.flags_fragment) & V4_PIECE != 0 {
         return Err(Reason::Fragment);
     }
-    Ok(Network {
-        v6: false,
-        protocol: header.protocol,
-        hops: header.ttl,
-        at,
-        transport: at + length,
-        rest: total - length,
-        source: Address::v4(header.source),
-        destination: Address::v4(header.destination),
-    })
+    Ok(network)
+}
+
+impl Ipv4 {
+    /// Whole or not.
+    #[inline(always)]
+    fn network(&self, packet: &Packet<'_>, at: usize) -> Result<Network, Reason> {
+        let length = usize::from(self.version_ihl & 0xf) * 4;
+        let total = usize::from(u16::from_be(self.total_length));
+        if self.version_ihl >> 4 != 4 || length < size_of::<Self>() || total < length {
+            return Err(Reason::BadLength);
+        }
+        let first = at + size_of::<Self>();
+        if length > size_of::<Self>() {
+            aside::options_of(packet, first, at + length)?;
+        }
+        Ok(Network {
+            v6: false,
+            protocol: self.protocol,
+            hops: self.ttl,
+            at,
+            transport: at + length,
+            rest: total - length,
+            source: Address::v4(self.source),
+            destination: Address::v4(self.destination),
+        })
+    }
 }
 
 #[inline(always)]
 fn ipv6(packet: &Packet<'_>, at: usize) -> Result<Network, Reason> {
     let header = packet.view::<Ipv6>(at).ok_or(Reason::TruncatedHeader)?;
-    if header.version_class >> 4 != 6 {
-        return Err(Reason::BadLength);
+    let chain = header.chain(packet, at)?;
+    if chain.piece() != 0 {
+        return Err(Reason::Fragment);
     }
-    let first = at + size_of::<Ipv6>();
-    let (protocol, extensions) = skip_extensions(packet, first, header.next_header)?;
-    let payload = usize::from(u16::from_be(header.payload_length));
-    if payload < extensions {
-        return Err(Reason::BadLength);
-    }
-    Ok(Network {
-        v6: true,
-        protocol,
-        hops: header.hop_limit,
-        at,
-        transport: first + extensions,
-        rest: payload - extensions,
-        source: header.source,
-        destination: header.destination,
-    })
+    header.network(at, chain.protocol(), chain.length())
 }
 
-/// The transport protocol behind the extension headers (RFC 8200, section 4), and their bytes.
-#[inline(always)]
-fn skip_extensions(packet: &Packet<'_>, at: usize, first: u8) -> Result<(u8, usize), Reason> {
-    let (mut next, mut length) = (first, 0);
-    for _ in 0..MAX_EXTENSION_HEADERS {
-        if !matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS) {
-            return Ok((next, length));
+impl Ipv6 {
+    #[inline(always)]
+    fn chain(&self, packet: &Packet<'_>, at: usize) -> Result<Chain, Reason> {
+        if self.version_class >> 4 != 6 {
+            return Err(Reason::BadLength);
         }
-        let [following, units, _, segments_left] = packet
-            .read::<[u8; 4]>(at + length)
-            .ok_or(Reason::TruncatedHeader)?;
-        if next == FRAGMENT {
-            return Err(Reason::Fragment);
+        // Nearly always there is none.
+        if matches!(self.next_header, protocol::TCP | protocol::UDP) {
+            return Ok(Chain::none(self.next_header));
         }
-        // The address in the header is not yet the packet's destination.
-        if next == ROUTING && segments_left != 0 {
-            return Err(Reason::ExtensionHeaders);
-        }
-        next = following;
-        length += (usize::from(units) + 1) * 8;
+        walked(packet, at + size_of::<Self>(), self.next_header)
     }
-    match next {
-        protocol::TCP | protocol::UDP => Ok((next, length)),
-        _ => Err(Reason::ExtensionHeaders),
+
+    #[inline(always)]
+    fn network(&self, at: usize, protocol: u8, extensions: usize) -> Result<Network, Reason> {
+        let payload = usize::from(u16::from_be(self.payload_length));
+        if payload < extensions {
+            return Err(Reason::BadLength);
+        }
+        Ok(Network {
+            v6: true,
+            protocol,
+            hops: self.hop_limit,
+            at,
+            transport: at + size_of::<Self>() + extensions,
+            rest: payload - extensions,
+            source: self.source,
+            destination: self.destination,
+        })
+    }
+}
+
+/// The extension headers at an offset, the first of which has this number.
+#[inline(always)]
+fn walked(packet: &Packet<'_>, at: usize, first: u8) -> Result<Chain, Reason> {
+    let chain = Chain::from_bits(aside::extensions_at(packet, at, first));
+    match chain.refused() {
+        Some(reason) => Err(reason),
+        None => Ok(chain),
     }
 }
 
@@ -285,7 +379,7 @@ fn udp(packet: &Packet<'_>, network: &Network) -> Result<Parsed, Reason> {
 
 impl Network {
     #[inline(always)]
-    const fn with_ports(&self, ports: Ports) -> Parsed {
+    fn with_ports(&self, ports: Ports) -> Parsed {
         let [a, b, c, d] = ports.0.to_ne_bytes();
         Parsed {
             v6: self.v6,
@@ -293,12 +387,30 @@ impl Network {
             opens: false,
             closes: false,
             hops: self.hops,
-            network: self.at,
-            transport: self.transport,
+            network: blurred(self.at),
+            transport: blurred(self.transport),
+            end: self.transport + self.rest,
+            part: Part::Headed,
             source: self.source,
             destination: self.destination,
             source_port: [a, b],
             destination_port: [c, d],
         }
     }
+}
+
+/// The same number, of which the verifier knows no more than that it has 16 bits: else it would walk
+/// all that follows once for each place where the headers of a packet may be, tags and options
+/// counted. Of a word on the stack it forgets what is read from its middle
+/// (`check_stack_read_fixed_off` in the kernel's kernel/bpf/verifier.c).
+#[inline(always)]
+fn blurred(number: usize) -> usize {
+    let mut word = 0_u64;
+    let place = &raw mut word;
+    // SAFETY: the word is this function's own.
+    unsafe { place.write_volatile((number as u64) << 16) };
+    // SAFETY: so are its second two bytes.
+    let middle = unsafe { place.cast::<u16>().add(1) };
+    // SAFETY: as above.
+    unsafe { middle.read_volatile() }.into()
 }

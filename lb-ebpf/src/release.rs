@@ -5,6 +5,7 @@ use lb_common::{
 };
 
 use crate::{
+    audience::Shares,
     maps::{ACTIVE, RECORDS},
     mode::Mode,
     pool,
@@ -51,17 +52,23 @@ pub fn live<M: Mode>(service: u32) -> Result<&'static Record, Reason> {
     Ok(record)
 }
 
-/// The answer for a client (by its hash) and a slot.
+/// The answer for a client (by its hash), the shares that hold for it, and a slot.
 #[inline(always)]
-pub fn answer<M: Mode>(record: &Record, client: u64, slot: u32) -> Result<Answer, Reason> {
+pub fn answer<M: Mode>(
+    record: &Record,
+    shares: &Shares,
+    client: u64,
+    slot: u32,
+) -> Result<Answer, Reason> {
     let bucket = hash::bucket(client, record.salt);
-    let table = record.table(bucket);
+    let table = record.table(bucket, shares.now.share_ppm);
     let here = pool::slot(table, slot)?;
     let mut origin = here.origin();
     let mut moving = here.current() != origin;
     let mut before = table;
     if record.has(Record::MOVING) {
-        before = record.origin_table(hash::bucket(client, record.origin_salt));
+        let bucket = hash::bucket(client, record.origin_salt);
+        before = record.origin_table(bucket, shares.origin_ppm);
         if before != table {
             origin = pool::slot(before, slot)?.origin();
             moving = true;
@@ -77,10 +84,11 @@ pub fn answer<M: Mode>(record: &Record, client: u64, slot: u32) -> Result<Answer
         } else {
             origin
         },
-        moving,
-        touched: here.is_touched() || record.touches(bucket),
+        moving: moving || shares.now.pins,
+        touched: here.is_touched() || record.touches(bucket) || shares.now.pinned,
     };
     M::note(|trace| {
+        (trace.audience, trace.share_ppm) = (shares.now.number, shares.now.share_ppm);
         (trace.bucket, trace.slot) = (bucket, slot);
         (trace.table, trace.origin_table) = (table, before);
         (trace.current, trace.origin) = (answer.current, answer.origin);

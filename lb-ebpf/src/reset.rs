@@ -4,12 +4,11 @@
 //! sequence number, so that the client takes it (RFC 5961, section 3.2, wants it exact); the reset
 //! of any other acknowledges what it brings. A reset is never answered.
 
-use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_xdp_adjust_tail};
-use lb_common::{address::Address, checksum::Sum, protocol};
+use lb_common::{address::Address, checksum::Sum, protocol, reason::Reason};
 
 use crate::{
     packet::{Header, Packet},
-    parse::Parsed,
+    parse::{self, Parsed, Part},
 };
 
 const IPV4: usize = 20;
@@ -38,27 +37,33 @@ struct Segment {
 // SAFETY: bytes only.
 unsafe impl Header for Segment {}
 
-/// Whether the segment is a reset itself.
+/// Whether the segment is a reset itself; an error about one is none.
 #[inline(always)]
 pub fn is_reset(packet: &Packet<'_>, parsed: &Parsed) -> bool {
-    // Two bytes: the compiler writes the bounds of one in a way that the verifier learns nothing from
-    // (`find_good_pkt_pointers` in the kernel's kernel/bpf/verifier.c).
-    let offset_flags = packet.read::<[u8; 2]>(parsed.transport + FLAGS - 1);
-    offset_flags.is_none_or(|[_, flags]| flags & RST != 0)
+    if !matches!(parsed.part, Part::Headed) {
+        return false;
+    }
+    // With the byte before: of a single byte the compiler may compare its own address, rather than
+    // that behind it, with the frame's end, which tells the verifier nothing.
+    let flags = packet.read::<[u8; 2]>(parsed.transport + FLAGS - 1);
+    flags.is_none_or(|[_, flags]| flags & RST != 0)
 }
 
-/// Makes the reset of a segment out of it, on its way back. The segment has been parsed, so that all of
-/// what is read and written here is there.
+/// Makes the reset of a segment out of it, on its way back.
 #[inline(always)]
-pub fn answer(packet: &Packet<'_>, parsed: &Parsed) {
-    let _ = make(packet, parsed);
+pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
+    let parsed = parse::parse(packet)?;
+    make(packet, &parsed).ok_or(Reason::TruncatedTransport)?;
+    Ok(Reason::Reset)
 }
 
 #[inline(always)]
 fn make(packet: &Packet<'_>, parsed: &Parsed) -> Option<()> {
-    let segment = packet.read::<Segment>(parsed.transport + 4)?;
+    // The lower address first: its bounds would follow from the other's, for the compiler, which then
+    // leaves out a comparison that the verifier needs.
     let macs = packet.read::<[[u8; 6]; 2]>(0)?;
-    let tcp = reset(parsed, &segment, payload(packet, parsed, &segment)?);
+    let segment = packet.read::<Segment>(parsed.transport + 4)?;
+    let tcp = reset(parsed, &segment, payload(parsed, &segment)?);
     let header = if parsed.v6 { IPV6 } else { IPV4 };
     shorten(packet, parsed.network + header + TCP);
     packet.write(0, [macs[1], macs[0]])?;
@@ -70,14 +75,11 @@ fn make(packet: &Packet<'_>, parsed: &Parsed) -> Option<()> {
     packet.write(parsed.network + header, tcp)
 }
 
-/// Bytes behind the segment's header, by the IP header's word.
+/// Bytes behind the segment's header, by what the IP header says.
 #[inline(always)]
-fn payload(packet: &Packet<'_>, parsed: &Parsed, segment: &Segment) -> Option<u32> {
-    let (at, before) = if parsed.v6 { (4, IPV6) } else { (2, 0) };
-    let length = packet.read::<[u8; 2]>(parsed.network + at)?;
-    let end = parsed.network + before + usize::from(u16::from_be_bytes(length));
+fn payload(parsed: &Parsed, segment: &Segment) -> Option<u32> {
     let start = parsed.transport + usize::from(segment.offset >> 4) * 4;
-    u32::try_from(end.saturating_sub(start)).ok()
+    u32::try_from(parsed.end.saturating_sub(start)).ok()
 }
 
 /// The TCP header, its sum included.
@@ -166,9 +168,5 @@ fn words(header: &[u8; 20]) -> Sum {
 /// packet, which its receiver ignores.
 #[inline(always)]
 fn shorten(packet: &Packet<'_>, length: usize) {
-    let surplus = packet.length().saturating_sub(length);
-    if let Ok(surplus @ 1..) = i32::try_from(surplus) {
-        // SAFETY: the context is this run's own, and nothing here points into the frame.
-        let _ = unsafe { bpf_xdp_adjust_tail(packet.context().as_ptr().cast(), -surplus) };
-    }
+    let _as_it_is = packet.cut_to(length);
 }

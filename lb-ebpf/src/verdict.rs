@@ -11,10 +11,12 @@ pub const fn action(reason: Reason) -> u32 {
         | Reason::ReplyTransmitted
         | Reason::ErrorTransmitted
         | Reason::EchoAnswered
-        | Reason::Reset => XDP_TX,
+        | Reason::Reset
+        | Reason::TooBig => XDP_TX,
         Reason::Redirected | Reason::ReplyRedirected | Reason::ErrorRedirected => XDP_REDIRECT,
         Reason::ReplyUnresolved
         | Reason::ReplyLocal
+        | Reason::ReplyTooBig
         | Reason::ErrorUnresolved
         | Reason::NotIp
         | Reason::VlanTags
@@ -47,6 +49,10 @@ pub const fn action(reason: Reason) -> u32 {
         | Reason::NoRoute
         | Reason::NoPort
         | Reason::QuicNegotiation
-        | Reason::QuicSmallInitial => XDP_DROP,
+        | Reason::QuicSmallInitial
+        | Reason::TooBigUntold
+        | Reason::NoHeadroom
+        | Reason::Denied
+        | Reason::SynLimited => XDP_DROP,
     }
 }

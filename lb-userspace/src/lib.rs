@@ -6,6 +6,7 @@ pub mod config;
 
 pub mod release;
 pub mod seed;
+pub mod share;
 pub mod state;
 
 pub mod control;

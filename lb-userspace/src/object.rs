@@ -7,3 +7,6 @@ pub static SERIN: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/seri
 
 /// The benchmark's programs; the linker leaves them out of the `serin` binary, which never names them.
 pub static BENCH: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/serin-bench"));
+
+/// The generator and the receiver of the test with a million live connections; left out likewise.
+pub static LIVE: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/serin-live"));

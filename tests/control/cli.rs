@@ -141,7 +141,8 @@ fn list_and_status_are_tables_for_people_and_json_for_programs() {
             "CANDIDATE",
             "SHARE",
             "STATE",
-            "LISTENERS"
+            "LISTENERS",
+            "AUDIENCES"
         ]
     );
     assert!(

@@ -14,6 +14,7 @@ mod state_file;
 
 // What is outside: sockets and processes.
 mod fake;
+mod geography;
 mod http;
 mod program;
 

@@ -11,6 +11,7 @@ use std::{
 use lb_common::{
     address::Address,
     backend::{self, NONE},
+    counters::AudienceCounters,
     flow::{FlowKey, Pin},
     listener::Endpoint,
     maps::TABLES_PER_POOL,
@@ -285,7 +286,8 @@ impl Edge {
         }
     }
 
-    fn arrive(&mut self, which: impl Fn(usize) -> bool) {
+    /// Packets that were under way come out of the program.
+    pub fn arrive(&mut self, which: impl Fn(usize) -> bool) {
         let (arriving, staying) = std::mem::take(&mut self.under_way)
             .into_iter()
             .partition(|(number, ..)| which(*number));
@@ -319,6 +321,12 @@ impl Edge {
             | Write::RemoveListener(_)
             | Write::RemoveTable(_)
             | Write::RemoveReply(_)
+            | Write::SetBlock(..)
+            | Write::SetAudiences(..)
+            | Write::SetProtect(_)
+            | Write::RemoveAudiences(_)
+            | Write::RemoveBlock(_)
+            | Write::ForgetAudience(_)
             | Write::RemovePort(_) => {}
         }
     }
@@ -427,6 +435,13 @@ impl Dataplane for Twin {
         let mut counters = edge.memory.counters(backends, pools)?;
         counters.backends.retain(|id, _| backends.contains(id));
         Ok(counters)
+    }
+
+    fn audience_counters(
+        &self,
+        numbers: &[u32],
+    ) -> Result<BTreeMap<u32, AudienceCounters>, KernelError> {
+        self.edge().memory.audience_counters(numbers)
     }
 
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {

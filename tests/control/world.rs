@@ -229,9 +229,11 @@ impl World {
         Ok(())
     }
 
-    /// Ends the core as a crash does, by whoever caught it.
+    /// Ends the core as a crash does, by whoever caught it. What the program has begun with it ends
+    /// long before another process has started.
     pub fn abandon(&mut self) {
         self.control = None;
+        self.twin.edge().arrive(|_| true);
     }
 
     /// A reboot: the maps are gone, and the ticks begin anew.

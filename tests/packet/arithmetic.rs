@@ -71,7 +71,7 @@ fn computed(image: &Image, from: SocketAddr, to: SocketAddr, protocol: u8) -> u1
             SLOTS,
         )
     };
-    let table = record.table(hash::bucket(client, record.salt));
+    let table = record.table(hash::bucket(client, record.salt), record.share_ppm);
     image.tables[&table].slot(slot as usize).current()
 }
 
@@ -88,16 +88,18 @@ fn world(record: Record) -> Image {
     image
 }
 
-/// A client from anywhere.
+/// A client from anywhere that a client may be.
 fn anybody(family: Family, random: &mut Random) -> SocketAddr {
     let port = random.word();
     match client(family, 0) {
         SocketAddr::V4(_) => {
-            let address: [u8; 4] = random.bytes(4).try_into().expect("four bytes");
+            let mut address: [u8; 4] = random.bytes(4).try_into().expect("four bytes");
+            address[0] = 1 + address[0] % 126;
             SocketAddr::from((address, port))
         }
         SocketAddr::V6(_) => {
-            let address: [u8; 16] = random.bytes(16).try_into().expect("sixteen bytes");
+            let mut address: [u8; 16] = random.bytes(16).try_into().expect("sixteen bytes");
+            address[0] = 0x20 | address[0] >> 4;
             SocketAddr::from((address, port))
         }
     }

@@ -25,6 +25,17 @@ impl Case {
         }
     }
 
+    /// The packet leaves by the interface it came in by, as these bytes.
+    pub fn sent(description: impl Into<String>, input: Vec<u8>, output: Vec<u8>) -> Self {
+        Self {
+            description: description.into(),
+            input,
+            verdict: Verdict::Transmit,
+            reason: Reason::Transmitted,
+            output,
+        }
+    }
+
     /// The packet is left to the kernel as it came.
     pub fn passed(description: impl Into<String>, input: Vec<u8>, reason: Reason) -> Self {
         Self {

@@ -4,19 +4,17 @@ use std::net::SocketAddr;
 
 use etherparse::{PacketBuilder, TcpHeader};
 use lb_common::{
-    pool::Slot,
     reason::{FlowEvent, Reason},
     release::Record,
 };
-use lb_userspace::dataplane::Table;
 
 use crate::{
     frame::{Frame, Transport, extension, flag, tag},
     lab::Lab,
     outcome::Verdict,
     world::{
-        FAMILIES, Family, NEW, NEW_TABLE, OLD, OLD_TABLE, SERVICE, chosen, client, resting, vip,
-        with_record,
+        FAMILIES, Family, NEW, NEW_TABLE, OLD, OLD_TABLE, changes, chosen, client, resting,
+        reweigh, slot_of, vip, with_record,
     },
 };
 
@@ -127,28 +125,11 @@ fn a_connection_that_began_in_between_is_cut_by_the_next_change() {
 #[test]
 fn a_change_of_weights_cuts_the_slots_that_move_and_no_others() {
     let mut lab = Lab::new(&with_record(resting()));
-    let changes = |slot: usize| slot.is_multiple_of(3);
-    lab.change(|image| {
-        let table = Table::new(|slot| {
-            if changes(slot) {
-                Slot::new(NEW, OLD).touch()
-            } else {
-                Slot::settled(OLD)
-            }
-        });
-        image.tables.insert(OLD_TABLE + 1, table);
-        let record = Record {
-            active: OLD_TABLE + 1,
-            origin_active: OLD_TABLE + 1,
-            flags: Record::CUT,
-            ..resting()
-        };
-        image.records.insert(SERVICE, record);
-    });
+    lab.change(|image| reweigh(image, Record::CUT));
     for family in FAMILIES {
         for number in 0..100 {
             let from = client(family, number);
-            let moves = changes(crate::world::slot_of(from, vip(family), 6));
+            let moves = changes(slot_of(from, vip(family), 6));
             let reason = reason(&mut lab, &Frame::ack(from, vip(family)));
             assert_eq!(reason == Reason::Reset, moves, "{from}");
         }

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
-    EtherType, Ethernet2Header, IpNumber, Ipv4Header, Ipv4Options, Ipv6Header, Ipv6RawExtHeader,
-    TcpHeader, UdpHeader,
+    EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpNumber,
+    Ipv4Header, Ipv4Options, Ipv6Header, Ipv6RawExtHeader, TcpHeader, UdpHeader,
 };
 
 /// TCP's flags, as they lie in the header.
@@ -41,6 +41,8 @@ pub enum Transport {
     Tcp(u8, Vec<u8>),
     /// With or without a checksum.
     Udp { summed: bool },
+    /// ICMP of the frame's family, which has no ports: type and code, and what follows the checksum.
+    Icmp([u8; 2], [u8; 4]),
 }
 
 /// A TCP segment or a UDP datagram in an Ethernet frame. Its addresses tell the IP version.
@@ -102,6 +104,11 @@ impl Frame {
         Self::new(source, destination, Transport::Udp { summed: true })
     }
 
+    /// An ICMP message.
+    pub fn icmp(source: SocketAddr, destination: SocketAddr, head: [u8; 2], rest: [u8; 4]) -> Self {
+        Self::new(source, destination, Transport::Icmp(head, rest))
+    }
+
     /// The frame on its next hop, with these Ethernet addresses.
     pub fn forwarded(self, destination_mac: [u8; 6], source_mac: [u8; 6]) -> Self {
         Self {
@@ -139,6 +146,12 @@ impl Frame {
             &self.padding,
         ]
         .concat()
+    }
+
+    /// The packet in it, from the IP header on.
+    pub fn packet(&self) -> Vec<u8> {
+        let bytes = self.bytes();
+        bytes[self.network_offset()..bytes.len() - self.padding.len()].to_vec()
     }
 
     /// Where the transport header starts.
@@ -222,6 +235,8 @@ impl Frame {
         match self.transport {
             Transport::Tcp(..) => IpNumber::TCP,
             Transport::Udp { .. } => IpNumber::UDP,
+            Transport::Icmp(..) if self.source.is_ipv4() => IpNumber::ICMP,
+            Transport::Icmp(..) => IpNumber::IPV6_ICMP,
         }
     }
 
@@ -229,6 +244,7 @@ impl Frame {
         let header = match &self.transport {
             Transport::Tcp(flags, options) => self.tcp_header(*flags, options),
             Transport::Udp { summed } => self.udp_header(*summed),
+            Transport::Icmp(head, rest) => self.icmp_header(*head, *rest),
         };
         [&header, &self.payload[..]].concat()
     }
@@ -262,6 +278,30 @@ impl Frame {
             header.checksum = sum.expect("test frames are small");
         }
         header.to_bytes().to_vec()
+    }
+
+    fn icmp_header(&self, [type_u8, code_u8]: [u8; 2], bytes5to8: [u8; 4]) -> Vec<u8> {
+        match self.ends() {
+            Ends::V4(..) => {
+                let kind = Icmpv4Type::Unknown {
+                    type_u8,
+                    code_u8,
+                    bytes5to8,
+                };
+                let header = Icmpv4Header::with_checksum(kind, &self.payload);
+                header.to_bytes().to_vec()
+            }
+            Ends::V6(from, to) => {
+                let kind = Icmpv6Type::Unknown {
+                    type_u8,
+                    code_u8,
+                    bytes5to8,
+                };
+                let header = Icmpv6Header::with_checksum(kind, from, to, &self.payload);
+                let header = header.expect("test frames are small");
+                header.to_bytes().to_vec()
+            }
+        }
     }
 }
 

@@ -62,20 +62,29 @@ impl Lab {
         lab
     }
 
+    /// A data plane with this content on a node of other settings.
+    pub fn of_node(image: &Image, node: Node) -> Self {
+        let namespace = Namespace::create("packet").expect("root makes namespaces");
+        let mut lab = Self::open(namespace, (object::SERIN, PROGRAM), node, FLOWS);
+        lab.become_image(image);
+        lab
+    }
+
     /// An empty data plane in a namespace that a test has furnished.
     pub fn within(namespace: Namespace, flows: u32) -> Self {
-        Self::open(namespace, (object::SERIN, PROGRAM), flows)
+        Self::open(namespace, (object::SERIN, PROGRAM), node(), flows)
     }
 
     /// An empty data plane of another object's program.
     pub fn of(object: &'static [u8], program: &'static str) -> Self {
         let namespace = Namespace::create("packet").expect("root makes namespaces");
-        Self::open(namespace, (object, program), FLOWS)
+        Self::open(namespace, (object, program), node(), FLOWS)
     }
 
     fn open(
         namespace: Namespace,
         (object, program): (&'static [u8], &'static str),
+        node: Node,
         flows: u32,
     ) -> Self {
         let inside = namespace.enter().expect("root enters namespaces");
@@ -84,7 +93,7 @@ impl Lab {
             object,
             program,
             pins: &pins,
-            node: node(),
+            node,
             flows,
             moving: false,
         });

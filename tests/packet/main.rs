@@ -8,25 +8,37 @@ mod ingress;
 mod lab;
 mod outcome;
 mod random;
+mod tunnel;
 mod world;
 
 // What leaves, byte by byte.
+mod decap;
+mod echo;
+mod encap;
+mod fragments;
+mod icmp;
 mod l2;
 mod nat;
 mod redirect;
 mod reply;
 mod sums;
+mod too_big;
 mod vlan;
 
 // What does not, and why.
 mod broken;
+mod chains;
 mod lies;
 mod noise;
+mod options;
 mod passed;
+mod portless;
+mod protect;
 mod truncated;
 
 // Which backend.
 mod arithmetic;
+mod audience;
 mod cut;
 mod flood;
 mod flow;
@@ -43,3 +55,4 @@ mod whois;
 // What the daemon sees, and what it all costs.
 mod budget;
 mod image;
+mod interrupted;

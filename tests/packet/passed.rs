@@ -93,8 +93,6 @@ fn every_piece_of_a_fragmented_packet_passes() {
             Case::passed(description, input, Reason::Fragment).check(&mut lab);
         }
     }
-    let atomic = fragment_v6(&request(Family::V6, Protocol::Udp), [0, 0]);
-    Case::passed("an atomic fragment", atomic, Reason::Fragment).check(&mut lab);
 }
 
 #[test]

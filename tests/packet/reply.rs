@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// The gateway that clients are behind, and our own interface towards it.
-const GATEWAY: [u8; 6] = [2, 0, 0, 3, 0, 9];
-const WAN: [u8; 6] = [2, 0, 0, 3, 0, 1];
+pub const GATEWAY: [u8; 6] = [2, 0, 0, 3, 0, 9];
+pub const WAN: [u8; 6] = [2, 0, 0, 3, 0, 1];
 
 /// Clients are behind a known gateway, behind an unknown one, behind none, or refused.
 const ROUTES: &str = "
@@ -170,7 +170,7 @@ fn a_request_and_its_reply_are_counted_for_their_backend() {
 }
 
 /// A data plane on a host that routes, and the index of its interface towards the clients.
-fn routed() -> (Lab, u32) {
+pub fn routed() -> (Lab, u32) {
     let namespace = Namespace::create("packet").expect("root makes namespaces");
     for path in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
         namespace.sysctl(path, "1").expect("root sets parameters");
@@ -197,12 +197,12 @@ fn reply(family: Family, protocol: Protocol, to: SocketAddr) -> Frame {
     }
 }
 
-fn from_vip(frame: &Frame, family: Family) -> Frame {
+pub fn from_vip(frame: &Frame, family: Family) -> Frame {
     frame.clone().from(vip(family))
 }
 
 /// A client in another network than the usual one.
-fn elsewhere(family: Family, network: u8) -> SocketAddr {
+pub fn elsewhere(family: Family, network: u8) -> SocketAddr {
     match family {
         Family::V4 => SocketAddr::from(([10, network, 0, 7], 40_000)),
         Family::V6 => format!("[fd{network}::7]:40000")

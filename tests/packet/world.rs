@@ -206,6 +206,30 @@ pub fn with_record(record: Record) -> Image {
     image
 }
 
+/// New weights have just given the new backend every slot that [`changes`], within the old pool.
+pub fn reweigh(image: &mut Image, flags: u32) {
+    let table = Table::new(|slot| {
+        if changes(slot) {
+            Slot::new(NEW, OLD).touch()
+        } else {
+            Slot::settled(OLD)
+        }
+    });
+    image.tables.insert(OLD_TABLE + 1, table);
+    let record = Record {
+        active: OLD_TABLE + 1,
+        origin_active: OLD_TABLE + 1,
+        flags,
+        ..resting()
+    };
+    image.records.insert(SERVICE, record);
+}
+
+/// Whether [`reweigh`] gives a slot to the new backend: a third of them.
+pub const fn changes(slot: usize) -> bool {
+    slot.is_multiple_of(3)
+}
+
 /// The bucket of a client under a salt, by the arithmetic that both sides share.
 pub fn bucket_of(client: SocketAddr, salt: u64) -> u32 {
     let address = Address::from(client.ip());

@@ -29,10 +29,22 @@ pub struct Node {
     pub hash_seed: String,
     /// Size of the flow table.
     pub connections: u32,
+    /// How many senders of packets that are too big are told so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub too_big_per_second: Option<u32>,
+    /// Whether pings to a VIP are answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_echo: Option<bool>,
     /// The directory of pins in bpffs.
     pub pins: String,
     /// The state file.
     pub state: String,
+    /// Databases of countries and autonomous systems.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub geoip: Vec<String>,
+    /// What is kept from all services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protect: Option<toml::Table>,
 }
 
 /// How the program is attached.
@@ -61,7 +73,7 @@ pub struct Service {
     pub name: String,
     /// Listeners: `tcp://192.0.2.80:80?to=8080`.
     pub listen: Vec<String>,
-    /// `nat` or `l2`.
+    /// `nat`, `l2`, `ipip` or `gue`.
     pub forward: String,
     /// `connection` or `client`.
     pub affinity: String,
@@ -80,6 +92,9 @@ pub struct Service {
     pub active: String,
     /// The versions.
     pub pool: Vec<Pool>,
+    /// Clients with an answer of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub audience: Vec<toml::Table>,
 }
 
 /// `[[service.pool]]`
@@ -112,8 +127,12 @@ impl Config {
                 attach,
                 hash_seed: "lab".to_owned(),
                 connections: 65_536,
+                too_big_per_second: None,
+                answer_echo: None,
                 pins: pins.display().to_string(),
                 state: file("state.json"),
+                geoip: Vec::new(),
+                protect: None,
             },
             api: Api {
                 socket: file("serin.sock"),
@@ -135,12 +154,12 @@ impl Service {
     /// A shop with pools `blue` (the first half of the lab's backends, named b1, b2, …) and
     /// `green` (the second half: g1, g2, …), on TCP and UDP port 80 of both VIPs.
     ///
-    /// With `nat` the servers listen on `port`; `l2` can't change a port, so there it is 80.
+    /// With `nat` the servers listen on `port`; the others can't change a port, so there it is 80.
     pub fn shop(lab: &Lab, forward: &str, port: u16) -> Self {
         let (blue, green) = lab.backends.split_at(lab.backends.len() / 2);
         let address = |backend: &Backend| match forward {
-            "l2" => backend.addresses(),
-            _ => backend.endpoints(port),
+            "nat" => backend.endpoints(port),
+            _ => backend.addresses(),
         };
         let pool = |name: &str, letter: char, backends: &[Backend]| Pool {
             name: name.to_owned(),
@@ -165,6 +184,7 @@ impl Service {
             drain_deadline: None,
             active: "blue".to_owned(),
             pool: vec![pool("blue", 'b', blue), pool("green", 'g', green)],
+            audience: Vec::new(),
         }
     }
 }
@@ -193,8 +213,12 @@ mod tests {
                 attach: Attach::Native,
                 hash_seed: "lab".to_owned(),
                 connections: 1,
+                too_big_per_second: None,
+                answer_echo: None,
                 pins: "/sys/fs/bpf/x".to_owned(),
                 state: "/tmp/x/state.json".to_owned(),
+                geoip: Vec::new(),
+                protect: None,
             },
             api: Api {
                 socket: "/tmp/x/serin.sock".to_owned(),
@@ -218,6 +242,7 @@ mod tests {
                         weight: 1,
                     }],
                 }],
+                audience: Vec::new(),
             }],
         };
 

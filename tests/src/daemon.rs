@@ -207,7 +207,7 @@ impl Drop for Daemon {
 }
 
 /// `SERIN_BIN`, or the `serin` that was built beside this program.
-fn binary() -> Result<PathBuf> {
+pub(crate) fn binary() -> Result<PathBuf> {
     if let Some(path) = env::var_os("SERIN_BIN") {
         return Ok(path.into());
     }

@@ -1,6 +1,8 @@
 //! Waiting for something to become true, never longer than a limit.
 
 use std::{
+    env,
+    sync::OnceLock,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -21,6 +23,7 @@ pub fn until<T>(
     mut attempt: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let begun = Instant::now();
+    let limit = limit * patience();
     loop {
         if let Some(value) = attempt()? {
             return Ok(value);
@@ -32,6 +35,16 @@ pub fn until<T>(
         );
         sleep(POLL);
     }
+}
+
+/// How many times slower this machine is than those that limits are made for: more than once where
+/// every instruction is emulated.
+fn patience() -> u32 {
+    static FACTOR: OnceLock<u32> = OnceLock::new();
+    *FACTOR.get_or_init(|| {
+        let factor = env::var("SERIN_PATIENCE").ok();
+        factor.and_then(|text| text.parse().ok()).unwrap_or(1)
+    })
 }
 
 /// Lets traffic run for a while; an interrupt cuts it short with an error.

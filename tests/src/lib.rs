@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod command;
 pub mod deadline;
+pub mod decap;
 pub mod interrupt;
 pub mod leftovers;
 pub mod process;
@@ -15,6 +16,7 @@ pub mod unique;
 
 // The network.
 pub mod mac;
+pub mod mmdb;
 pub mod netns;
 pub mod topology;
 pub mod veth;
@@ -43,6 +45,7 @@ pub mod config;
 pub mod daemon;
 
 pub mod bench;
+pub mod connections;
 pub mod demo;
 
 #[cfg(test)]

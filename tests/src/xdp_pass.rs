@@ -19,6 +19,8 @@ const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+/// Frames may be in several buffers (kernel commit c2f2cdbeffda): else the peer's MTU is bounded.
+const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 const LICENSE: &[u8] = b"MIT\0";
 
 /// `r0 = XDP_PASS; exit`.
@@ -97,6 +99,11 @@ struct ProgLoad {
     insn_cnt: u32,
     insns: u64,
     license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
 }
 
 #[repr(C)]
@@ -119,6 +126,11 @@ pub fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
             insn_cnt: u32::try_from(program.len()).expect("a short program"),
             insns: program.as_ptr().addr() as u64,
             license: LICENSE.as_ptr().addr() as u64,
+            log_level: 0,
+            log_size: 0,
+            log_buf: 0,
+            kern_version: 0,
+            prog_flags: BPF_F_XDP_HAS_FRAGS,
         },
     )
 }

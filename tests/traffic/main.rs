@@ -3,23 +3,32 @@
 #[macro_use]
 mod modes;
 
+mod bulk;
 mod crowd;
 mod hosted;
 mod report;
 mod stage;
 
 mod apply;
+mod audience;
+mod audience_changes;
+mod audience_places;
 mod checks;
+mod connections;
 mod crash;
 mod cut;
 mod cutover;
+mod echo;
 mod flood;
 mod footprint;
+mod fragments;
 mod health;
 mod hops;
 mod in_flight;
 mod interfaces;
+mod jumbo;
 mod outside;
+mod path_mtu;
 mod programs;
 mod quic;
 mod ramp;
@@ -31,5 +40,6 @@ mod settle;
 mod states;
 mod store;
 mod takeover;
+mod tunnel;
 mod weights;
 mod whois;

@@ -48,7 +48,7 @@ fn live_through_every_change(way: Way, attach: Attach) -> Result<()> {
     let lab = way.lab(4)?;
     let port = match way {
         Way::Nat => 4433,
-        Way::L2 => 443,
+        Way::L2 | Way::Ipip | Way::Gue => 443,
     };
     let identity = Identity::new()?;
     let _servers = serve(&lab, port, &identity)?;

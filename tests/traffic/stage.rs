@@ -24,6 +24,10 @@ pub enum Way {
     Nat,
     /// In the flat lab.
     L2,
+    /// In the flat lab; backends run `serin decap`, which the test starts.
+    Ipip,
+    /// As `Ipip`.
+    Gue,
 }
 
 impl Way {
@@ -31,7 +35,7 @@ impl Way {
     pub fn lab(self, backends: u8) -> Result<Lab> {
         match self {
             Self::Nat => Lab::routed(backends),
-            Self::L2 => Lab::flat(backends),
+            Self::L2 | Self::Ipip | Self::Gue => Lab::flat(backends),
         }
     }
 
@@ -39,7 +43,7 @@ impl Way {
     pub const fn port(self) -> u16 {
         match self {
             Self::Nat => 8080,
-            Self::L2 => 80,
+            Self::L2 | Self::Ipip | Self::Gue => 80,
         }
     }
 
@@ -48,6 +52,8 @@ impl Way {
         match self {
             Self::Nat => "nat",
             Self::L2 => "l2",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
         }
     }
 }

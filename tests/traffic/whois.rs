@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Error, Result};
 use serin_tests::{client::Connection, config::Attach};
 
-use crate::stage::{Stage, VIPS, Way, user};
+use crate::{
+    audience,
+    stage::{Stage, VIPS, Way, user, words},
+};
 
 /// Clients of each family.
 const CLIENTS: u32 = 20;
@@ -77,4 +80,42 @@ fn connections(status: &serde_json::Value) -> u64 {
     backends
         .filter_map(|backend| backend["connections"].as_u64())
         .sum()
+}
+
+#[test]
+fn an_audience_is_told_by_name_and_share() -> Result<()> {
+    let mut stage = Stage::set(Way::Nat, Attach::Native)?;
+    stage.serin("share shop 0%")?;
+    stage.shop().audience = vec![
+        audience::audience(&audience::staff()),
+        audience::table([
+            ("name", "probes".into()),
+            ("share", "50%".into()),
+            (
+                "source_ports",
+                vec![toml::Value::from(i64::from(PORT))].into(),
+            ),
+        ]),
+    ];
+    stage.apply()?;
+    let told = |number, port, vip: SocketAddr| -> Result<_> {
+        let client = SocketAddr::new(user(number, vip), port);
+        let answer = stage.serin(&format!("whois shop {client} --listener tcp://{vip} --syn"))?;
+        Ok((answer["audience"].clone(), answer["share_ppm"].clone()))
+    };
+    for vip in VIPS {
+        assert_eq!(told(7, PORT, vip)?, ("staff".into(), 1_000_000.into()));
+        assert_eq!(told(100, PORT, vip)?, ("probes".into(), 500_000.into()));
+        assert_eq!(
+            told(100, PORT + 1, vip)?,
+            (serde_json::Value::Null, 0.into())
+        );
+        let client = SocketAddr::new(user(7, vip), PORT);
+        let line = format!("whois shop {client} --listener tcp://{vip}");
+        let said = stage.daemon.output(&words(&line))?.stdout;
+        let said = String::from_utf8_lossy(&said);
+        let line = "  audience  staff: 100% to the candidate\n";
+        assert!(said.contains(line), "{said}");
+    }
+    Ok(())
 }

@@ -75,6 +75,39 @@ pub fn build<const N: usize>(profile: Profile, programs: [&str; N]) -> Result<[P
     Ok(programs.map(|program| directory.join(program)))
 }
 
+/// Builds these test binaries of the test harness as `cargo xtask test` does; names and paths.
+pub fn test_binaries<const N: usize>(names: [&str; N]) -> Result<Vec<(String, PathBuf)>> {
+    let output = command()
+        .args(["test", "--workspace", "--no-run", "--message-format=json"])
+        .args(names.map(|name| format!("--test={name}")))
+        .stderr(Stdio::inherit())
+        .output()
+        .context("can't start cargo")?;
+    if !output.status.success() {
+        bail!(
+            "{} can't be built ({}); the compiler's messages are above",
+            names.join(", "),
+            output.status
+        );
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let find = |name: &str| {
+        let path = messages.lines().find_map(|line| executable(line, name));
+        let path = path.with_context(|| format!("cargo built no test {name}"))?;
+        Ok((name.to_owned(), path))
+    };
+    names.into_iter().map(find).collect()
+}
+
+/// The path in a message of cargo that the test `name` was built.
+fn executable(message: &str, name: &str) -> Option<PathBuf> {
+    let target = format!(r#""kind":["test"],"crate_types":["bin"],"name":"{name}""#);
+    let (_before, path) = message
+        .contains(&target)
+        .then(|| message.split_once(r#""executable":""#))??;
+    Some(PathBuf::from(path.split('"').next()?))
+}
+
 /// Cargo put this executable into `TARGET/PROFILE/` as well, whatever is configured.
 fn target_directory() -> Result<PathBuf> {
     let executable = env::current_exe().context("the running xtask has no path")?;
@@ -85,4 +118,21 @@ fn target_directory() -> Result<PathBuf> {
             executable.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_binary_is_found_by_its_name() {
+        let message = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"crate_types":["bin"],"name":"vm","src_path":"/x"},"executable":"/t/debug/deps/vm-1","fresh":true}"#;
+        assert_eq!(executable(message, "vm"), Some("/t/debug/deps/vm-1".into()));
+        assert_eq!(executable(message, "packet"), None);
+        let library = message.replace(
+            r#""executable":"/t/debug/deps/vm-1""#,
+            r#""executable":null"#,
+        );
+        assert_eq!(executable(&library, "vm"), None);
+    }
 }

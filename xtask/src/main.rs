@@ -7,6 +7,7 @@ mod libtest;
 mod machine;
 mod setup;
 mod tiers;
+mod vm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Task {
     /// Show a release from beginning to end, in network namespaces
     #[command(disable_help_flag = true)]
     Demo(ProgramArgs),
+    /// Run tests inside virtual machines of stock Debian kernels, without KVM
+    Vm(vm::Args),
     /// Measure the packet path
     #[command(disable_help_flag = true)]
     Bench(ProgramArgs),
@@ -62,6 +65,7 @@ fn run(task: Task) -> Result<bool> {
         Task::Setup => Ok(setup::everything()),
         Task::Doctor => Ok(doctor::run()),
         Task::Test(args) => tiers::run(&args),
+        Task::Vm(args) => vm::run(&args),
         Task::Demo(program) => match launch::exec("demo", &program.args)? {},
         Task::Bench(program) => match launch::exec("bench", &program.args)? {},
     }

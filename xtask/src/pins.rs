@@ -59,7 +59,7 @@ impl TestProgram {
 }
 
 /// Every program that the tests, the demo or the benchmark start.
-pub const TEST_PROGRAMS: [TestProgram; 13] = [
+pub const TEST_PROGRAMS: [TestProgram; 16] = [
     TestProgram::new("ip", "iproute2"),
     TestProgram::new("nsenter", "util-linux"),
     TestProgram::new("ethtool", "ethtool"),
@@ -73,6 +73,31 @@ pub const TEST_PROGRAMS: [TestProgram; 13] = [
     TestProgram::new("dig", "bind9-dnsutils"),
     TestProgram::new("ssh", "openssh-client"),
     TestProgram::new("sshd", "openssh-server"),
+    // The virtual machines: what runs them, what is in them, and what unpacks their modules.
+    TestProgram::new("qemu-system-x86_64", "qemu-system-x86"),
+    TestProgram::new("busybox", "busybox-static"),
+    TestProgram::new("xz", "xz-utils"),
+];
+
+/// A stock kernel that the tier `vm` boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelPackage {
+    /// How its version begins.
+    pub series: &'static str,
+    /// Debian's meta package, which depends on the newest image of the series.
+    pub name: &'static str,
+}
+
+/// The oldest kernel that Serin supports, and the next that Debian supports for long.
+pub const KERNELS: [KernelPackage; 2] = [
+    KernelPackage {
+        series: "6.1",
+        name: "linux-image-cloud-amd64",
+    },
+    KernelPackage {
+        series: "6.12",
+        name: "linux-image-6.12-cloud-amd64",
+    },
 ];
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use clap::ValueEnum;
 use crate::cargo::{self, Profile, SERIN, SERIN_BIN};
 use crate::libtest::Counts;
 use crate::setup;
+use crate::vm;
 
 /// What `cargo xtask test` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Run only this tier; may be given more than once
+    /// Run only this tier; may be given more than once; without, all but vm
     #[arg(long, value_enum)]
     tier: Vec<Tier>,
     /// Handed on to the test binaries: filters, `--nocapture`, `--ignored`
@@ -34,15 +35,22 @@ enum Tier {
     Packet,
     /// Real clients and servers in network namespaces
     Traffic,
+    /// The same, and what only they have, on stock Debian kernels in QEMU
+    Vm,
 }
 
 impl Tier {
+    /// What runs unless a tier is asked for. Virtual machines take minutes, and kernels that have to
+    /// be fetched first.
+    const USUAL: [Self; 4] = [Self::Unit, Self::Control, Self::Packet, Self::Traffic];
+
     fn name(self) -> &'static str {
         match self {
             Self::Unit => "unit",
             Self::Control => "control",
             Self::Packet => "packet",
             Self::Traffic => "traffic",
+            Self::Vm => "vm",
         }
     }
 
@@ -58,6 +66,8 @@ impl Tier {
             Self::Control => &[&["--workspace", "--test=control"]],
             Self::Packet => &[&["--workspace", "--test=packet"]],
             Self::Traffic => &[&["--workspace", "--test=traffic"]],
+            // Not cargo's to run: see `run_machines`.
+            Self::Vm => &[],
         }
     }
 
@@ -87,7 +97,7 @@ pub fn run(args: &Args) -> Result<bool> {
     setup::before_build()?;
     let [serin] = cargo::build(Profile::Dev, [SERIN])?;
     let tiers = if args.tier.is_empty() {
-        Tier::value_variants()
+        &Tier::USUAL[..]
     } else {
         &args.tier
     };
@@ -114,6 +124,9 @@ fn build_tests() -> Result<()> {
 }
 
 fn run_tier(tier: Tier, args: &[String], serin: &Path) -> Result<Outcome> {
+    if tier == Tier::Vm {
+        return run_machines(serin);
+    }
     let start = Instant::now();
     let mut outcome = Outcome {
         tier,
@@ -135,6 +148,18 @@ fn run_tier(tier: Tier, args: &[String], serin: &Path) -> Result<Outcome> {
     }
     outcome.took = start.elapsed();
     Ok(outcome)
+}
+
+/// The tier `vm` has a selection of its own; a filter is for `cargo xtask vm`.
+fn run_machines(serin: &Path) -> Result<Outcome> {
+    let start = Instant::now();
+    let vm::Verdict { counts, good } = vm::tier(serin)?;
+    Ok(Outcome {
+        tier: Tier::Vm,
+        counts,
+        good,
+        took: start.elapsed(),
+    })
 }
 
 /// A run that ends badly without naming a failed test (it did not build, or it crashed) is a

@@ -2,8 +2,8 @@
 
 use lb_common::{flow::FlowKey, release::Record};
 
-use super::{is_cut, table};
-use crate::{mode::Mode, parse::Parsed, release::Answer};
+use super::{Step, is_cut, table};
+use crate::{mode::Mode, release::Answer};
 
 /// What the datagrams of a listener are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,10 +20,10 @@ pub fn settle<M: Mode>(
     key: &FlowKey,
     kind: Kind,
     answer: &Answer,
-    parsed: &Parsed,
+    step: Step,
     record: &Record,
 ) -> u16 {
-    if let Some(backend) = table::known::<M>(key, parsed) {
+    if let Some(backend) = table::known::<M>(key, step) {
         if !is_cut(record, answer, backend) {
             return backend;
         }
@@ -32,29 +32,29 @@ pub fn settle<M: Mode>(
         table::forget::<M>(key);
         return answer.current;
     }
-    if kind == Kind::Quic && !parsed.opens {
-        return resume::<M>(key, answer, parsed, record);
+    if kind == Kind::Quic && !step.opens {
+        return resume::<M>(key, answer, step, record);
     }
     if M::TELLS {
         return answer.current;
     }
     if kind == Kind::Session && record.has(Record::ARMING) {
         // Before the change: who is here now is known when it comes.
-        table::pin::<M>(key, answer.current, parsed.v6);
+        table::pin::<M>(key, answer.current, step.v6);
     } else if answer.moving {
-        table::insert_half_open::<M>(key, answer.current, parsed.v6);
+        table::insert_half_open::<M>(key, answer.current, step.v6);
     }
     answer.current
 }
 
 /// A QUIC connection of unknown past goes on where the last settled state would have it.
 #[inline(always)]
-fn resume<M: Mode>(key: &FlowKey, answer: &Answer, parsed: &Parsed, record: &Record) -> u16 {
+fn resume<M: Mode>(key: &FlowKey, answer: &Answer, step: Step, record: &Record) -> u16 {
     if is_cut(record, answer, answer.origin) {
         return answer.current;
     }
     if answer.moving {
-        table::pin::<M>(key, answer.origin, parsed.v6);
+        table::pin::<M>(key, answer.origin, step.v6);
     }
     answer.origin
 }

@@ -7,6 +7,8 @@ mod datagram;
 mod segment;
 mod table;
 
+pub use self::table::{generation, now};
+
 use lb_common::{
     flow::FlowKey,
     listener::Listener,
@@ -15,7 +17,20 @@ use lb_common::{
     release::Record,
 };
 
-use crate::{count, mode::Mode, packet::Packet, parse::Parsed, release::Answer, reset};
+use crate::{aside, count, mode::Mode, packet::Packet, parse::Parsed, release::Answer, reset};
+
+/// What this step needs to know of a packet. A copy that fits a register: were the parsed packet
+/// itself handed to a function, each packet would be written to the stack for it.
+#[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "they are one register")]
+struct Step {
+    v6: bool,
+    tcp: bool,
+    opens: bool,
+    closes: bool,
+    /// It is a reset itself, which none is answered with.
+    resets: bool,
+}
 
 /// The backend for this packet, given that a change concerns it or has; [`Reason::Reset`] once its
 /// client has been told that there is none.
@@ -27,8 +42,18 @@ pub fn settle<M: Mode>(
     record: &Record,
     answer: &Answer,
 ) -> Result<u16, Reason> {
-    match choose::<M>(packet, parsed, listener, record, answer) {
-        CUT => Err(Reason::Reset),
+    let key = FlowKey::new(parsed.source, parsed.source_port, listener.id());
+    let tcp = parsed.protocol == protocol::TCP;
+    let step = Step {
+        v6: parsed.v6,
+        tcp,
+        opens: parsed.opens,
+        closes: parsed.closes,
+        resets: tcp && reset::is_reset(packet, parsed),
+    };
+    match choose::<M>(&key, step, listener, record, answer) {
+        CUT if M::TELLS => Err(Reason::Reset),
+        CUT => Err(aside::reset(packet)),
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a backend's id has 16 bits"
@@ -37,31 +62,27 @@ pub fn settle<M: Mode>(
     }
 }
 
-/// No backend: the client has been sent a reset.
+/// No backend: the client is to be sent a reset.
 const CUT: u32 = u32::MAX;
 
 /// A function of its own, which a register comes out of: were its many ways inlined, the verifier
 /// would walk the rest of the program for each of them.
 #[inline(never)]
 fn choose<M: Mode>(
-    packet: &Packet<'_>,
-    parsed: &Parsed,
+    key: &FlowKey,
+    step: Step,
     listener: &Listener,
     record: &Record,
     answer: &Answer,
 ) -> u32 {
-    let key = FlowKey::new(parsed.source, parsed.source_port, listener.id());
-    if parsed.protocol == protocol::TCP {
+    if step.tcp {
         count::flow::<M>(FlowEvent::Lookup);
-        if parsed.opens {
-            return segment::open::<M>(&key, answer, parsed.v6).into();
+        if step.opens {
+            return segment::open::<M>(key, answer, step.v6).into();
         }
-        let to = segment::resume::<M>(&key, answer, parsed, record);
-        if is_cut(record, answer, to) && !reset::is_reset(packet, parsed) {
-            table::forget::<M>(&key);
-            if !M::TELLS {
-                reset::answer(packet, parsed);
-            }
+        let to = segment::resume::<M>(key, answer, step, record);
+        if is_cut(record, answer, to) && !step.resets {
+            table::forget::<M>(key);
             return CUT;
         }
         return to.into();
@@ -75,7 +96,7 @@ fn choose<M: Mode>(
         return answer.current.into();
     };
     count::flow::<M>(FlowEvent::Lookup);
-    datagram::settle::<M>(&key, kind, answer, parsed, record).into()
+    datagram::settle::<M>(key, kind, answer, step, record).into()
 }
 
 /// Whether a connection that would go to `backend` must not: new ones would go elsewhere, and the

@@ -2,12 +2,11 @@
 
 use lb_common::{flow::FlowKey, reason::FlowEvent, release::Record};
 
-use super::table;
+use super::{Step, table};
 use crate::{
     count,
     maps::{FLOWS, HALF_OPEN},
     mode::Mode,
-    parse::Parsed,
     release::Answer,
 };
 
@@ -31,15 +30,15 @@ pub fn open<M: Mode>(key: &FlowKey, answer: &Answer, v6: bool) -> u16 {
 
 /// A connection goes on: by its pin, or else as the last settled state would have it.
 #[inline(always)]
-pub fn resume<M: Mode>(key: &FlowKey, answer: &Answer, parsed: &Parsed, record: &Record) -> u16 {
-    if let Some(backend) = table::known::<M>(key, parsed) {
+pub fn resume<M: Mode>(key: &FlowKey, answer: &Answer, step: Step, record: &Record) -> u16 {
+    if let Some(backend) = table::known::<M>(key, step) {
         return backend;
     }
     // A connection that is over needs no pin: else the resets that a flood of forged SYNs earns
     // would fill the flow table. Nor does one that is to be cut.
-    let over = parsed.closes || super::is_cut(record, answer, answer.origin);
+    let over = step.closes || super::is_cut(record, answer, answer.origin);
     if answer.moving && !over {
-        table::pin::<M>(key, answer.origin, parsed.v6);
+        table::pin::<M>(key, answer.origin, step.v6);
     }
     answer.origin
 }

@@ -8,30 +8,30 @@ use lb_common::{
     trace::Trace,
 };
 
+use super::Step;
 use crate::{
     count,
     maps::{BACKENDS, FLOWS, HALF_OPEN},
     mode::Mode,
-    parse::Parsed,
 };
 
 /// The backend that this packet's connection is pinned to. For a packet that may start one (QUIC's
 /// Initial comes several times in a handshake) only a pin that is in use counts.
 #[inline(always)]
-pub fn known<M: Mode>(key: &FlowKey, parsed: &Parsed) -> Option<u16> {
+pub fn known<M: Mode>(key: &FlowKey, step: Step) -> Option<u16> {
     let Some(entry) = FLOWS.get_ptr_mut(key) else {
-        return half_open::<M>(key, parsed);
+        return half_open::<M>(key, step);
     };
     // SAFETY: the entry stays allocated while this program runs, even if another CPU evicts it.
     let pin = unsafe { Pin::load(entry) };
-    if !holds::<M>(pin, parsed) {
+    if !holds::<M>(pin, step) {
         // A connection has one pin, in one of the tables.
         if !M::TELLS {
             let _ = FLOWS.remove(key);
         }
         return None;
     }
-    let seen = pin.seen(now(), parsed.closes);
+    let seen = pin.seen(now(), step.closes);
     if !M::TELLS && seen != pin {
         // SAFETY: as above.
         unsafe { Pin::store_seen(entry, seen) };
@@ -42,11 +42,11 @@ pub fn known<M: Mode>(key: &FlowKey, parsed: &Parsed) -> Option<u16> {
 /// The second packet of a connection makes its pin one of a live connection, unless it ends it, or
 /// may be another first one.
 #[inline(always)]
-fn half_open<M: Mode>(key: &FlowKey, parsed: &Parsed) -> Option<u16> {
+fn half_open<M: Mode>(key: &FlowKey, step: Step) -> Option<u16> {
     let entry = HALF_OPEN.get_ptr_mut(key)?;
     // SAFETY: the entry stays allocated while this program runs, even if another CPU evicts it.
     let pin = unsafe { Pin::load(entry) };
-    let held = holds::<M>(pin, parsed);
+    let held = holds::<M>(pin, step);
     if M::TELLS {
         return held.then_some(pin.backend());
     }
@@ -54,9 +54,9 @@ fn half_open<M: Mode>(key: &FlowKey, parsed: &Parsed) -> Option<u16> {
         let _ = HALF_OPEN.remove(key);
         return None;
     }
-    if parsed.closes || parsed.opens {
+    if step.closes || step.opens {
         // SAFETY: as above.
-        unsafe { Pin::store_seen(entry, pin.seen_half_open(now(), parsed.closes)) };
+        unsafe { Pin::store_seen(entry, pin.seen_half_open(now(), step.closes)) };
     } else {
         // In this order, so that the connection is never without a pin.
         insert::<M>(key, pin.seen(now(), false));
@@ -103,27 +103,27 @@ pub fn forget<M: Mode>(key: &FlowKey) {
 
 /// The generation of the backend that has this id now, if one does.
 #[inline(always)]
-fn generation(id: u16, v6: bool) -> Option<u16> {
+pub fn generation(id: u16, v6: bool) -> Option<u16> {
     let entry = BACKENDS.get(backend::index(id, v6))?;
     entry.is_present().then(|| entry.generation())
 }
 
 /// Ticks since boot. The coarse clock is a load from memory; its 4 ms matter to nobody here.
 #[inline(always)]
-fn now() -> u32 {
+pub fn now() -> u32 {
     // SAFETY: the helper takes nothing and only reads a clock.
     flow::tick(unsafe { bpf_ktime_get_coarse_ns() })
 }
 
 /// Whether the pin's backend is still the one that it was made for, and the connection the one.
 #[inline(always)]
-fn holds<M: Mode>(pin: Pin, parsed: &Parsed) -> bool {
-    let valid = generation(pin.backend(), parsed.v6) == Some(pin.generation());
+fn holds<M: Mode>(pin: Pin, step: Step) -> bool {
+    let valid = generation(pin.backend(), step.v6) == Some(pin.generation());
     M::note(|trace| {
         trace.pin = pin.backend();
         trace.mark(if valid { Trace::PINNED } else { Trace::VOID });
     });
-    valid && (!parsed.opens || pin.idle_ticks(now()) <= FRESH_TICKS)
+    valid && (!step.opens || pin.idle_ticks(now()) <= FRESH_TICKS)
 }
 
 #[inline(always)]

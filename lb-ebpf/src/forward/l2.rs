@@ -9,3 +9,10 @@ use crate::packet::Packet;
 pub fn rewrite(packet: &Packet<'_>, macs: Macs) -> Result<(), Reason> {
     packet.write(0, macs).ok_or(Reason::TruncatedHeader)
 }
+
+/// Swaps the frame's addresses.
+#[inline(always)]
+pub fn turn_back(packet: &Packet<'_>) -> Option<()> {
+    let [to, from] = packet.read::<[[u8; 6]; 2]>(0)?;
+    packet.write(0, Macs::new(from, to))
+}

@@ -4,6 +4,8 @@
 //! RFC 8200, section 8.1), so it changes with them; it is updated (RFC 1624), never computed: a
 //! packet that came in with a wrong sum leaves with a wrong sum, for its receiver to see.
 
+mod quoted;
+
 use lb_common::{
     address::Address,
     checksum::{Sum, update, update_udp},
@@ -12,7 +14,10 @@ use lb_common::{
     reason::Reason,
 };
 
-use crate::{packet::Packet, parse::Parsed};
+use crate::{
+    packet::Packet,
+    parse::{Parsed, Part},
+};
 
 /// Offset of the hop limit in an IPv6 header.
 const V6_HOP_LIMIT: usize = 7;
@@ -61,11 +66,19 @@ pub fn rewrite_destination(
         old: sum(&parsed.destination, parsed.v6),
         new: to.sum,
     };
-    packet
-        .write(parsed.transport + 2, to.port)
-        .ok_or(Reason::TruncatedTransport)?;
-    let ports = change.with_ports(parsed.destination_port, to.port);
-    transport_checksum(packet, parsed, &ports)?;
+    match &parsed.part {
+        Part::Headed => {
+            packet
+                .write(parsed.transport + 2, to.port)
+                .ok_or(Reason::TruncatedTransport)?;
+            let ports = change.with_ports(parsed.destination_port, to.port);
+            transport_checksum(packet, parsed, &ports)?;
+        }
+        Part::Tail => {}
+        Part::Error(quote) => {
+            quoted::rewrite_source(packet, (parsed, quote), &change, to)?;
+        }
+    }
     if parsed.v6 {
         network_v6(packet, parsed, 1, (V6_DESTINATION, to.address))
     } else {
@@ -85,11 +98,24 @@ pub fn rewrite_source(
         old: sum(&parsed.source, parsed.v6),
         new: sum(from.address(), parsed.v6),
     };
-    packet
-        .write(parsed.transport, from.port())
-        .ok_or(Reason::TruncatedTransport)?;
-    let ports = change.with_ports(parsed.source_port, from.port());
-    transport_checksum(packet, parsed, &ports)?;
+    match &parsed.part {
+        Part::Headed => {
+            packet
+                .write(parsed.transport, from.port())
+                .ok_or(Reason::TruncatedTransport)?;
+            let ports = change.with_ports(parsed.source_port, from.port());
+            transport_checksum(packet, parsed, &ports)?;
+        }
+        Part::Tail => {}
+        Part::Error(quote) => {
+            let to = End {
+                address: from.address(),
+                sum: change.new,
+                port: from.port(),
+            };
+            quoted::rewrite_destination(packet, (parsed, quote), &change, &to)?;
+        }
+    }
     if parsed.v6 {
         network_v6(packet, parsed, hops, (V6_SOURCE, from.address()))
     } else {
@@ -98,6 +124,7 @@ pub fn rewrite_source(
 }
 
 /// Words that leave a header, and those that take their place.
+#[derive(Clone)]
 struct Change {
     old: Sum,
     new: Sum,

@@ -34,6 +34,8 @@ pub struct Hop {
     pub ifindex: u32,
     /// The next hop's address and the interface's own.
     pub macs: Macs,
+    /// Bytes of the largest IP packet that goes.
+    pub mtu: u16,
 }
 
 /// What became of a frame.
@@ -49,9 +51,16 @@ pub fn to_backend(packet: &Packet<'_>, parsed: &Parsed, backend: &Backend) -> Re
         return Ok(Hop {
             ifindex: backend.ifindex(),
             macs: backend.macs(),
+            mtu: backend.mtu(),
         });
     }
-    match ask_kernel(packet, parsed, &parsed.source, backend.address()) {
+    // With direct server return the next hop may be of the other family.
+    let from = if backend.is_v6() == parsed.v6 {
+        &parsed.source
+    } else {
+        &Address::UNSPECIFIED
+    };
+    match ask_kernel(packet, parsed, backend.is_v6(), (from, backend.address())) {
         (BPF_FIB_LKUP_RET_SUCCESS, hop) => Ok(hop),
         _ => Err(Reason::NoRoute),
     }
@@ -64,7 +73,8 @@ pub fn to_client(
     parsed: &Parsed,
     reply: &Reply,
 ) -> Result<Option<Hop>, Reason> {
-    match ask_kernel(packet, parsed, reply.address(), &parsed.destination) {
+    let ends = (reply.address(), &parsed.destination);
+    match ask_kernel(packet, parsed, parsed.v6, ends) {
         (BPF_FIB_LKUP_RET_SUCCESS, hop) => Ok(Some(hop)),
         (BPF_FIB_LKUP_RET_NO_NEIGH, _) => Ok(None),
         // The host itself is what the backend talks to: a health check's answer, say.
@@ -91,8 +101,13 @@ pub fn send(packet: &Packet<'_>, hop: &Hop) -> Result<Sent, Reason> {
 
 /// `bpf_fib_lookup` (net/core/filter.c): route and neighbour in one.
 #[inline(always)]
-fn ask_kernel(packet: &Packet<'_>, parsed: &Parsed, from: &Address, to: &Address) -> (u32, Hop) {
-    let mut query = Query::new(packet.ingress(), parsed, from, to);
+fn ask_kernel(
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    v6: bool,
+    ends: (&Address, &Address),
+) -> (u32, Hop) {
+    let mut query = Query::new(packet.ingress(), parsed.protocol, v6, ends);
     let place = (&raw mut query).cast::<FibLookup>();
     // SAFETY: both pointers are to live values of the sizes that the helper expects.
     let verdict = unsafe { bpf_fib_lookup(packet.context().as_ptr(), place, QUERY_SIZE, 0) };
@@ -106,6 +121,7 @@ struct Query([u64; 8]);
 
 const _: () = assert!(
     size_of::<Query>() == size_of::<FibLookup>()
+        && offset_of!(FibLookup, __bindgen_anon_1) == 6
         && offset_of!(FibLookup, ifindex) == 8
         && offset_of!(FibLookup, __bindgen_anon_3) == 16
         && offset_of!(FibLookup, __bindgen_anon_4) == 32
@@ -115,13 +131,13 @@ const _: () = assert!(
 
 impl Query {
     #[inline(always)]
-    fn new(ingress: u32, parsed: &Parsed, from: &Address, to: &Address) -> Self {
-        let (family, [from, from_rest], [to, to_rest]) = if parsed.v6 {
+    fn new(ingress: u32, protocol: u8, v6: bool, (from, to): (&Address, &Address)) -> Self {
+        let (family, [from, from_rest], [to, to_rest]) = if v6 {
             (AF_INET6, from.halves(), to.halves())
         } else {
             (AF_INET, [from.v4_word(), 0], [to.v4_word(), 0])
         };
-        let head = u64::from_ne_bytes([family, parsed.protocol, 0, 0, 0, 0, 0, 0]);
+        let head = u64::from_ne_bytes([family, protocol, 0, 0, 0, 0, 0, 0]);
         let [a, b, c, d] = ingress.to_ne_bytes();
         let ifindex = u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]);
         // The last two words are the answer's. Zeros would do as well, but the compiler would write
@@ -132,12 +148,14 @@ impl Query {
     /// What the helper has filled in.
     #[inline(always)]
     fn hop(&self) -> Hop {
+        let [.., mtu, mtu_rest] = self.word(0).to_ne_bytes();
         let [a, b, c, d, ..] = self.word(1).to_ne_bytes();
         let [_, _, _, _, s0, s1, s2, s3] = self.word(6).to_ne_bytes();
         let [s4, s5, destination @ ..] = self.word(7).to_ne_bytes();
         Hop {
             ifindex: u32::from_ne_bytes([a, b, c, d]),
             macs: Macs::new(destination, [s0, s1, s2, s3, s4, s5]),
+            mtu: u16::from_ne_bytes([mtu, mtu_rest]),
         }
     }
 

@@ -47,6 +47,9 @@ pub struct Line {
     pub dead: Vec<String>,
     /// As configured.
     pub listeners: Vec<String>,
+    /// Names of the audiences, in their order.
+    #[serde(default)]
+    pub audiences: Vec<String>,
 }
 
 /// `serin status SERVICE`.
@@ -86,8 +89,26 @@ pub struct Status {
     pub listeners: Vec<String>,
     /// What the kernel counted since the last change of the mapping.
     pub measured: Measured,
+    /// In the order in which they are looked at.
+    #[serde(default)]
+    pub audiences: Vec<AudienceStatus>,
     /// By name.
     pub pools: Vec<PoolStatus>,
+}
+
+/// One audience.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudienceStatus {
+    /// The audience.
+    pub name: String,
+    /// The candidate's share among its clients, in parts per million.
+    pub share_ppm: u32,
+    /// Packets from its clients.
+    pub packets: u64,
+    /// Their bytes, from the Ethernet header on.
+    pub bytes: u64,
+    /// TCP connections started.
+    pub connections: u64,
 }
 
 /// The share as the kernel saw it.
@@ -219,8 +240,11 @@ pub struct Whois {
     pub packet: String,
     /// Number of the live record; null if the service has none.
     pub epoch: Option<u64>,
-    /// The candidate's share of clients, in parts per million.
+    /// The candidate's share of clients, in parts per million: of those of the audience, or of all.
     pub share_ppm: u32,
+    /// The first audience that the packet is in; null if it is in none.
+    #[serde(default)]
+    pub audience: Option<String>,
     /// From the client to a backend; null if the packet did not come that far.
     pub way: Option<Way>,
     /// Where the packet goes; null if nowhere.

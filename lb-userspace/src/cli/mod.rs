@@ -1,7 +1,7 @@
 //! The command line. `serin run` is the daemon; every other command is a client of its socket.
 
+mod decap;
 mod order;
-mod share;
 mod show;
 mod whois;
 
@@ -78,6 +78,8 @@ enum Command {
         #[arg(long)]
         pins: Option<PathBuf>,
     },
+    /// On a backend: take packets out of what `forward = "ipip"` and "gue" put them into
+    Decap(decap::Decap),
     #[command(flatten)]
     Order(order::Order),
 }
@@ -119,6 +121,10 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Check { file } => check(&file, arguments.output),
         Command::Detach { config, pins } => {
             runtime.block_on(detach(&arguments.socket, &config, pins))
+        }
+        Command::Decap(decap) => {
+            end_with_the_reader();
+            decap.run(arguments.output)
         }
         Command::Order(order) => {
             let answer = runtime.block_on(order.give(&arguments.socket))?;

@@ -11,12 +11,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Failure, share::Share, show::Answer};
+use super::{Failure, show::Answer};
 use crate::{
     api::{
         client::{Client, ClientError},
         model::{ApplyOrder, BackendOrder, CutoverOrder, Done, ShareOrder, Status},
     },
+    share::Share,
     state::Admin,
 };
 

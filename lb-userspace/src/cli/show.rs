@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Format, share::Share, whois};
+use super::{Format, whois};
 use crate::{
     api::model::{Applied, BackendStatus, Done, Line, NodeStatus, PoolStatus, Status, Whois},
     config::{Config, Finding},
+    share::Share,
     state::Admin,
 };
 
@@ -106,6 +107,7 @@ fn list(lines: &[Line], output: Format) {
             .to_string(),
             line_state(line),
             line.listeners.join(" "),
+            line.audiences.join(" "),
         ]
     });
     table(
@@ -116,6 +118,7 @@ fn list(lines: &[Line], output: Format) {
             "SHARE",
             "STATE",
             "LISTENERS",
+            "AUDIENCES",
         ],
         rows,
     );
@@ -159,6 +162,15 @@ fn status(status: &Status, output: Format) {
         println!(
             "  drained   {} cut, {} orphaned",
             status.cut, status.orphaned
+        );
+    }
+    for audience in &status.audiences {
+        let share = Share {
+            ppm: audience.share_ppm,
+        };
+        println!(
+            "  audience  {}: {share} to the candidate; {} connections, {} packets, {} bytes",
+            audience.name, audience.connections, audience.packets, audience.bytes
         );
     }
     for pool in &status.pools {

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use lb_common::{hash::BUCKETS, pool::SLOTS};
 
-use super::share::Share;
 use crate::api::model::{Change, Pinned, Server, Way, Whois};
+use crate::share::Share;
 
 /// The whole answer.
 pub fn text(whois: &Whois) -> String {
@@ -15,6 +15,12 @@ pub fn text(whois: &Whois) -> String {
     };
     if let Some(epoch) = whois.epoch {
         line("record", format!("epoch {epoch}"));
+    }
+    if let Some(audience) = &whois.audience {
+        let share = Share {
+            ppm: whois.share_ppm,
+        };
+        line("audience", format!("{audience}: {share} to the candidate"));
     }
     if let Some(way) = &whois.way {
         line("bucket", bucket(whois, way));
@@ -54,6 +60,9 @@ fn bucket(whois: &Whois, way: &Way) -> String {
     };
     let pool = &way.pool;
     match (whois.share_ppm, way.below_share) {
+        (0, _) if whois.audience.is_some() => {
+            format!("{bucket} of {of}, and the audience has no share: active pool {pool}")
+        }
         (0, _) => format!("{bucket} of {of}, and no share is out: active pool {pool}"),
         (ppm, true) => {
             let ppm = grouped(ppm);
@@ -161,6 +170,7 @@ mod tests {
             packet: "syn".to_owned(),
             epoch: Some(12),
             share_ppm: 50_000,
+            audience: None,
             way: Some(Way {
                 bucket: 8123,
                 below_share: true,
@@ -191,6 +201,27 @@ mod tests {
              backend   g1 of pool green (10.0.2.11:8443)\n  \
              exit      transmitted\n\
              note: no port was named; another may get another backend of the pool\n"
+        );
+    }
+
+    #[test]
+    fn an_audience_is_told_with_its_share() {
+        let whois = Whois {
+            audience: Some("staff".to_owned()),
+            ..ramping()
+        };
+        let said = text(&whois);
+        let lines = "  record    epoch 12\n  audience  staff: 5% to the candidate\n  bucket    ";
+        assert!(said.contains(lines), "{said}");
+        let barred = Whois {
+            share_ppm: 0,
+            ..whois
+        };
+        let said = text(&barred);
+        assert!(
+            said.contains("  audience  staff: 0% to the candidate\n")
+                && said.contains("and the audience has no share: active pool"),
+            "{said}"
         );
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{AddressError, Clash, Forward, ListenError, SettingError};
+use super::{AddressError, Clash, Forward, ListenError, SettingError, geography::GeographyError};
 
 /// Why there is no configuration: the file can't be read, or has problems. Shown one a line.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct ConfigError {
 #[derive(Debug)]
 enum Cause {
     Read(io::Error),
+    /// A database of the file can't be used.
+    Geography(GeographyError),
     Problems(Vec<Problem>),
 }
 
@@ -171,6 +173,41 @@ pub enum Fault {
         /// When the next one is due.
         interval: Duration,
     },
+    /// An audience that everybody is in.
+    #[error(
+        "has no condition; name `sources`, `country`, `asn`, `source_ports`, `dscp`, `vlan`, `mss` \
+         or `ttl`"
+    )]
+    NoCondition,
+    /// An audience that gets nothing of its own.
+    #[error("has no answer; write pool = \"candidate\", pool = \"active\" or share = \"50%\"")]
+    NoAnswer,
+    /// An audience that gets two things.
+    #[error("has two answers; keep `pool` or `share`")]
+    TwoAnswers,
+    /// More audiences than a set holds.
+    #[error("has {0} audiences; 32 are the most, so put clients of the same answer together")]
+    ManyAudiences(usize),
+    /// More ranges than a condition holds, or none.
+    #[error("lists {found} ranges in `{key}`; give one to four, or split the audience")]
+    ManyRanges {
+        /// The key.
+        key: &'static str,
+        /// How many there are.
+        found: usize,
+    },
+    /// A condition that takes a single range.
+    #[error("takes one number or range in `{0}`; split the audience")]
+    OneRange(&'static str),
+    /// An audience of a place, and nothing that tells places.
+    #[error(
+        "asks for a country or AS number, but [node] names no database; add \
+         geoip = [\"/usr/share/GeoIP/GeoLite2-Country.mmdb\"]"
+    )]
+    NoDatabase,
+    /// A limit without a rate, or a burst without a limit.
+    #[error("sets `syn_burst` without `syn_per_second`; set both")]
+    BurstAlone,
     /// What belongs to different services, or to different pools, doesn't fit.
     #[error(transparent)]
     Clash(#[from] Clash),
@@ -191,6 +228,15 @@ pub enum ValueError {
     /// With a pool's name.
     #[error("the service has no such pool; name {0}")]
     NoSuchPool(String),
+}
+
+impl From<GeographyError> for ConfigError {
+    fn from(error: GeographyError) -> Self {
+        Self {
+            path: None,
+            cause: Cause::Geography(error),
+        }
+    }
 }
 
 impl ConfigError {
@@ -216,7 +262,7 @@ impl ConfigError {
     /// The problems, in the order of the file; none if the file can't be read.
     pub fn problems(&self) -> &[Problem] {
         match &self.cause {
-            Cause::Read(_) => &[],
+            Cause::Read(_) | Cause::Geography(_) => &[],
             Cause::Problems(problems) => problems,
         }
     }
@@ -231,6 +277,7 @@ impl fmt::Display for ConfigError {
         let file = file.unwrap_or_default();
         match &self.cause {
             Cause::Read(error) => write!(f, "{file}can't be read: {error}; name a readable file"),
+            Cause::Geography(error) => write!(f, "{file}{error}"),
             Cause::Problems(problems) => {
                 let lines = problems.iter().map(|problem| format!("{file}{problem}"));
                 f.write_str(&lines.collect::<Vec<_>>().join("\n"))
@@ -243,6 +290,7 @@ impl Error for ConfigError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.cause {
             Cause::Read(error) => Some(error),
+            Cause::Geography(error) => Some(error),
             Cause::Problems(_) => None,
         }
     }

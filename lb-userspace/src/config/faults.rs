@@ -33,6 +33,11 @@ impl<'t> Faults<'t> {
         self.note(None, object, fault.into());
     }
 
+    /// Notes a problem of an object as a whole, whose place is not known any more.
+    pub fn of(&self, object: String, fault: Fault) {
+        self.note(None, object, fault);
+    }
+
     fn note(&self, position: Option<Position>, object: String, fault: Fault) {
         self.found.borrow_mut().push(Problem {
             position,

@@ -5,7 +5,7 @@ use std::fmt;
 use lb_common::pool::SLOTS;
 
 use super::{
-    model::{Affinity, Backend, ClientPrefix, Config, Listen, Node, Pool, Service},
+    model::{Affinity, Backend, ClientPrefix, Config, Forward, Listen, Node, Pool, Service},
     outline,
 };
 
@@ -14,6 +14,8 @@ const SEED_CHARACTERS: usize = 16;
 /// Beyond this, in entries, a flow table takes more than 384 MiB of kernel memory that stays taken
 /// while it is empty; twice the connections that live through one change are enough.
 const USEFUL_CONNECTIONS: u32 = 4_194_304;
+/// Bits of an outer source that tell flows apart, for packets to be spread by.
+const SOURCE_BITS: u8 = 8;
 /// How many times as strong one pool may be as another before a cutover looks risky.
 const LOPSIDED: u64 = 2;
 
@@ -29,6 +31,8 @@ pub struct Finding {
 /// Looks for what is allowed, but seldom meant.
 pub fn lint(config: &Config) -> Vec<Finding> {
     let mut findings = lint_node(&config.node);
+    let narrow = narrow_sources(config);
+    findings.extend(self::findings("[node.encap]", narrow.into_iter()));
     for service in &config.services {
         findings.extend(lint_service(service, config.node.client_prefix));
     }
@@ -71,6 +75,21 @@ fn idle_memory(node: &Node) -> Option<String> {
         format!(
             "`connections` of {connections} takes {memory} of kernel memory for good, though only \
              connections that a change touches are held; twice their number is enough"
+        )
+    })
+}
+
+/// Outer sources that are too few to spread by.
+fn narrow_sources(config: &Config) -> Option<String> {
+    let tunnels = |service: &Service| matches!(service.forward, Forward::Ipip | Forward::Gue);
+    let ((_, v4), (_, v6)) = (config.node.encap.v4, config.node.encap.v6);
+    let few = v4 > 32 - SOURCE_BITS || v6 > 128 - SOURCE_BITS;
+    (few && config.services.iter().any(tunnels)).then(|| {
+        format!(
+            "leaves few outer sources, by which backends' network cards spread packets over their \
+             queues; give IPv4 a /{} and IPv6 a /{} or shorter",
+            32 - SOURCE_BITS,
+            128 - SOURCE_BITS
         )
     })
 }
@@ -212,6 +231,19 @@ mod tests {
         let findings = lines(text);
         assert_eq!(findings.len(), 1, "{findings:#?}");
         assert!(findings[0].contains(expected), "{findings:#?}");
+    }
+
+    #[test]
+    fn outer_sources_that_are_few_are_found_where_they_are_used() {
+        let few = sound().replace("[node]", "[node]\nencap = { v4 = \"10.0.0.0/25\" }");
+        assert_eq!(lines(&few), Vec::<String>::new());
+        for forward in ["ipip", "gue"] {
+            let line = format!("\nforward = \"{forward}\"\nlisten");
+            finds(
+                &few.replace("\nlisten", &line),
+                "[node.encap]: leaves few outer sources",
+            );
+        }
     }
 
     #[test]

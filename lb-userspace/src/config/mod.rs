@@ -5,10 +5,12 @@
 //! to different services. What comes out is a [`Config`], or every problem of the file at once.
 
 mod address;
+mod audience;
 mod clash;
 mod endpoint;
 mod errors;
 mod faults;
+pub mod geography;
 mod health;
 pub mod lint;
 mod listen;
@@ -37,9 +39,9 @@ pub use errors::{ConfigError, Fault, Position, Problem, ValueError};
 pub use lint::{Finding, lint};
 pub use listen::ListenError;
 pub use model::{
-    Affinity, Api, Attach, Backend, ClientPrefix, Config, Connections, Datagram, Encap, Forward,
-    GrpcProbe, Health, HttpProbe, Listen, Node, OnDeadPool, Place, Pool, Probe, Protocol, Service,
-    Statuses, Verify,
+    Affinity, Api, Attach, Audience, Backend, ClientPrefix, Config, Connections, Datagram, Encap,
+    Forward, Geography, GrpcProbe, Health, HttpProbe, Listen, Node, OnDeadPool, Place, Pool, Probe,
+    Protect, Protocol, Service, Statuses, Verify,
 };
 pub use outline::outline;
 pub use setting::SettingError;
@@ -52,10 +54,13 @@ impl Config {
         faults.judge(config)
     }
 
-    /// Reads the configuration file at `path`. Fails if the file can't be read or has a problem.
+    /// Reads the configuration file at `path`, and the databases that it names. Fails if one of them
+    /// can't be read or has a problem.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|error| ConfigError::read(path, error))?;
-        Self::parse(&text).map_err(|error| error.in_file(path))
+        let mut config = Self::parse(&text).map_err(|error| error.in_file(path))?;
+        geography::locate(&mut config).map_err(|error| ConfigError::from(error).in_file(path))?;
+        Ok(config)
     }
 }
 
@@ -73,11 +78,27 @@ fn read(root: &mut Section) -> Option<Config> {
     });
     let services: Vec<_> = services.into_iter().flatten().flatten().collect();
     clash::check(&services, root.faults());
+    if let Some(node) = &node {
+        check_databases(node, &services, root.faults());
+    }
     Some(Config {
         node: node?,
         api,
         services,
     })
+}
+
+/// An audience that asks for a place needs a database that tells places.
+fn check_databases(node: &Node, services: &[Service], faults: &Faults) {
+    let audiences = services
+        .iter()
+        .flat_map(|service| service.audiences.iter().map(move |a| (service, a)));
+    for (service, audience) in audiences {
+        if !audience.geography.is_anywhere() && node.geoip.is_empty() {
+            let object = format!("service `{}`: audience `{}`", service.name, audience.name);
+            faults.of(object, Fault::NoDatabase);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
+use ipnet::IpNet;
 use lb_common::encap;
 use serde::{Deserialize, Serialize};
 
@@ -39,10 +41,27 @@ pub struct Node {
     pub encap: Encap,
     /// Answers to packets that are larger than a backend's next hop takes, a second and CPU.
     pub too_big_per_second: u32,
+    /// Echo requests to a VIP are answered before the kernel sees them.
+    pub answer_echo: bool,
     /// Directory on bpffs for what outlives the daemon.
     pub pins: PathBuf,
     /// The state file.
     pub state: PathBuf,
+    /// Databases that tell the country or AS of an address.
+    pub geoip: Vec<PathBuf>,
+    /// What is kept from all services.
+    pub protect: Option<Protect>,
+}
+
+/// `[node.protect]`: what is kept from all services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protect {
+    /// Sources whose packets are dropped.
+    pub deny: Arc<[IpNet]>,
+    /// New connections that a source may begin a second, 0 for any number.
+    pub syn_per_second: u32,
+    /// Those that it may begin at once.
+    pub syn_burst: u32,
 }
 
 /// Where XDP programs are attached.
@@ -137,6 +156,49 @@ pub struct Service {
     pub on_dead_pool: OnDeadPool,
     /// At least two, each with a backend of weight above 0.
     pub pools: Vec<Pool>,
+    /// At most 32; the first that a client is in answers, before the share.
+    pub audiences: Vec<Audience>,
+}
+
+/// `[[service.audience]]`: clients that get an answer of their own. All conditions must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audience {
+    /// Unique in its service.
+    pub name: String,
+    /// Prefixes, one of which has the client's address; nothing for any.
+    pub sources: Option<Arc<[IpNet]>>,
+    /// Where the client's address is.
+    pub geography: Geography,
+    /// The prefixes that `geography` means, once its databases were read; nothing for any.
+    pub located: Option<Arc<[IpNet]>>,
+    /// Source ports; empty for any.
+    pub source_ports: Vec<RangeInclusive<u16>>,
+    /// Code points, a bit each; nothing for any.
+    pub dscp: Option<u64>,
+    /// VLAN ids; empty for any.
+    pub vlan: Vec<RangeInclusive<u16>>,
+    /// Announced TCP segment sizes.
+    pub mss: Option<RangeInclusive<u16>>,
+    /// TTLs or hop limits.
+    pub ttl: Option<RangeInclusive<u16>>,
+    /// The candidate's share among these clients, in parts per million.
+    pub share_ppm: u32,
+}
+
+/// Countries and autonomous systems; empty for any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Geography {
+    /// By the two letters of ISO 3166.
+    pub countries: Vec<String>,
+    /// By number.
+    pub asns: Vec<u32>,
+}
+
+impl Geography {
+    /// Whether every place will do.
+    pub const fn is_anywhere(&self) -> bool {
+        self.countries.is_empty() && self.asns.is_empty()
+    }
 }
 
 /// How packets reach a backend.

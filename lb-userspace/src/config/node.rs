@@ -5,14 +5,17 @@ use std::{collections::BTreeSet, ops::RangeInclusive, path::PathBuf};
 use lb_common::{encap, maps::DEFAULT_FLOWS};
 
 use super::{
+    audience,
     errors::Fault,
-    model::{Api, Attach, ClientPrefix, Encap, Node},
+    model::{Api, Attach, ClientPrefix, Encap, Node, Protect},
     raw::Section,
     setting::{self, SettingError},
 };
 
 /// Sizes that the flow table may have, in entries.
 const CONNECTIONS: RangeInclusive<u32> = 1024..=16_777_216;
+/// New connections that a source may have in a second, or at once.
+const SYNS: RangeInclusive<u32> = 1..=1_000_000;
 /// Lengths that a client's prefix may have, in bits.
 const CLIENT_PREFIX_V4: RangeInclusive<u8> = 8..=32;
 const CLIENT_PREFIX_V6: RangeInclusive<u8> = 16..=128;
@@ -48,10 +51,15 @@ pub(super) fn read(section: &mut Section) -> Option<Node> {
                 setting::number(*n, TOO_BIG_PER_SECOND)
             })
             .unwrap_or(encap::TOO_BIG_PER_SECOND),
+        answer_echo: section
+            .value::<bool>("answer_echo")
+            .is_none_or(|answer| *answer.get_ref()),
         pins: path(section, "pins", setting::bpffs_path)
             .unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/serin")),
         state: path(section, "state", setting::path)
             .unwrap_or_else(|| PathBuf::from("/var/lib/serin/state.json")),
+        geoip: databases(section),
+        protect: section.table("protect", read_protect),
         hash_seed: section.setting("hash_seed", |seed: &String| setting::secret(seed))?,
     })
 }
@@ -75,6 +83,26 @@ fn interfaces(section: &mut Section) -> Vec<String> {
         }
     }
     interfaces.into_iter().flatten().collect()
+}
+
+fn databases(section: &mut Section) -> Vec<PathBuf> {
+    let paths = section.settings("geoip", setting::path);
+    paths.into_iter().flatten().flatten().collect()
+}
+
+fn read_protect(section: &mut Section) -> Protect {
+    let deny = audience::read_prefixes(section, "deny").unwrap_or_default();
+    let mut number = |key| section.setting(key, |n: &i64| setting::number(*n, SYNS));
+    let (per_second, burst) = (number("syn_per_second"), number("syn_burst"));
+    if per_second.is_none() && burst.is_some() {
+        section.refuse(Fault::BurstAlone);
+    }
+    let syn_per_second = per_second.unwrap_or(0);
+    Protect {
+        deny,
+        syn_per_second,
+        syn_burst: burst.unwrap_or(syn_per_second),
+    }
 }
 
 fn read_client_prefix(section: &mut Section) -> ClientPrefix {

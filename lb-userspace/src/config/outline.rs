@@ -1,21 +1,26 @@
 //! What a configuration comes to, as `serin check` prints it for a good file.
 
+use std::sync::Arc;
+
+use ipnet::IpNet;
 use lb_common::{
+    address::Address,
+    audience::AudienceSet,
     backend,
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_RECORDS, MAX_SERVICES,
-        REPLY_KEYS, TABLES_PER_POOL, half_open,
+        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS,
+        MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_WORDS, REPLY_KEYS, TABLES_PER_POOL, half_open,
     },
     pool::SLOT_COUNT,
     reason,
     release::Record,
 };
 
-use super::model::{Config, Health, Pool, Service};
+use super::model::{Audience, Config, Encap, Forward, Health, Pool, Service};
 
 /// Bytes of a hash map's entry beside key and value: `struct htab_elem` in the kernel's
 /// `kernel/bpf/hashtab.c`.
@@ -28,7 +33,7 @@ const TABLE: u64 = 4 * SLOT_COUNT as u64;
 /// A line for each service, followed by one for each of its pools; then the memory of the maps.
 pub fn outline(config: &Config) -> String {
     let services: String = config.services.iter().map(outline_service).collect();
-    services + &outline_memory(config)
+    services + &outline_encap(config) + &outline_memory(config)
 }
 
 fn outline_service(service: &Service) -> String {
@@ -40,7 +45,55 @@ fn outline_service(service: &Service) -> String {
         .iter()
         .map(|pool| outline_pool(pool, &service.active));
     let pools: String = pools.collect();
-    format!("service {name}: {forward}, {listeners}\n{pools}")
+    let audiences: String = service.audiences.iter().map(outline_audience).collect();
+    format!("service {name}: {forward}, {listeners}\n{audiences}{pools}")
+}
+
+/// Who is in it, and what they get.
+fn outline_audience(audience: &Audience) -> String {
+    let Audience {
+        name, geography, ..
+    } = audience;
+    let mut who = Vec::new();
+    let mut say = |there: bool, what: String| who.extend(there.then_some(what));
+    let count = |nets: &Option<Arc<[IpNet]>>| nets.as_ref().map_or(0, |nets| nets.len());
+    say(
+        audience.sources.is_some(),
+        format!("{} prefixes", count(&audience.sources)),
+    );
+    let places = geography.countries.iter().cloned();
+    let places = places.chain(geography.asns.iter().map(|number| format!("AS{number}")));
+    let places: Vec<_> = places.collect();
+    let located = count(&audience.located);
+    say(
+        !places.is_empty(),
+        format!("{} ({located} prefixes)", places.join(" ")),
+    );
+    say(!audience.source_ports.is_empty(), "source ports".to_owned());
+    say(audience.dscp.is_some(), "DSCP".to_owned());
+    say(!audience.vlan.is_empty(), "VLAN".to_owned());
+    say(audience.mss.is_some(), "MSS".to_owned());
+    say(audience.ttl.is_some(), "TTL".to_owned());
+    let share = percent(audience.share_ppm.into(), 1_000_000);
+    format!(
+        "  audience {name}: {}; {share} to the candidate\n",
+        who.join(", ")
+    )
+}
+
+/// What packets are put into, where they are.
+fn outline_encap(config: &Config) -> String {
+    let uses = |forward| config.services.iter().any(|s| s.forward == forward);
+    let Encap { v4, v6, gue_port } = config.node.encap;
+    let sources = format!("from {}/{} and {}/{}", v4.0, v4.1, v6.0, v6.1);
+    let ipip = format!("outer packets (ipip): {sources}; 20 bytes over IPv4, 40 over IPv6\n");
+    let gue = format!(
+        "outer datagrams (gue): {sources}, to port {gue_port}; 28 bytes over IPv4, 48 over IPv6\n"
+    );
+    [(Forward::Ipip, ipip), (Forward::Gue, gue)]
+        .into_iter()
+        .filter_map(|(forward, line)| uses(forward).then_some(line))
+        .collect()
 }
 
 fn outline_pool(pool: &Pool, active: &str) -> String {
@@ -115,9 +168,12 @@ fn fixed_bytes() -> u64 {
         u64::from(MAX_SERVICES) * padded::<u32>(),
         u64::from(MAX_RECORDS) * padded::<Record>(),
         u64::from(backend::ENTRIES) * padded::<backend::Backend>(),
+        u64::from(MAX_AUDIENCE_SETS) * padded::<AudienceSet>(),
+        u64::from(MAX_WORDS) * padded::<u64>(),
     ];
     arrays.iter().sum::<u64>()
         + hash_bytes::<Endpoint, Listener>(LISTENER_KEYS)
+        + hash_bytes::<Address, u64>(MAX_SOURCES)
         + hash_bytes::<Endpoint, Reply>(REPLY_KEYS)
         + hash_bytes::<FragmentKey, Pieces>(MAX_FRAGMENTS)
 }
@@ -125,6 +181,7 @@ fn fixed_bytes() -> u64 {
 /// Memory of the counters of one CPU, in bytes.
 fn cpu_bytes() -> u64 {
     u64::from(MAX_BACKENDS) * padded::<BackendCounters>()
+        + u64::from(MAX_AUDIENCES) * padded::<AudienceCounters>()
         + u64::from(reason::COUNTERS + MAX_POOLS) * padded::<u64>()
 }
 
@@ -173,6 +230,19 @@ memory of the kernel's maps:
   tables: 2 pools × 2 × 262148 bytes = 1.0 MiB
   others: ";
         assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn outer_packets_are_shown_where_there_are_some() {
+        let text = EVERY_KEY.replace("forward = \"nat\"", "forward = \"gue\"");
+        let text = ["?to=8443", ":9443", ":8443"]
+            .into_iter()
+            .fold(text, |text, port| text.replace(port, ""));
+        let text = text.replace("[fd00::12]", "fd00::12");
+        let text = outline(&Config::parse(&text).expect("valid"));
+        let line = "outer datagrams (gue): from 10.200.0.0/14 and 2001:db8:e::/48, to port 6081; \
+                    28 bytes over IPv4, 48 over IPv6\n";
+        assert!(text.contains(line) && !text.contains("ipip"), "{text}");
     }
 
     /// What `/proc/PID/fdinfo` calls `memlock` for such maps on Linux 6.18, within a page or two.

@@ -209,6 +209,21 @@ mod tests {
     }
 
     #[test]
+    fn ports_cannot_change_inside_other_packets_either() {
+        for forward in ["ipip", "gue"] {
+            let text = shop(&format!("forward = \"{forward}\""));
+            refuses(
+                &text.replace("10.0.1.11", "10.0.1.11:8443"),
+                &format!("with forward = \"{forward}\" the port can't change; remove it"),
+            );
+            refuses(
+                &text.replace(":443", ":443?to=8443"),
+                &format!("with forward = \"{forward}\" the port can't change; remove ?to="),
+            );
+        }
+    }
+
+    #[test]
     fn ports_cannot_change_in_l2() {
         let text = shop("forward = \"l2\"");
         let port = "backend `b1` sets port 8443, but with forward = \"l2\" the port can't change; \

@@ -21,7 +21,12 @@ struct Sketch {
 fn sketch() -> impl Strategy<Value = Sketch> {
     let backend = (1_u16.., proptest::option::of(1_u16..));
     let pools = vec(vec(backend, 1..5), 2..5);
-    let forward = prop_oneof![Just(Forward::Nat), Just(Forward::L2)];
+    let forward = prop_oneof![
+        Just(Forward::Nat),
+        Just(Forward::L2),
+        Just(Forward::Ipip),
+        Just(Forward::Gue),
+    ];
     let sketch = (forward, any::<bool>(), any::<bool>(), 1..=86_400_u32, pools);
     sketch.prop_map(|(forward, v6, udp, seconds, pools)| Sketch {
         forward,
@@ -85,7 +90,7 @@ impl Sketch {
     fn pool_text(&self, index: usize, pool: usize, backends: &[(u16, Option<u16>)]) -> String {
         let backends = backends.iter().enumerate();
         let backends = backends.map(|(backend, (weight, port))| {
-            let port = port.filter(|_| self.forward == Forward::Nat);
+            let port = port.filter(|_| self.forward.translates());
             let v4 = with_port(&format!("10.{index}.{pool}.{backend}"), port);
             let v6 = with_port(&format!("[fd00::{index}:{pool}:{backend}]"), port);
             let addresses = if self.v6 { format!("[{v4}, {v6}]") } else { v4 };

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use super::{
+    audience,
     errors::{Fault, ValueError},
     listen::ListenError,
     model::{Affinity, Connections, Datagram, Forward, Listen, OnDeadPool, Pool, Service},
@@ -23,11 +24,12 @@ const DEFAULT_IDLE: Duration = Duration::from_secs(30);
 /// What a `[[service]]` means, given the names of earlier ones; nothing only where a problem has
 /// been reported.
 pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Option<Service> {
-    section.not_built(&["audience", "release"]);
+    section.not_built(&["release"]);
     let name = section.claim_name(names, "service");
     let forward = read_forward(section);
     let listeners = read_listeners(section, forward);
     let pools = read_pools(section, forward, &listeners);
+    let audiences = audience::read_all(section);
     let active = read_active(section, &pools);
     let affinity = section.setting("affinity", |word: &String| {
         setting::word(word, Affinity::WORDS, &[])
@@ -58,6 +60,7 @@ pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Optio
         active: active?,
         on_dead_pool: on_dead_pool.unwrap_or(OnDeadPool::Fallback),
         pools: pools.into_iter().flatten().collect(),
+        audiences,
     })
 }
 
@@ -66,7 +69,7 @@ fn read_forward(section: &mut Section) -> Option<Forward> {
     let absent = !section.contains("forward");
     // Also where it is absent: what is asked for is known, and named to who has misspelt it.
     let forward = section.setting("forward", |word: &String| {
-        setting::word(word, &Forward::WORDS[..2], &["ipip", "gue"])
+        setting::word(word, Forward::WORDS, &[])
     });
     if absent { Some(Forward::Nat) } else { forward }
 }
@@ -194,16 +197,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_promised_is_refused_as_not_built_yet() {
-        for forward in ["ipip", "gue"] {
-            let text = problems(&shop(&format!("forward = \"{forward}\"")));
-            let expected = format!("`forward` to `{forward}`: not built yet; write `nat` or `l2`");
-            assert!(text.ends_with(&expected), "{text}");
-            assert_eq!(text.lines().count(), 1);
-        }
-    }
-
-    #[test]
     fn a_misspelt_key_that_may_be_left_out_is_known() {
         refuses(&shop("foward = \"l2\""), "did you mean `forward`?");
         refuses(&shop("actve = \"blue\""), "did you mean `active`?");
@@ -211,11 +204,6 @@ mod tests {
 
     #[test]
     fn tables_that_are_promised_are_refused_as_not_built_yet() {
-        let audience = shop("") + "[[service.audience]]\nname = \"staff\"";
-        refuses(
-            &audience,
-            "service `shop` uses `audience`, which is not built yet",
-        );
         let release = shop("") + "[service.release]\nstrategy = \"canary\"";
         refuses(
             &release,
@@ -246,7 +234,7 @@ mod tests {
         refuses(&shop("idle = \"2h\""), "choose a time from 1s to 1h");
         refuses(
             &shop("forward = \"nats\""),
-            "unknown word; write `nat` or `l2`",
+            "unknown word; write `nat`, `l2`, `ipip` or `gue`",
         );
         refuses(
             &shop("affinity = \"cookie\""),

@@ -46,6 +46,27 @@ pub enum SettingError {
     /// No prefix.
     #[error("no prefix of this family; write it as an address, `/` and a length from {0} to {1}")]
     Prefix(u8, u8),
+    /// No source prefix.
+    #[error("no prefix; write it as 198.51.100.0/24 or 2001:db8::/32")]
+    Source,
+    /// A prefix with more than its network.
+    #[error("bits behind the prefix; write {0}")]
+    HostBits(String),
+    /// No number or range.
+    #[error("no number or range in bounds; choose {0} to {1}, or a range such as \"{0}-{1}\"")]
+    Range(u16, u16),
+    /// No differentiated services code point.
+    #[error("no code point; write 0 to 63, or a name such as \"ef\" or \"af41\"")]
+    Dscp,
+    /// No country.
+    #[error("no country; write the two letters of ISO 3166, such as \"DE\"")]
+    Country,
+    /// No autonomous system.
+    #[error("no AS number; choose one from 0 to 4294967295")]
+    Asn,
+    /// No share.
+    #[error("no share; write it as \"50%\" or \"0.01%\"")]
+    Share,
     /// An empty secret.
     #[error("empty; write a secret of 16 characters or more, the same on hosts that share VIPs")]
     Empty,

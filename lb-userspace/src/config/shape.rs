@@ -121,6 +121,42 @@ impl<'t> Shape<'t> for Codes {
     }
 }
 
+/// A number, a text that stands for some, or an array of them; each as text.
+pub(super) struct Numbers(pub Vec<Spanned<String>>);
+
+impl<'t> Shape<'t> for Numbers {
+    const EXPECTED: &'static str = "a number, a range such as \"10-20\", or an array of them";
+
+    fn shape(value: Spanned<DeValue<'t>>) -> Result<Self, String> {
+        let found = kind(&value);
+        let one = |value: Spanned<DeValue<'t>>| {
+            let (span, kind) = (value.span(), kind(&value));
+            let text = match value.into_inner() {
+                DeValue::Integer(number) => number.as_str().replace('_', ""),
+                DeValue::String(text) => text.into_owned(),
+                DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_)
+                | DeValue::Table(_) => return Err(kind),
+            };
+            Ok(Spanned::new(span, text))
+        };
+        if matches!(value.get_ref(), DeValue::Array(_)) {
+            let DeValue::Array(array) = value.into_inner() else {
+                return Err(found.to_owned());
+            };
+            let texts: Result<_, _> = array.into_iter().map(one).collect();
+            return texts
+                .map(Self)
+                .map_err(|kind| format!("an array that holds {kind}"));
+        }
+        one(value)
+            .map(|text| Self(vec![text]))
+            .map_err(str::to_owned)
+    }
+}
+
 /// What a problem calls the type of a value.
 fn kind(value: &Spanned<DeValue>) -> &'static str {
     match value.get_ref() {

@@ -4,12 +4,13 @@ use lb_common::{maps::TABLES_PER_POOL, release::Record};
 
 use crate::{
     dataplane::Image,
-    state::{ServiceState, State},
+    state::{Kept, ServiceState, State},
 };
 
 /// Takes the kernel's word for where services are; what else the file intends is kept, and carried
 /// out by the start.
 pub fn adopt(saved: &mut State, image: &Image, tick: u32) {
+    saved.protect = Kept::of(image);
     for (name, service) in &mut saved.services {
         match image.records.get(&service.id) {
             Some(record) => follow(name, service, record, image, tick),
@@ -20,7 +21,12 @@ pub fn adopt(saved: &mut State, image: &Image, tick: u32) {
 
 /// The maps are new: nothing is pinned or counted, and the mapping is all there is.
 fn begin_anew(service: &mut ServiceState) {
-    service.position = service.position.settled().swept().disarmed();
+    service.position = service
+        .position
+        .judged_by(0, 0)
+        .settled()
+        .swept()
+        .disarmed();
     service.position.epoch = 0;
     service.before = None;
     service.pending = None;
@@ -61,6 +67,7 @@ fn follow(name: &str, service: &mut ServiceState, record: &Record, image: &Image
         position.take(record, tick);
         position.keep_pools(|pool| service.has_pool(pool));
         service.position = position;
+        service.adopt_sets(image);
     }
     disarm(name, service);
 }
@@ -81,10 +88,13 @@ fn disarm(name: &str, service: &mut ServiceState) {
 /// older than the maps.
 fn knows(service: &ServiceState, record: &Record) -> bool {
     let candidates = [
-        (record.share_ppm, record.candidate),
-        (record.origin_share_ppm, record.origin_candidate),
+        (record.share_ppm | record.audiences, record.candidate),
+        (
+            record.origin_share_ppm | record.origin_audiences,
+            record.origin_candidate,
+        ),
     ];
-    let candidates = candidates.into_iter().filter(|&(share, _)| share > 0);
+    let candidates = candidates.into_iter().filter(|&(sends, _)| sends > 0);
     let served = candidates.map(|(_, table)| table);
     served
         .chain([record.active, record.origin_active])

@@ -49,6 +49,12 @@ impl<D: Dataplane> Control<D> {
                 now.client_prefix != next.client_prefix,
                 "node.client_prefix",
             ),
+            (now.answer_echo != next.answer_echo, "node.answer_echo"),
+            (now.encap != next.encap, "node.encap"),
+            (
+                now.too_big_per_second != next.too_big_per_second,
+                "node.too_big_per_second",
+            ),
             (now.connections != next.connections, "node.connections"),
             (now.pins != next.pins, "node.pins"),
             (now.state != next.state, "node.state"),

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     dataplane::{Dataplane, Image, Write, plan::plan},
     neighbour::View,
-    state::{State, compose},
+    state::{ServiceState, State, compose},
 };
 
 /// What a commit did.
@@ -64,6 +64,9 @@ impl<D: Dataplane> Control<D> {
     pub(super) fn prepare(&self, config: &Config, view: &View, mut next: State) -> Prepared {
         rest_tables(&mut next);
         date_changes(&mut next);
+        next.services
+            .values_mut()
+            .for_each(ServiceState::keep_named_sets);
         place_tables(&self.image, &mut next);
         let mut image = compose::compose(config, &next, view);
         self.number_records(&mut next, &mut image);

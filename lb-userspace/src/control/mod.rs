@@ -142,7 +142,12 @@ pub fn node(config: &Config) -> Node {
         .with_gue_port(encap.gue_port)
         .with_too_big_per_second(settings.too_big_per_second);
     let key = Seed::new(&settings.hash_seed).key();
-    Node::new(key, prefix.v4, prefix.v6).with_encap(encap)
+    let node = Node::new(key, prefix.v4, prefix.v6).with_encap(encap);
+    if settings.answer_echo {
+        node.with(Node::ANSWER_ECHO)
+    } else {
+        node
+    }
 }
 
 impl<D: Dataplane> Control<D> {

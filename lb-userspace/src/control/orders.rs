@@ -22,7 +22,7 @@ impl<D: Dataplane> Control<D> {
         let began = Instant::now();
         let state = self.state.service(service)?;
         let pool = state.candidate_for(service, to)?;
-        if share_ppm > 0 {
+        if share_ppm > 0 || state.position.now.audiences != 0 {
             require_servable(service, state, &pool)?;
         }
         let seed = self.seed.clone();
@@ -124,7 +124,7 @@ impl ServiceState {
     pub fn is_serving(&self, pool: &str) -> bool {
         let now = &self.position.now;
         self.pools.get(pool).is_some_and(|state| {
-            state.id == now.active || (state.id == now.candidate && now.share_ppm > 0)
+            state.id == now.active || (state.id == now.candidate && now.sends_to_candidate())
         })
     }
 
@@ -147,7 +147,7 @@ impl ServiceState {
             return Ok(self.named_pool(service, to)?);
         }
         let now = &self.position.now;
-        if now.share_ppm > 0 {
+        if now.sends_to_candidate() {
             return Ok(self.pool_name(now.candidate).to_owned());
         }
         let mut others = self.pools.iter().filter(|(_, pool)| pool.id != now.active);

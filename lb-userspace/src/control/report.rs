@@ -10,8 +10,10 @@ use lb_common::counters::BackendCounters;
 use super::{Control, ControlError, pending, settle};
 use crate::{
     api::model::{
-        BackendStatus, CheckStatus, Line, Measured, NodeStatus, PoolStatus, Status, Traffic,
+        AudienceStatus, BackendStatus, CheckStatus, Line, Measured, NodeStatus, PoolStatus, Status,
+        Traffic,
     },
+    config::Audience,
     dataplane::{Counters, Dataplane},
     health::Name,
     neighbour::Reach,
@@ -31,6 +33,7 @@ impl<D: Dataplane> Control<D> {
                 settled: !state.is_moving(),
                 dead: state.dead_pools(),
                 listeners: state.listeners.keys().cloned().collect(),
+                audiences: self.audience_names(name),
             })
             .collect()
     }
@@ -58,6 +61,7 @@ impl<D: Dataplane> Control<D> {
             epoch: position.epoch,
             listeners: state.listeners.keys().cloned().collect(),
             measured: measured(state, &counters),
+            audiences: self.audiences(service, state)?,
             pools: pool_names(state)
                 .into_iter()
                 .map(|pool| self.pool(service, state, pool, &counters))
@@ -93,6 +97,36 @@ impl<D: Dataplane> Control<D> {
             .into_iter()
             .map(|(id, counted)| (id, counted.connections))
             .collect())
+    }
+
+    fn audience_names(&self, service: &str) -> Vec<String> {
+        let configured = self.config.service(service).into_iter();
+        let audiences = configured.flat_map(|service| &service.audiences);
+        audiences.map(|audience| audience.name.clone()).collect()
+    }
+
+    fn audiences(
+        &self,
+        service: &str,
+        state: &ServiceState,
+    ) -> Result<Vec<AudienceStatus>, ControlError> {
+        let numbers: Vec<u32> = state.audiences.numbers.values().copied().collect();
+        let counters = self.dataplane.audience_counters(&numbers)?;
+        let configured = self.config.service(service).into_iter();
+        let audiences = configured.flat_map(|service| &service.audiences);
+        let status = |audience: &Audience| {
+            let number = state.audiences.numbers.get(&audience.name);
+            let counted = number.and_then(|number| counters.get(number));
+            let counted = counted.copied().unwrap_or_default();
+            AudienceStatus {
+                name: audience.name.clone(),
+                share_ppm: audience.share_ppm,
+                packets: counted.packets,
+                bytes: counted.bytes,
+                connections: counted.connections,
+            }
+        };
+        Ok(audiences.map(status).collect())
     }
 
     fn pool(
@@ -208,7 +242,7 @@ fn role(state: &ServiceState, pool: Option<u32>) -> &'static str {
     match pool {
         None => "removed",
         Some(id) if id == now.active => "active",
-        Some(id) if id == now.candidate && now.share_ppm > 0 => "candidate",
+        Some(id) if id == now.candidate && now.sends_to_candidate() => "candidate",
         Some(_) => "idle",
     }
 }

@@ -47,6 +47,7 @@ impl<D: Dataplane> Control<D> {
             .to_owned(),
             epoch: trace.has(Trace::RECORD).then_some(trace.epoch),
             share_ppm: trace.share_ppm,
+            audience: audience(state, &trace),
             way: trace
                 .has(Trace::ANSWER)
                 .then(|| way(state, &listen, &trace)),
@@ -110,6 +111,13 @@ fn listener(
         )),
         Some(found) => Ok(found),
     }
+}
+
+/// The audience's name; one that has left the configuration may still have clients on their way.
+fn audience(state: &ServiceState, trace: &Trace) -> Option<String> {
+    let mut numbers = state.audiences.numbers.iter();
+    let found = numbers.find(|&(_, &number)| trace.has(Trace::ANSWER) && number == trace.audience);
+    found.map(|(name, _)| name.clone())
 }
 
 fn way(state: &ServiceState, listen: &Listen, trace: &Trace) -> Way {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::{
     config::{Attach, Config},
     control::{Control, ControlError},
-    dataplane::kernel::{Attached, Kernel, KernelError, Mode},
+    dataplane::kernel::{Kernel, KernelError, Mode},
     neighbour::{Link, View},
 };
 
@@ -24,10 +24,20 @@ pub fn attach_all(
     config: &Config,
     view: &View,
 ) -> Result<BTreeMap<String, String>, KernelError> {
+    let names = config.node.interfaces.iter();
+    let there: Vec<(&str, &Link)> = names
+        .clone()
+        .filter_map(|name| Some((name.as_str(), view.links.get(name)?)))
+        .collect();
+    match config.node.attach {
+        Attach::Native => put_on(kernel, &there, Mode::Native)?,
+        Attach::Generic => put_on(kernel, &there, Mode::Generic)?,
+        Attach::Auto => put_on_as_all_can(kernel, &there)?,
+    }
     let mut conditions = BTreeMap::new();
-    for name in &config.node.interfaces {
+    for name in names {
         let condition = if let Some(link) = view.links.get(name) {
-            describe(None, attach(kernel, link, name, config.node.attach)?, link)
+            describe(None, kernel.mode(link.ifindex)?, link)
         } else {
             tracing::warn!("interface `{name}`: {ABSENT}");
             ABSENT.to_owned()
@@ -44,7 +54,7 @@ pub fn follow(control: &mut Control<Kernel>, view: &View) -> bool {
     let mut complete = true;
     for name in &config.node.interfaces {
         if let Some(link) = view.links.get(name) {
-            complete &= follow_one(control, name, link, config.node.attach);
+            complete &= follow_one(control, (name, link), &config, view);
         } else {
             miss(control, name);
         }
@@ -87,10 +97,9 @@ pub fn change(
         let Some(link) = view.links.get(name) else {
             continue;
         };
-        let attached = attach(control.dataplane(), link, name, config.node.attach);
-        match attached {
-            Ok(attached) => {
-                let condition = describe(control.interface(name), attached, link);
+        match join(control.dataplane(), (name, link), config, view) {
+            Ok(mode) => {
+                let condition = describe(control.interface(name), mode, link);
                 control.note_interface(name, &condition);
             }
             Err(error) => {
@@ -121,10 +130,15 @@ fn indices(config: &Config, view: &View) -> Vec<u32> {
     links.map(|link| link.ifindex).collect()
 }
 
-fn follow_one(control: &mut Control<Kernel>, name: &str, link: &Link, attach_as: Attach) -> bool {
-    match attach(control.dataplane(), link, name, attach_as) {
-        Ok(attached) => {
-            let condition = describe(control.interface(name), attached, link);
+fn follow_one(
+    control: &mut Control<Kernel>,
+    (name, link): (&str, &Link),
+    config: &Config,
+    view: &View,
+) -> bool {
+    match join(control.dataplane(), (name, link), config, view) {
+        Ok(mode) => {
+            let condition = describe(control.interface(name), mode, link);
             if control.note_interface(name, &condition) {
                 tracing::info!("interface `{name}`: {condition}");
             }
@@ -155,38 +169,96 @@ fn release(control: &mut Control<Kernel>, config: &Config, view: &View) -> Resul
     kernel.detach_others(|ifindex| wanted.contains(&ifindex) || !known.contains(&ifindex))
 }
 
-/// Attaches to one interface; with `auto`, in the driver if it can, else in the network stack.
-fn attach(
-    kernel: &mut Kernel,
-    link: &Link,
-    name: &str,
-    attach: Attach,
-) -> Result<(Mode, Attached), KernelError> {
-    let ifindex = link.ifindex;
-    Ok(match attach {
-        Attach::Native => (Mode::Native, kernel.attach(ifindex, name, Mode::Native)?),
-        Attach::Generic => (Mode::Generic, kernel.attach(ifindex, name, Mode::Generic)?),
-        Attach::Auto => match kernel.attach(ifindex, name, Mode::Native) {
-            Err(KernelError::NotNative(_)) => {
-                tracing::warn!(
-                    "interface `{name}`: its driver has no native XDP; attached in generic mode, \
-                     which is slower"
-                );
-                (Mode::Generic, kernel.attach(ifindex, name, Mode::Generic)?)
-            }
-            other => (Mode::Native, other?),
-        },
-    })
+/// Attaches to all of these. One that is attached natively and should not be is so anew, and for a
+/// moment its packets meet no program; the kernel knows no other way.
+fn put_on(kernel: &mut Kernel, there: &[(&str, &Link)], mode: Mode) -> Result<(), KernelError> {
+    for (name, link) in there {
+        if mode == Mode::Generic && kernel.mode(link.ifindex)? == Some(Mode::Native) {
+            kernel.detach_others(|ifindex| ifindex != link.ifindex)?;
+        }
+        kernel.attach(link.ifindex, name, mode)?;
+    }
+    Ok(())
 }
 
-/// What listings say of an attached interface; how an adopted link is attached is not known, but
-/// what was said of it `before` stands.
-fn describe(before: Option<&str>, (mode, attached): (Mode, Attached), link: &Link) -> String {
+/// In the drivers if they all can, else in the network stack. A frame that is sent natively leaves
+/// by a driver that takes such (`ndo_xdp_xmit`), or not at all, so one mode is for all.
+fn put_on_as_all_can(kernel: &mut Kernel, there: &[(&str, &Link)]) -> Result<(), KernelError> {
+    let indices = there.iter().map(|(_, link)| link.ifindex);
+    if modes(kernel, indices)?.contains(&Mode::Generic) {
+        return put_on(kernel, there, Mode::Generic);
+    }
+    match put_on(kernel, there, Mode::Native) {
+        Err(KernelError::NotNative(name)) => {
+            warn_of_generic(&name);
+            put_on(kernel, there, Mode::Generic)
+        }
+        other => other,
+    }
+}
+
+/// Attaches to one interface beside those that are attached; says how, unless it was on it already.
+fn join(
+    kernel: &mut Kernel,
+    (name, link): (&str, &Link),
+    config: &Config,
+    view: &View,
+) -> Result<Option<Mode>, KernelError> {
+    if kernel.is_attached(link.ifindex)? {
+        return Ok(None);
+    }
+    let mode = match config.node.attach {
+        Attach::Native => Mode::Native,
+        Attach::Generic => Mode::Generic,
+        Attach::Auto => return join_others(kernel, (name, link), config, view).map(Some),
+    };
+    kernel.attach(link.ifindex, name, mode)?;
+    Ok(Some(mode))
+}
+
+/// In the mode of the others. These are left as they are: they carry traffic.
+fn join_others(
+    kernel: &mut Kernel,
+    (name, link): (&str, &Link),
+    config: &Config,
+    view: &View,
+) -> Result<Mode, KernelError> {
+    let others = modes(kernel, indices(config, view).into_iter())?;
+    if !others.contains(&Mode::Generic) {
+        match kernel.attach(link.ifindex, name, Mode::Native) {
+            Err(KernelError::NotNative(name)) if others.is_empty() => warn_of_generic(&name),
+            Err(KernelError::NotNative(name)) => return Err(KernelError::NotAsOthers(name)),
+            other => return other.map(|()| Mode::Native),
+        }
+    }
+    kernel.attach(link.ifindex, name, Mode::Generic)?;
+    Ok(Mode::Generic)
+}
+
+/// The modes of those that the program is on.
+fn modes(
+    kernel: &mut Kernel,
+    indices: impl Iterator<Item = u32>,
+) -> Result<Vec<Mode>, KernelError> {
+    let modes = indices.map(|ifindex| kernel.mode(ifindex));
+    modes.filter_map(Result::transpose).collect()
+}
+
+fn warn_of_generic(name: &str) {
+    tracing::warn!(
+        "interface `{name}`: its driver has no native XDP; all interfaces are attached in generic \
+         mode, which is slower"
+    );
+}
+
+/// What listings say of an attached interface. Where it was attached already, what was said of it
+/// `before` stands.
+fn describe(before: Option<&str>, mode: Option<Mode>, link: &Link) -> String {
     let before = before.and_then(|before| before.split(';').next());
     let before = before.filter(|before| before.starts_with("attached"));
-    let how = match attached {
-        Attached::Anew => format!("attached, {mode}"),
-        Attached::Already => before.unwrap_or("attached").to_owned(),
+    let how = match mode {
+        Some(mode) => format!("attached, {mode}"),
+        None => before.unwrap_or("attached").to_owned(),
     };
     if link.up { how } else { format!("{how}; down") }
 }

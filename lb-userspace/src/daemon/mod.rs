@@ -163,7 +163,7 @@ fn start(
     view: View,
 ) -> Result<Control<Kernel>, DaemonError> {
     let image = kernel.image()?;
-    let saved = match StateFile::new(&config.node.state).load()? {
+    let mut saved = match StateFile::new(&config.node.state).load()? {
         Some(saved) => saved,
         None if image.listeners.is_empty() && !kernel.takes_over() => State::default(),
         None => {
@@ -173,7 +173,11 @@ fn start(
     };
     let takes_over = kernel.takes_over();
     let mut conditions = BTreeMap::new();
-    if !takes_over {
+    if takes_over {
+        let before = kernel.audiences_before(&saved.audience_sets())?;
+        let services = saved.services.values_mut();
+        services.for_each(|service| service.adopt_sets(&before));
+    } else {
         conditions = interfaces::attach_all(&mut kernel, &config, &view)?;
     }
     let source = file.to_owned();

@@ -2,6 +2,7 @@
 
 use lb_common::{
     address::Address,
+    audience::{self, Decision, Marks, NO_VLAN},
     hash,
     listener::Endpoint,
     node::Node,
@@ -52,9 +53,11 @@ impl Image {
             hash::slot(flow, SLOTS)
         };
         let bucket = hash::bucket(client_hash, record.salt);
-        let table = record.table(bucket);
+        let (now, origin_ppm) = self.shares(record, client, port);
+        let table = record.table(bucket, now.share_ppm);
         let here = self.slot(table, slot)?;
-        let before = record.origin_table(hash::bucket(client_hash, record.origin_salt));
+        let origin_bucket = hash::bucket(client_hash, record.origin_salt);
+        let before = record.origin_table(origin_bucket, origin_ppm);
         let moved = record.has(Record::MOVING) && before != table;
         let origin = if moved {
             self.slot(before, slot)?.origin()
@@ -73,8 +76,35 @@ impl Image {
                 origin
             },
             moving: moved || current != here.origin(),
-            touched: here.is_touched() || record.touches(bucket),
+            touched: here.is_touched() || record.touches(bucket) || now.pinned,
         })
+    }
+
+    /// The candidate's share for a client's later packets, now and at the last settled state.
+    fn shares(&self, record: &Record, client: Address, port: [u8; 2]) -> (Decision, u32) {
+        let marks = Marks {
+            source_port: port,
+            vlan: [NO_VLAN; 2],
+            mss: 0,
+            dscp: 0,
+            hops: 0,
+        };
+        let decide = |number: u32, share_ppm: u32| {
+            let set = self.audiences.get(&number).filter(|_| number != 0);
+            set.map_or(Decision::none(share_ppm), |set| {
+                let prefixes = set.prefixes();
+                let block = self.blocks.get(&prefixes.base());
+                let found = block
+                    .and_then(|block| prefixes.moved(0).members(block, &client, !client.is_v4()));
+                let members = found.unwrap_or(0);
+                let admits = |index| set.rule(index).admits(&marks);
+                let index = audience::first(set.candidates(members, false), admits);
+                set.decision(members, index, share_ppm)
+            })
+        };
+        let now = decide(record.audiences, record.share_ppm);
+        let origin = decide(record.origin_audiences, record.origin_share_ppm);
+        (now, origin.share_ppm)
     }
 
     fn slot(&self, table: u32, slot: u32) -> Option<Slot> {

@@ -8,6 +8,7 @@ pub mod kernel;
 pub mod maglev;
 pub mod memory;
 pub mod plan;
+pub mod prefixes;
 pub mod question;
 
 use std::{
@@ -17,17 +18,19 @@ use std::{
 };
 
 use lb_common::{
+    audience::AudienceSet,
     backend::Backend,
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     listener::{Endpoint, Listener, Reply},
     pool::{SLOT_COUNT, Slot},
+    protect::Protect,
     reason::{FlowEvent, Reason},
     release::Record,
     trace::Trace,
 };
 
-use self::question::Question;
+use self::{prefixes::Block, question::Question};
 
 /// The table of one pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +81,12 @@ pub struct Image {
     pub replies: BTreeMap<Endpoint, Reply>,
     /// Tables that a live record names, by index.
     pub tables: BTreeMap<u32, Table>,
+    /// Blocks of source prefixes that something names, by where they begin.
+    pub blocks: BTreeMap<u32, Block>,
+    /// Sets of audiences that a live record names, by number.
+    pub audiences: BTreeMap<u32, AudienceSet>,
+    /// What is kept from all services, if anything is.
+    pub protect: Option<Protect>,
     /// The live record, by service.
     pub records: BTreeMap<u32, Record>,
     /// By VIP endpoint.
@@ -96,6 +105,12 @@ pub enum Write {
     SetReply(Endpoint, Reply),
     /// Write a table that no live record names.
     SetTable(u32, Table),
+    /// Write source prefixes where nothing names them.
+    SetBlock(u32, Block),
+    /// Write a set of audiences that no live record names.
+    SetAudiences(u32, Box<AudienceSet>),
+    /// Write the protection's settings aside and make them the live ones; nothing for none.
+    SetProtect(Option<Protect>),
     /// Write a service's record aside and make it the live one: the store.
     SetRecord(u32, Record),
     /// Let a VIP in.
@@ -106,6 +121,12 @@ pub enum Write {
     RemoveRecord(u32),
     /// No live record names the table any more; it may be written.
     RemoveTable(u32),
+    /// No live record names the set of audiences any more; it may be written.
+    RemoveAudiences(u32),
+    /// Nothing names the block of source prefixes any more; its words may be written.
+    RemoveBlock(u32),
+    /// Clear an audience's counters.
+    ForgetAudience(u32),
     /// A backend's packets are not replies any more.
     RemoveReply(Endpoint),
     /// Clear a backend's entry and counters.
@@ -137,6 +158,12 @@ pub trait Dataplane: Send {
 
     /// The counters of these backends and pools, and all the others.
     fn counters(&self, backends: &[u16], pools: &[u32]) -> Result<Counters, kernel::KernelError>;
+
+    /// The counters of these audiences, summed over all CPUs.
+    fn audience_counters(
+        &self,
+        numbers: &[u32],
+    ) -> Result<BTreeMap<u32, AudienceCounters>, kernel::KernelError>;
 
     /// Shows every pin to `each`.
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), kernel::KernelError>;

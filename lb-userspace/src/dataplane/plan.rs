@@ -5,11 +5,11 @@
 //! replies, tables, records, listeners), and is named no more before it goes (the same way back).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
-use lb_common::{listener::Endpoint, maps::TABLES_PER_POOL, protocol};
+use lb_common::{audience::AudienceSet, listener::Endpoint, maps::TABLES_PER_POOL, protocol};
 
 use super::{Image, Write};
 
@@ -24,6 +24,16 @@ pub fn plan(from: &Image, to: &Image) -> Vec<Write> {
     set(&mut writes, &from.backends, &to.backends, Write::SetBackend);
     set(&mut writes, &from.replies, &to.replies, Write::SetReply);
     set(&mut writes, &from.tables, &to.tables, Write::SetTable);
+    set(&mut writes, &from.blocks, &to.blocks, Write::SetBlock);
+    set(
+        &mut writes,
+        &from.audiences,
+        &to.audiences,
+        |number, set| Write::SetAudiences(number, Box::new(set)),
+    );
+    if from.protect != to.protect {
+        writes.push(Write::SetProtect(to.protect));
+    }
     set(&mut writes, &from.records, &to.records, Write::SetRecord);
     set(
         &mut writes,
@@ -40,6 +50,15 @@ pub fn plan(from: &Image, to: &Image) -> Vec<Write> {
     );
     remove(&mut writes, &from.records, &to.records, Write::RemoveRecord);
     remove(&mut writes, &from.tables, &to.tables, Write::RemoveTable);
+    remove(
+        &mut writes,
+        &from.audiences,
+        &to.audiences,
+        Write::RemoveAudiences,
+    );
+    remove(&mut writes, &from.blocks, &to.blocks, Write::RemoveBlock);
+    let gone = &from.audience_numbers() - &to.audience_numbers();
+    writes.extend(gone.into_iter().map(Write::ForgetAudience));
     remove(&mut writes, &from.replies, &to.replies, Write::RemoveReply);
     remove(
         &mut writes,
@@ -78,6 +97,12 @@ fn remove<K: Ord + Clone, V>(
 }
 
 impl Image {
+    /// The numbers of all audiences.
+    pub fn audience_numbers(&self) -> BTreeSet<u32> {
+        let rules = self.audiences.values().flat_map(AudienceSet::rules);
+        rules.map(|rule| rule.number).collect()
+    }
+
     /// The image after one more write.
     pub fn apply(&mut self, write: &Write) {
         match write {
@@ -85,6 +110,12 @@ impl Image {
             Write::SetBackend(index, backend) => drop(self.backends.insert(*index, *backend)),
             Write::SetReply(endpoint, reply) => drop(self.replies.insert(*endpoint, *reply)),
             Write::SetTable(pool, table) => drop(self.tables.insert(*pool, table.clone())),
+            Write::SetBlock(base, block) => drop(self.blocks.insert(*base, block.clone())),
+            Write::SetAudiences(number, set) => drop(self.audiences.insert(*number, **set)),
+            Write::SetProtect(protect) => self.protect = *protect,
+            Write::RemoveAudiences(number) => drop(self.audiences.remove(number)),
+            Write::RemoveBlock(base) => drop(self.blocks.remove(base)),
+            Write::ForgetAudience(_) => {}
             Write::SetRecord(service, record) => drop(self.records.insert(*service, *record)),
             Write::SetListener(vip, listener) => drop(self.listeners.insert(*vip, *listener)),
             Write::RemoveListener(vip) => drop(self.listeners.remove(vip)),
@@ -126,6 +157,22 @@ impl std::fmt::Display for Write {
             Self::SetTable(index, _) => {
                 write!(f, "write table {index} of pool {}", index / TABLES_PER_POOL)
             }
+            Self::SetBlock(base, block) => {
+                write!(
+                    f,
+                    "write {} words of prefixes at {base}",
+                    block.words().len()
+                )
+            }
+            Self::SetAudiences(number, set) => {
+                let rules = set.rules().count();
+                write!(f, "write set {number} of {rules} audiences")
+            }
+            Self::SetProtect(Some(_)) => write!(f, "store the protection's settings"),
+            Self::SetProtect(None) => write!(f, "turn protection off"),
+            Self::RemoveAudiences(number) => write!(f, "retire set {number} of audiences"),
+            Self::RemoveBlock(base) => write!(f, "retire the prefixes at {base}"),
+            Self::ForgetAudience(number) => write!(f, "clear the counters of audience {number}"),
             Self::SetRecord(service, record) => {
                 write!(
                     f,

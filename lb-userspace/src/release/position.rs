@@ -18,6 +18,9 @@ pub struct Mapping {
     pub share_ppm: u32,
     /// Draws the clients.
     pub salt: u64,
+    /// Number of the set of audiences that are looked at first, 0 for none.
+    #[serde(default)]
+    pub audiences: u32,
 }
 
 impl Mapping {
@@ -28,7 +31,13 @@ impl Mapping {
             candidate: pool,
             share_ppm: 0,
             salt,
+            audiences: 0,
         }
+    }
+
+    /// Whether some client may get the candidate: those of the share, or of an audience.
+    pub const fn sends_to_candidate(&self) -> bool {
+        self.candidate != self.active && (self.share_ppm > 0 || self.audiences != 0)
     }
 
     /// Whether every client gets the same from both.
@@ -42,9 +51,10 @@ impl Mapping {
 
     /// The one pool that all clients get, if they do.
     const fn single(&self) -> Option<PoolId> {
-        match self.share_ppm {
-            0 => Some(self.active),
-            BUCKETS => Some(self.candidate),
+        match (self.share_ppm, self.audiences) {
+            _ if self.candidate == self.active => Some(self.active),
+            (0, 0) => Some(self.active),
+            (BUCKETS, 0) => Some(self.candidate),
             _ => None,
         }
     }
@@ -133,13 +143,14 @@ impl Position {
         if candidate == now.active {
             return Err(Refusal::AlreadyActive);
         }
-        if now.share_ppm > 0 && candidate != now.candidate {
+        if now.sends_to_candidate() && candidate != now.candidate {
             return Err(Refusal::UnderWay(now.candidate));
         }
         let mut next = self.clone();
         let another = now.candidate != candidate && now.candidate != now.active;
         next.over |= now.share_ppm == 0 && another;
-        if now.share_ppm == 0 && share_ppm > 0 && next.over {
+        // With audiences a share of 0 begins a release as well: they get its candidate.
+        if now.share_ppm == 0 && (share_ppm > 0 || now.audiences != 0) && next.over {
             next.release += 1;
             next.over = false;
         }
@@ -159,13 +170,16 @@ impl Position {
     /// Sends all clients to `to`, in one store.
     pub fn cutover(&self, to: PoolId, tick: u32) -> Result<Self, Refusal> {
         let now = self.now;
-        if to == now.active && now.share_ppm == 0 {
+        if to == now.active && !now.sends_to_candidate() {
             return Err(Refusal::AlreadyActive);
         }
         let mut next = self.clone();
+        // With no release under way, there is no candidate that audiences could get.
+        let candidate = |idle| if now.audiences == 0 { idle } else { to };
         if to == now.active {
             next.go(
                 Mapping {
+                    candidate: candidate(now.candidate),
                     share_ppm: 0,
                     ..now
                 },
@@ -177,7 +191,7 @@ impl Position {
             next.go(
                 Mapping {
                     active: to,
-                    candidate: now.active,
+                    candidate: candidate(now.active),
                     share_ppm: 0,
                     ..now
                 },
@@ -189,13 +203,29 @@ impl Position {
 
     /// Takes the share back, or else the last cutover.
     pub fn rollback(&self, tick: u32) -> Result<Self, Refusal> {
-        if self.now.share_ppm > 0 {
+        if self.now.sends_to_candidate() {
             return self.cutover(self.now.active, tick);
         }
         let previous = self.previous.ok_or(Refusal::NothingToRollBack)?;
         let mut next = self.cutover(previous, tick)?;
         next.previous = None;
         Ok(next)
+    }
+
+    /// Clients are judged by another set of audiences.
+    #[must_use]
+    pub fn judged_by(&self, audiences: u32, tick: u32) -> Self {
+        let mut next = self.clone();
+        if audiences != self.now.audiences {
+            let now = self.now;
+            next.go(Mapping { audiences, ..now }, tick);
+        }
+        next
+    }
+
+    /// The sets of audiences that the record names.
+    pub const fn audience_sets(&self) -> [u32; 2] {
+        [self.now.audiences, self.origin.audiences]
     }
 
     /// The origin becomes the current mapping; pins stay until a sweep finds none.
@@ -261,12 +291,14 @@ impl Position {
             candidate: pool(record.candidate),
             share_ppm: record.share_ppm,
             salt: record.salt,
+            audiences: record.audiences,
         };
         self.origin = Mapping {
             active: pool(record.origin_active),
             candidate: pool(record.origin_candidate),
             share_ppm: record.origin_share_ppm,
             salt: record.origin_salt,
+            audiences: record.origin_audiences,
         };
         self.touched_ppm = record.touched_ppm;
         self.arming = record.has(Record::ARMING);
@@ -306,6 +338,11 @@ impl Position {
         let moving = flag(self.is_moving(), Record::MOVING)
             | flag(self.arming, Record::ARMING)
             | flag(self.overdue, Record::OVERDUE);
+        let [audiences, origin_audiences] = self.audience_sets();
+        let judged = match audiences | origin_audiences {
+            0 => 0,
+            _ => Record::AUDIENCES,
+        };
         Record {
             active: table(self.now.active),
             candidate: table(self.now.candidate),
@@ -314,9 +351,11 @@ impl Position {
             share_ppm: self.now.share_ppm,
             origin_share_ppm: self.origin.share_ppm,
             touched_ppm: self.touched_ppm,
-            flags: flags | moving,
+            flags: flags | moving | judged,
             salt: self.now.salt,
             origin_salt: self.origin.salt,
+            audiences,
+            origin_audiences,
             epoch: self.epoch,
         }
     }
@@ -350,7 +389,11 @@ impl Position {
         let same_salt = states
             .iter()
             .all(|state| state.salt == next.salt || state.share_ppm == 0);
-        if same_active && same_salt && !(pinned && self.now.salt != next.salt) {
+        if self.judged_alike(next)
+            && same_active
+            && same_salt
+            && !(pinned && self.now.salt != next.salt)
+        {
             let highest = self
                 .now
                 .share_ppm
@@ -360,6 +403,17 @@ impl Position {
         } else {
             BUCKETS
         }
+    }
+}
+
+impl Position {
+    /// Whether clients of audiences get the same in every state, whatever the share: by the same
+    /// set, the same candidate and the same draw. So it is without audiences.
+    fn judged_alike(&self, next: &Mapping) -> bool {
+        let states = [&self.now, &self.origin];
+        let judged = next.audiences != 0 || states.iter().any(|state| state.audiences != 0);
+        let told = |state: &Mapping| (state.audiences, state.candidate, state.salt);
+        !judged || states.iter().all(|state| told(state) == told(next))
     }
 }
 
@@ -458,6 +512,53 @@ mod tests {
         assert_eq!(rest.share(BLUE, 1, 1, &salts), Err(Refusal::AlreadyActive));
         let step = rest.share(GREEN, 1, 1, &salts).expect("a share");
         assert_eq!(step.share(2, 1, 1, &salts), Err(Refusal::UnderWay(GREEN)));
+    }
+
+    /// A release of green, with audiences and no share.
+    fn previewed() -> Position {
+        let judged = at_rest().judged_by(7, 1);
+        assert!(!judged.is_moving(), "there is no candidate yet");
+        judged.share(GREEN, 0, 2, &salts).expect("a preview")
+    }
+
+    #[test]
+    fn a_preview_moves_clients_although_nobody_has_a_share() {
+        let preview = previewed();
+        assert!(preview.is_moving());
+        assert_eq!(
+            preview.touched_ppm, ALL,
+            "whose they are is not told by buckets"
+        );
+    }
+
+    #[test]
+    fn a_ramp_beside_an_audience_touches_its_own_buckets_only() {
+        let step = previewed()
+            .settled()
+            .swept()
+            .share(GREEN, 50_000, 3, &salts);
+        assert_eq!(step.expect("5%").touched_ppm, 50_000);
+    }
+
+    #[test]
+    fn a_rollback_ends_a_preview_and_a_retry_draws_the_same_users() {
+        let preview = previewed();
+        let back = preview.rollback(3).expect("a preview is out");
+        assert!(!back.now.sends_to_candidate());
+        assert_eq!(back.rollback(4), Err(Refusal::NothingToRollBack));
+        let retry = back.share(GREEN, 10_000, 5, &salts).expect("1%");
+        assert_eq!(retry.now.salt, preview.now.salt);
+    }
+
+    #[test]
+    fn a_cutover_takes_audiences_along_and_the_next_preview_is_another_release() {
+        let over = previewed().cutover(GREEN, 3).expect("cut over");
+        assert!(
+            !over.now.sends_to_candidate(),
+            "audiences have no idle pool to get"
+        );
+        let next = over.share(BLUE, 0, 4, &salts).expect("a preview");
+        assert_eq!((next.release, next.over), (2, false));
     }
 
     fn pool(mapping: &Mapping, client: u64) -> PoolId {

@@ -6,14 +6,15 @@ use lb_common::{
     address::Address,
     backend::{self, Backend},
     listener::{Endpoint, Listener, Reply},
+    prefix::Prefixes,
     protocol,
     release::Record,
 };
 
-use super::{BackendState, ServiceState, State};
+use super::{BackendState, ServiceState, State, portless};
 use crate::{
     config::{Config, Connections, Datagram, Forward, Listen, Protocol, Service},
-    dataplane::Image,
+    dataplane::{Image, prefixes::Block},
     neighbour::{Reach, View},
 };
 
@@ -23,11 +24,16 @@ pub fn compose(config: &Config, state: &State, view: &View) -> Image {
         ports: ports(config, view),
         ..Image::default()
     };
+    if let Some(kept) = &state.protect {
+        add_block(&mut image, kept.settings.denied(), &kept.block);
+        image.protect = Some(kept.settings);
+    }
     for service in &config.services {
         if let Some(state) = state.services.get(&service.name) {
             add_service(&mut image, service, state, view);
         }
     }
+    portless::add(&mut image);
     image
 }
 
@@ -68,6 +74,12 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
             image.tables.insert(index, pool.table.slots().clone());
         }
     }
+    for number in record.audience_sets() {
+        if let Some(compiled) = state.audiences.sets.get(&number) {
+            add_block(image, compiled.set.prefixes(), &compiled.block);
+            image.audiences.insert(number, compiled.set);
+        }
+    }
     image.records.insert(state.id, record);
     for listener in &service.listeners {
         let id = state.listeners[&listener.to_string()];
@@ -79,6 +91,12 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
         if state.forward.translates() {
             add_replies(image, state, listener);
         }
+    }
+}
+
+fn add_block(image: &mut Image, prefixes: &Prefixes, block: &Block) {
+    if prefixes.length() > 0 {
+        image.blocks.insert(prefixes.base(), block.clone());
     }
 }
 

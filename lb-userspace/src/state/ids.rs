@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use lb_common::maps::TABLES_PER_POOL;
 
-use super::{State, StateError};
+use super::{State, StateError, space::Space};
 use crate::dataplane::Image;
 
 /// Numbers in use, by what they number.
@@ -13,6 +13,9 @@ pub struct Ids {
     pub pools: BTreeSet<u32>,
     pub listeners: BTreeSet<u32>,
     pub backends: BTreeSet<u32>,
+    pub audiences: BTreeSet<u32>,
+    pub sets: BTreeSet<u32>,
+    pub space: Space,
 }
 
 impl Ids {
@@ -36,6 +39,21 @@ impl Ids {
             backends: backends
                 .chain(image.backends.keys().map(|index| index >> 1))
                 .collect(),
+            audiences: services()
+                .flat_map(|s| s.audiences.numbers.values().copied())
+                .chain(image.audience_numbers())
+                .collect(),
+            sets: services()
+                .flat_map(|s| {
+                    s.audiences
+                        .sets
+                        .keys()
+                        .copied()
+                        .chain(s.position.audience_sets())
+                })
+                .chain(image.audiences.keys().copied())
+                .collect(),
+            space: Space::of(state, image),
         }
     }
 }

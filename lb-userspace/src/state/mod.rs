@@ -1,6 +1,7 @@
 //! Where we are: what the configuration leaves open, what commands have changed, and which
 //! numbers stand for which names. Kept in one file over restarts.
 
+mod audiences;
 pub mod compose;
 mod endpoints;
 mod error;
@@ -11,9 +12,12 @@ mod health;
 mod ids;
 mod listeners;
 mod pending;
+pub mod portless;
+mod protect;
 mod reconcile;
 pub mod slow_start;
 mod sound;
+mod space;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,9 +27,11 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::{
+    audiences::{Audiences, Compiled},
     error::StateError,
     file::{FileError, StateFile},
     pending::{Order, Pending},
+    protect::Kept,
     reconcile::reconcile,
     slow_start::SlowStart,
     sound::Unsound,
@@ -47,6 +53,9 @@ pub struct State {
     /// Numbers of listeners that are gone: not given out again until a sweep has removed the pins
     /// that name them.
     pub retired: BTreeSet<u16>,
+    /// What is kept from all services. The kernel's pinned maps are where it is kept over a restart.
+    #[serde(skip)]
+    pub protect: Option<Kept>,
 }
 
 /// The runtime state of one service.
@@ -86,6 +95,9 @@ pub struct ServiceState {
     pub pools: BTreeMap<String, PoolState>,
     /// By id; also those that have left the configuration but still have connections.
     pub backends: BTreeMap<u16, BackendState>,
+    /// Its audiences.
+    #[serde(default)]
+    pub audiences: Audiences,
     /// Connections by backend at the last change of the mapping, to measure the share since.
     pub baseline: BTreeMap<u16, u64>,
 }
@@ -157,6 +169,12 @@ impl State {
         self.services
             .get(name)
             .ok_or_else(|| StateError::NoService(name.to_owned()))
+    }
+
+    /// Numbers of the sets of audiences that the positions name.
+    pub fn audience_sets(&self) -> BTreeSet<u32> {
+        let positions = self.services.values().map(|service| &service.position);
+        positions.flat_map(Position::audience_sets).collect()
     }
 
     /// A service by name, to change it.
@@ -302,7 +320,21 @@ impl ServiceState {
 
     /// Whether pins may exist.
     pub fn is_touched(&self) -> bool {
-        self.position.touched_ppm > 0 || self.pools.values().any(|pool| pool.table.is_touched())
+        self.position.touched_ppm > 0
+            || self.pins_at_rest()
+            || self.pools.values().any(|pool| pool.table.is_touched())
+    }
+}
+
+impl ServiceState {
+    /// Whether connections are pinned whatever the release does: an audience has a condition that
+    /// only first packets meet.
+    pub fn pins_at_rest(&self) -> bool {
+        let named = self.position.audience_sets();
+        let mut sets = named
+            .iter()
+            .filter_map(|number| self.audiences.sets.get(number));
+        sets.any(|compiled| compiled.set.pins())
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::maps::{MAX_BACKENDS, MAX_POOLS, MAX_SERVICES};
 
 use super::{
-    BackendState, PoolState, ServiceState, State, StateError, endpoints,
+    Audiences, BackendState, Kept, PoolState, ServiceState, State, StateError, endpoints,
     ids::{Ids, take, take_short},
     listeners::listeners,
     next_generation, places,
@@ -34,7 +34,17 @@ pub fn reconcile(
     for service in &config.services {
         let kept = state.services.remove(&service.name);
         let next = match kept {
-            Some(kept) => keep(kept, service, seed, tick, &mut state, &mut ids)?,
+            Some(kept) => {
+                let fresh = !image.records.contains_key(&kept.id);
+                let mut next = keep(kept, service, seed, tick, &mut state, &mut ids)?;
+                next.judge_by(&service.audiences, &mut ids, tick)?;
+                // Nobody was judged before, or it is not known by what.
+                let begins = fresh && next.position.epoch == 0;
+                if begins || !next.knows_origin_set() {
+                    next.position.origin.audiences = next.position.now.audiences;
+                }
+                next
+            }
             None => create(service, seed, &mut state, &mut ids)?,
         };
         state.services.insert(service.name.clone(), next);
@@ -45,6 +55,10 @@ pub fn reconcile(
         .copied()
         .collect();
     state.retired = &before.retired | &gone;
+    let protect = config.node.protect.as_ref();
+    let protect =
+        protect.map(|configured| Kept::next(before.protect.as_ref(), configured, &mut ids));
+    state.protect = protect.transpose()?;
     endpoints::check(config, &state)?;
     Ok(state)
 }
@@ -77,8 +91,11 @@ fn create(
         listeners: listeners(None, service, ids)?,
         pools,
         backends,
+        audiences: Audiences::default(),
         baseline: BTreeMap::new(),
     };
+    next.judge_by(&service.audiences, ids, 0)?;
+    next.position = next.position.settled().swept();
     for pool in &service.pools {
         let table = PoolTable::new(&next.owners(&pool.name, seed));
         next.pools.insert(
@@ -170,9 +187,9 @@ fn use_of(position: &Position, pool: u32) -> Option<&'static str> {
     let (now, origin) = (&position.now, &position.origin);
     if now.active == pool {
         Some("it serves users")
-    } else if now.candidate == pool && now.share_ppm > 0 {
+    } else if now.candidate == pool && now.sends_to_candidate() {
         Some("it has a share of the users")
-    } else if origin.active == pool || (origin.candidate == pool && origin.share_ppm > 0) {
+    } else if origin.active == pool || (origin.candidate == pool && origin.sends_to_candidate()) {
         Some("its connections drain")
     } else {
         None

@@ -176,6 +176,17 @@ fn what_can_not_change_while_the_data_plane_runs_is_refused_by_its_key() {
             "[node]",
             "[node]\nclient_prefix = { v4 = 24 }",
         ),
+        ("node.answer_echo", "[node]", "[node]\nanswer_echo = false"),
+        (
+            "node.encap",
+            "[node]",
+            "[node]\nencap = { gue_port = 6081 }",
+        ),
+        (
+            "node.too_big_per_second",
+            "[node]",
+            "[node]\ntoo_big_per_second = 7",
+        ),
         ("api.socket", "serin.sock", "other.sock"),
     ] {
         let text = world.site.text(&directory).replacen(from, to, 1);

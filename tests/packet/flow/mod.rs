@@ -20,8 +20,8 @@ use crate::{
     frame::{Frame, flag},
     lab::Lab,
     world::{
-        FAMILIES, Family, INGRESS, NEW, NEW_TABLE, OLD, OLD_TABLE, SERVICE, chosen, client,
-        client_in, macs, ramping, resting, server, slot_of, vip, with_record,
+        FAMILIES, Family, INGRESS, NEW, NEW_TABLE, OLD, OLD_TABLE, SERVICE, changes, chosen,
+        client, client_in, macs, ramping, resting, reweigh, server, slot_of, vip, with_record,
     },
 };
 

@@ -5,23 +5,7 @@ use super::*;
 #[test]
 fn a_changed_weight_touches_the_slots_that_change_and_no_others() {
     let mut lab = Lab::new(&with_record(resting()));
-    let changes = |slot: usize| slot.is_multiple_of(3);
-    lab.change(|image| {
-        let table = Table::new(|slot| {
-            if changes(slot) {
-                Slot::new(NEW, OLD).touch()
-            } else {
-                Slot::settled(OLD)
-            }
-        });
-        image.tables.insert(OLD_TABLE + 1, table);
-        let record = Record {
-            active: OLD_TABLE + 1,
-            origin_active: OLD_TABLE + 1,
-            ..resting()
-        };
-        image.records.insert(SERVICE, record);
-    });
+    lab.change(|image| reweigh(image, 0));
     for family in FAMILIES {
         for number in 0..300 {
             let from = client(family, number);

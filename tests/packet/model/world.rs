@@ -4,7 +4,7 @@
 //! the core with the tick at which the model last saw its flow.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -13,6 +13,7 @@ use std::{
 use lb_common::{
     address::Address,
     backend::{Macs, index},
+    counters::AudienceCounters,
     flow::{FlowKey, Pin},
     maps::PROGRAM,
     reason::Reason,
@@ -535,6 +536,13 @@ impl Dataplane for Clocked {
 
     fn counters(&self, backends: &[u16], pools: &[u32]) -> Result<Counters, KernelError> {
         self.kernel.counters(backends, pools)
+    }
+
+    fn audience_counters(
+        &self,
+        numbers: &[u32],
+    ) -> Result<BTreeMap<u32, AudienceCounters>, KernelError> {
+        self.kernel.audience_counters(numbers)
     }
 
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {

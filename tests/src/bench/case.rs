@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use lb_common::bench::program;
+
 /// How a packet is sent on, and which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forward {
@@ -9,6 +11,10 @@ pub enum Forward {
     Nat,
     /// From the client, the frame's addresses rewritten.
     L2,
+    /// From the client, put into an IP packet of its own family.
+    Ipip,
+    /// From the client, put into a UDP datagram of its own family.
+    Gue,
     /// From the backend, rewritten back, by the kernel's route.
     NatReply,
 }
@@ -60,7 +66,13 @@ pub fn groups() -> Vec<Vec<Case>> {
     use Family::{V4, V6};
     use State::{Change, Rest};
     let mut groups = Vec::new();
-    for forward in [Forward::L2, Forward::Nat, Forward::NatReply] {
+    for forward in [
+        Forward::L2,
+        Forward::Nat,
+        Forward::Ipip,
+        Forward::Gue,
+        Forward::NatReply,
+    ] {
         for (family, state) in [(V4, Rest), (V6, Rest), (V4, Change), (V6, Change)] {
             let group = FLOWS.map(|flows| Case {
                 forward,
@@ -81,11 +93,36 @@ impl Case {
     }
 }
 
+impl Forward {
+    /// Bytes that a packet is longer by.
+    pub const fn overhead(self, family: Family) -> u32 {
+        let ip = match family {
+            Family::V4 => 20,
+            Family::V6 => 40,
+        };
+        match self {
+            Self::Ipip => ip,
+            Self::Gue => ip + 8,
+            Self::Nat | Self::L2 | Self::NatReply => 0,
+        }
+    }
+
+    /// The wrapper's program with the packet path, and the one without.
+    pub const fn programs(self) -> [&'static str; 2] {
+        match self {
+            Self::Ipip | Self::Gue => [program::SERIN_OUTER, program::FLOOR_OUTER],
+            Self::Nat | Self::L2 | Self::NatReply => [program::SERIN, program::FLOOR],
+        }
+    }
+}
+
 impl fmt::Display for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Nat => "nat",
             Self::L2 => "l2",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
             Self::NatReply => "nat-reply",
         })
     }

@@ -28,6 +28,9 @@ use crate::{
 /// Four times the most flows that a case has, so that none is evicted.
 const FLOWS: u32 = 1 << 20;
 
+/// Bytes of the longest outer headers.
+const MOST_OVERHEAD: usize = 48;
+
 /// The data plane that is measured; this thread is in its namespace until it is dropped.
 pub struct Lab {
     /// Taken when the lab is dropped, before the pins are.
@@ -63,10 +66,16 @@ impl Lab {
             _inside: inside,
         };
         lab.kernel = Some(kernel.context("loading the benchmark's programs; this needs root")?);
-        for floor in [program::PASS, program::SWAP, program::FLOOR] {
-            lab.program(floor)?
+        for other in [
+            program::PASS,
+            program::SWAP,
+            program::FLOOR,
+            program::FLOOR_OUTER,
+            program::SERIN_OUTER,
+        ] {
+            lab.program(other)?
                 .load()
-                .with_context(|| format!("loading {floor}"))?;
+                .with_context(|| format!("loading {other}"))?;
         }
         Ok(lab)
     }
@@ -88,7 +97,8 @@ impl Lab {
 
     /// Runs a program `repeat` times; the mean time of a run.
     pub fn run(&mut self, program: &str, frame: &[u8], repeat: u32) -> Result<Duration> {
-        let mut out = vec![0; frame.len()];
+        // The last run may have left it longer, by an outer header.
+        let mut out = vec![0; frame.len() + MOST_OVERHEAD];
         let options = TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut out),

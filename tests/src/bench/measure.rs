@@ -72,24 +72,21 @@ pub struct Measured {
 pub fn case(lab: &mut Lab, case: &Case, effort: Effort) -> Result<Measured> {
     lab.prepare(case)?;
     let frame = world::frame(case);
+    let [serin, floor] = case.forward.programs();
     warm_up(lab, case, &frame)?;
-    let whole_runs = repeat(lab, program::SERIN, &frame, effort)?;
-    let floor_runs = repeat(lab, program::FLOOR, &frame, effort)?;
+    let whole_runs = repeat(lab, serin, &frame, effort)?;
+    let floor_runs = repeat(lab, floor, &frame, effort)?;
     let mut measured = Measured {
         whole: Runs::default(),
         floor: Runs::default(),
     };
     for _ in 0..effort.runs {
         interrupt::check()?;
-        measured
-            .floor
-            .add(lab.run(program::FLOOR, &frame, floor_runs)?);
-        measured
-            .whole
-            .add(lab.run(program::SERIN, &frame, whole_runs)?);
+        measured.floor.add(lab.run(floor, &frame, floor_runs)?);
+        measured.whole.add(lab.run(serin, &frame, whole_runs)?);
     }
     lab.check_exits(match case.forward {
-        Forward::Nat | Forward::L2 => Reason::Transmitted,
+        Forward::Nat | Forward::L2 | Forward::Ipip | Forward::Gue => Reason::Transmitted,
         Forward::NatReply => Reason::ReplyRedirected,
     })?;
     Ok(measured)
@@ -139,7 +136,8 @@ fn warm_up(lab: &mut Lab, case: &Case, frame: &[u8]) -> Result<()> {
         Flows::Known(count) => count,
         Flows::New => 1,
     };
-    lab.run(program::SERIN, frame, flows.max(1024)).map(drop)
+    let [serin, _] = case.forward.programs();
+    lab.run(serin, frame, flows.max(1024)).map(drop)
 }
 
 /// How often to repeat for one run to take its time.

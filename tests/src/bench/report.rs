@@ -80,7 +80,12 @@ pub fn heading() {
 /// The targets, each with what was measured.
 pub fn targets(rows: &[Row], swaps: &[Swap]) {
     println!("\ntargets");
-    for (forward, most) in [(Forward::L2, 60.0), (Forward::Nat, 75.0)] {
+    for (forward, most) in [
+        (Forward::L2, 60.0),
+        (Forward::Nat, 75.0),
+        (Forward::Ipip, 70.0),
+        (Forward::Gue, 75.0),
+    ] {
         for family in [Family::V4, Family::V6] {
             above_floor(rows, forward, family, most);
             flatness(rows, forward, family);

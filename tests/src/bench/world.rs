@@ -108,6 +108,8 @@ pub fn plan(case: &Case) -> Plan {
         *place = word(BEFORE_WORDS + index * size_of::<u64>());
     }
     plan.v6 = u32::from(case.family == Family::V6);
+    plan.overhead = case.forward.overhead(case.family);
+    plan.length = u32::try_from(frame.len()).expect("a small frame");
     plan.reply = u32::from(case.forward == Forward::NatReply);
     plan.flow_mask = match case.flows {
         Flows::Known(count) => count - 1,
@@ -120,7 +122,7 @@ pub fn plan(case: &Case) -> Plan {
 pub fn frame(case: &Case) -> Vec<u8> {
     let (client, vip) = (client(case.family), vip(case.family));
     let (from, to) = match case.forward {
-        Forward::Nat | Forward::L2 => (client, vip),
+        Forward::Nat | Forward::L2 | Forward::Ipip | Forward::Gue => (client, vip),
         Forward::NatReply => (server(case.family, FIRST[0]), client),
     };
     let link = PacketBuilder::ethernet2(NEXT_MAC, OUR_MAC);
@@ -142,9 +144,11 @@ pub fn frame(case: &Case) -> Vec<u8> {
 }
 
 fn record(case: &Case) -> Record {
-    let l2 = match case.forward {
+    let forward = match case.forward {
         Forward::L2 => Record::FORWARD_L2,
-        Forward::Nat | Forward::NatReply => 0,
+        Forward::Ipip => Record::FORWARD_IPIP,
+        Forward::Gue => Record::FORWARD_GUE,
+        Forward::Nat | Forward::NatReply => Record::FORWARD_NAT,
     };
     let [old, new] = TABLES;
     let rest = Record {
@@ -152,7 +156,7 @@ fn record(case: &Case) -> Record {
         candidate: old,
         origin_active: old,
         origin_candidate: old,
-        flags: l2,
+        flags: forward,
         salt: mix(1),
         origin_salt: mix(1),
         epoch: 1,
@@ -163,7 +167,7 @@ fn record(case: &Case) -> Record {
         State::Change => Record {
             active: new,
             touched_ppm: 1_000_000,
-            flags: l2 | Record::MOVING,
+            flags: forward | Record::MOVING,
             ..rest
         },
     }

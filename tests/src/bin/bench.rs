@@ -3,12 +3,18 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use serin_tests::{
+    connections::{self, Plan},
+    interrupt,
+};
 
 /// Measures the packet path in the kernel, nanoseconds a packet
 #[derive(Parser)]
-#[command(name = "cargo xtask bench")]
+#[command(name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
 struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Also write the rows as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -17,7 +23,44 @@ struct Options {
     quick: bool,
 }
 
+#[derive(Subcommand)]
+enum What {
+    /// A cutover under very many live connections instead: does each stay on its backend?
+    Connections {
+        /// Connections that live before the cutover
+        #[arg(long, default_value_t = 1_000_000)]
+        flows: u32,
+        /// Connections that begin after it
+        #[arg(long, default_value_t = 100_000)]
+        new: u32,
+        /// node.connections; twice the peak unless given
+        #[arg(long)]
+        table: Option<u32>,
+        /// service.drain, in seconds
+        #[arg(long, default_value_t = 30)]
+        drain: u64,
+    },
+}
+
 fn main() -> Result<()> {
     let options = Options::parse();
-    serin_tests::bench::run(options.json.as_deref(), options.quick)
+    match options.what {
+        None => serin_tests::bench::run(options.json.as_deref(), options.quick),
+        Some(What::Connections {
+            flows,
+            new,
+            table,
+            drain,
+        }) => {
+            interrupt::watch()?;
+            let story = connections::play(Plan {
+                old: flows,
+                new,
+                table: table.unwrap_or(2 * (flows + new)),
+                drain_s: drain,
+            })?;
+            connections::print(&story);
+            Ok(())
+        }
+    }
 }

@@ -114,6 +114,19 @@ impl Lab {
             .try_for_each(|pass| pass.replace(program))
     }
 
+    /// Routes clients and edge of a routed lab to each other again, once a test has put other
+    /// interfaces with the same addresses in the place of those between them.
+    pub fn route_clients(&self) -> Result<()> {
+        self.clients.ip(CLIENTS_ROUTES)?;
+        self.edge.ip(&routed::routes_to_clients())
+    }
+
+    /// Makes room for other programs at the backends' ends, which then have to take the frames.
+    pub fn clear_backends(&mut self) {
+        // The clients' is the first.
+        self.passes.truncate(1);
+    }
+
     /// Waits until nothing is on its way to coming up.
     fn ready(self) -> Result<Self> {
         self.clients.wait_for_ipv6(1)?;

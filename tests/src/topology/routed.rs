@@ -46,12 +46,17 @@ fn join_clients(clients: &Namespace, edge: &Namespace) -> Result<PassLink> {
     };
     veth::connect(&front, &far)?;
     clients.ip(CLIENTS_ROUTES)?;
-    edge.ip(&format!(
+    edge.ip(&routes_to_clients())?;
+    far.pass()
+}
+
+/// The edge's.
+pub(super) fn routes_to_clients() -> String {
+    format!(
         "route add {} via 10.70.0.2\nroute add {} via fd70::2",
         addresses::CLIENTS_V4,
         addresses::CLIENTS_V6,
-    ))?;
-    far.pass()
+    )
 }
 
 fn backend(number: u8) -> Result<Backend> {

@@ -102,7 +102,7 @@ fn a_driver_without_native_xdp_is_named() -> Result<()> {
 }
 
 #[test]
-fn auto_goes_generic_where_the_driver_has_no_native_xdp_and_says_so() -> Result<()> {
+fn auto_goes_generic_on_all_where_one_driver_has_no_native_xdp_and_says_so() -> Result<()> {
     let lab = Lab::routed(2)?;
     let mut daemon = prepare(&lab)?;
     lab.edge.ip("link add br9 type bridge\nlink set br9 up")?;
@@ -112,18 +112,63 @@ fn auto_goes_generic_where_the_driver_has_no_native_xdp_and_says_so() -> Result<
 
     daemon.start(&lab)?;
 
-    let status = daemon.serin(&["status"])?;
-    let (front, bridge) = (&status["interfaces"][FRONT], &status["interfaces"]["br9"]);
-    assert_eq!(*front, "attached, native");
-    // A bridge without ports has no carrier, of which the kernel may tell a little later.
-    let bridge = bridge.as_str().unwrap_or_default();
-    assert!(bridge.starts_with("attached, generic"), "{bridge}");
+    let all = ["front", "back0", "back1", "br9"];
+    assert_eq!(modes(&daemon, &all)?, ["generic"; 4]);
     let log = daemon.log();
     assert!(
-        log.contains("WARN interface `br9`: its driver has no native XDP"),
+        log.contains("WARN interface `br9`: its driver has no native XDP; all interfaces"),
         "{log}"
     );
+
+    // What is generic stays so, for a new interface as well.
+    daemon.terminate()?;
+    lab.edge
+        .ip("link add late0 type veth peer far0\nlink set late0 up\nlink set far0 up")?;
+    daemon.config.node.interfaces.push("late0".to_owned());
+    daemon.write_config()?;
+    daemon.start(&lab)?;
+    assert_eq!(modes(&daemon, &["front", "br9", "late0"])?, ["generic"; 3]);
     Ok(())
+}
+
+#[test]
+fn auto_takes_no_driver_without_native_xdp_beside_native_ones_until_it_starts_again() -> Result<()>
+{
+    let lab = Lab::routed(2)?;
+    let mut daemon = prepare(&lab)?;
+    daemon.config.node.attach = Attach::Auto;
+    daemon.write_config()?;
+    daemon.start(&lab)?;
+    assert_eq!(modes(&daemon, &["front", "back0"])?, ["native"; 2]);
+    lab.edge.ip("link add br9 type bridge\nlink set br9 up")?;
+    daemon.config.node.interfaces.push("br9".to_owned());
+    daemon.write_config()?;
+
+    let refused = daemon.output(&["apply"])?;
+
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    for part in ["interface `br9`", "no native XDP", "start serin again"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(modes(&daemon, &["front", "back0"])?, ["native"; 2]);
+
+    daemon.terminate()?;
+    daemon.start(&lab)?;
+    let all = ["front", "back0", "back1", "br9"];
+    assert_eq!(modes(&daemon, &all)?, ["generic"; 4]);
+    Ok(())
+}
+
+/// What the status says of these interfaces, without what it says of their carrier.
+fn modes(daemon: &Daemon, interfaces: &[&str]) -> Result<Vec<String>> {
+    let status = daemon.serin(&["status"])?;
+    let mode = |name: &&str| {
+        let said = status["interfaces"][*name].as_str().unwrap_or_default();
+        let mode = said.strip_prefix("attached, ").unwrap_or(said);
+        mode.trim_end_matches("; down").to_owned()
+    };
+    Ok(interfaces.iter().map(mode).collect())
 }
 
 #[test]

@@ -9,16 +9,20 @@ use std::{
 
 use aya::maps::{MapInfo, MapType};
 use lb_common::{
+    address::Address,
+    audience::AudienceSet,
     backend::{Backend, ENTRIES},
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        LISTENER_KEYS, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS,
-        MAX_SERVICES, MAX_TABLES, REPLY_KEYS, half_open, name,
+        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS,
+        MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_TABLES, MAX_WORDS, REPLY_KEYS,
+        aside, half_open, name,
     },
     node::Node,
+    protect::{PROTECTS, Protect},
     reason::COUNTERS,
     release::Record,
 };
@@ -76,6 +80,23 @@ pub fn claim(pins: &Path, flows: u32) -> Result<Claim, KernelError> {
         locks,
         fresh: !in_force && earlier.is_empty(),
         earlier,
+    })
+}
+
+/// As [`claim`], for pins that hold nothing to be taken over: the decapsulator's.
+pub fn claim_plain(pins: &Path) -> Result<Claim, KernelError> {
+    mount_bpffs(pins)?;
+    make(pins)?;
+    let mut locks = vec![lock(pins, pins)?];
+    let directory = directories::own(pins);
+    let fresh = !directory.exists();
+    make(&directory)?;
+    locks.push(lock(pins, &directory)?);
+    Ok(Claim {
+        directory,
+        locks,
+        fresh,
+        earlier: Vec::new(),
     })
 }
 
@@ -190,19 +211,17 @@ fn fits(directory: &Path, flows: u32) -> Result<bool, KernelError> {
 
 /// Writes the node's settings; refuses a data plane whose pins were chosen by others.
 pub fn check_node(maps: &mut Maps, node: &Node, pins: &Path) -> Result<(), KernelError> {
-    let found = maps
-        .node
-        .get(&0, 0)
-        .map_err(KernelError::map(name::NODE))?
-        .0;
-    if found == *node {
+    let found = maps.node()?;
+    // Which copy of the protection's settings is live is no setting of the node.
+    let node = node.protected(found.protect());
+    if found == node {
         return Ok(());
     }
-    if found != bytemuck::Zeroable::zeroed() && !found.chooses_like(node) {
+    if found != bytemuck::Zeroable::zeroed() && !found.chooses_like(&node) {
         return Err(KernelError::OtherNode(pins.to_owned()));
     }
     maps.node
-        .set(0, Raw(*node), 0)
+        .set(0, Raw(node), 0)
         .map_err(KernelError::map(name::NODE))
 }
 
@@ -310,8 +329,8 @@ impl fmt::Display for Shape {
     }
 }
 
-pub(super) fn shapes(flows: u32) -> [Shape; 14] {
-    use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray};
+pub(super) fn shapes(flows: u32) -> [Shape; 20] {
+    use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray, ProgramArray};
     const U32: u32 = bytes::<u32>();
     const DEVMAP_VALUE: u32 = 8;
     let shape = |name, kind, key, value, entries| Shape {
@@ -362,6 +381,7 @@ pub(super) fn shapes(flows: u32) -> [Shape; 14] {
             bytes::<Pin>(),
             half_open(flows),
         ),
+        shape(name::PROGRAMS, ProgramArray, U32, U32, aside::COUNT),
         shape(name::PORTS, DevMapHash, U32, DEVMAP_VALUE, MAX_PORTS),
         shape(name::COUNTERS, PerCpuArray, U32, bytes::<u64>(), COUNTERS),
         shape(
@@ -377,6 +397,29 @@ pub(super) fn shapes(flows: u32) -> [Shape; 14] {
             U32,
             bytes::<u64>(),
             MAX_POOLS,
+        ),
+        shape(
+            name::AUDIENCE_SETS,
+            Array,
+            U32,
+            bytes::<AudienceSet>(),
+            MAX_AUDIENCE_SETS,
+        ),
+        shape(name::PREFIXES, Array, U32, bytes::<u64>(), MAX_WORDS),
+        shape(
+            name::AUDIENCE_COUNTERS,
+            PerCpuArray,
+            U32,
+            bytes::<AudienceCounters>(),
+            MAX_AUDIENCES,
+        ),
+        shape(name::PROTECT, Array, U32, bytes::<Protect>(), PROTECTS),
+        shape(
+            name::SOURCES,
+            LruHash,
+            bytes::<Address>(),
+            bytes::<u64>(),
+            MAX_SOURCES,
         ),
     ]
 }

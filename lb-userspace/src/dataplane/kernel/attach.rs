@@ -43,25 +43,16 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// What [`attach`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attached {
-    /// The program was there already, by an adopted link.
-    Already,
-    /// It is there now.
-    Anew,
-}
-
-/// Attaches to one interface, by a link that is pinned.
+/// Attaches to one interface, by a link that is pinned, unless one is there already.
 pub fn attach(
     program: &mut Xdp,
     directory: &Path,
     (ifindex, name): (u32, &str),
     mode: Mode,
-) -> Result<Attached, KernelError> {
+) -> Result<(), KernelError> {
     let path = link_path(directory, ifindex);
     if is_on(&path, ifindex)? {
-        return Ok(Attached::Already);
+        return Ok(());
     }
     let id = program
         .attach_to_if_index(ifindex, XdpMode::from(mode))
@@ -69,12 +60,48 @@ pub fn attach(
     let link = program.take_link(id).map_err(KernelError::program)?;
     // A netlink attachment ends with nobody's file descriptor; it can't be pinned or updated.
     let link = FdLink::try_from(link).map_err(|_| KernelError::NoLink(name.to_owned()))?;
-    link.pin(&path).map_err(|source| KernelError::Link {
+    let pinned = link.pin(&path).map_err(|source| KernelError::Link {
         ifindex,
         what: "pinned",
         source: Box::new(source),
-    })?;
-    Ok(Attached::Anew)
+    });
+    pinned.map(drop)
+}
+
+/// Whether the program is on an interface.
+pub fn is_attached(directory: &Path, ifindex: u32) -> Result<bool, KernelError> {
+    is_on(&link_path(directory, ifindex), ifindex)
+}
+
+/// How the program is on an interface, if it is.
+///
+/// A link does not tell. The kernel's refusal of a native one beside it does: there is one of the
+/// same mode, or one of the other, or the driver can't have any (`dev_xdp_attach`, net/core/dev.c).
+pub fn mode(
+    program: &mut Xdp,
+    directory: &Path,
+    ifindex: u32,
+) -> Result<Option<Mode>, KernelError> {
+    if !is_attached(directory, ifindex)? {
+        return Ok(None);
+    }
+    let source = match program.attach_to_if_index(ifindex, XdpMode::Driver) {
+        Err(source) => source,
+        // Somebody has detached the link by force; ours ends with its handle.
+        Ok(id) => {
+            drop(program.take_link(id).map_err(KernelError::program)?);
+            return Ok(None);
+        }
+    };
+    match errno(&source) {
+        Some(libc::EBUSY) => Ok(Some(Mode::Native)),
+        Some(libc::EEXIST | libc::EOPNOTSUPP) => Ok(Some(Mode::Generic)),
+        _ => Err(KernelError::Link {
+            ifindex,
+            what: "asked for its mode",
+            source: Box::new(source),
+        }),
+    }
 }
 
 /// Puts this program in the place of the one before it, on every interface.

@@ -1,15 +1,23 @@
-//! The bpf(2) call that aya does not have, on maps that it has opened (its issue 1124).
+//! The bpf(2) calls that aya does not have, on maps that it has opened (its issue 1124).
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsRawFd as _, BorrowedFd},
+};
 
 use bytemuck::{Pod, Zeroable};
+use lb_common::{
+    maps::{MAX_WORDS, name},
+    prefix::Prefixes,
+};
 
-use super::{KernelError, syscall::bpf};
+use super::{Block, KernelError, syscall::bpf};
 
 /// Entries that one call brings.
 const BATCH: u32 = 4096;
 
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 
 /// `union bpf_attr`, the member for batches (include/uapi/linux/bpf.h).
 #[repr(C)]
@@ -71,4 +79,86 @@ pub fn each<K: Pod, V: Pod>(
         }
         started = true;
     }
+}
+
+/// Writes neighbouring elements of an array, from `first` on.
+pub fn write_words(
+    map: BorrowedFd<'_>,
+    name: &'static str,
+    first: u32,
+    words: &[u64],
+) -> Result<(), KernelError> {
+    let mut at = first;
+    for words in words.chunks(BATCH as usize) {
+        let count = u32::try_from(words.len()).unwrap_or(BATCH);
+        let keys: Vec<u32> = (at..at + count).collect();
+        let mut call = BatchCall {
+            keys: keys.as_ptr() as u64,
+            values: words.as_ptr() as u64,
+            count,
+            map_fd: map.as_raw_fd(),
+            ..BatchCall::zeroed()
+        };
+        // SAFETY: both buffers are live and hold `count` entries of the map's own sizes; the call
+        // only reads them.
+        let result = unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut call) };
+        result.map_err(|source| KernelError::System { what: name, source })?;
+        at += count;
+    }
+    Ok(())
+}
+
+/// Reads the block that prefixes are in, unless it is there already or they lie outside of the map.
+pub fn read_block(
+    map: BorrowedFd<'_>,
+    prefixes: &Prefixes,
+    blocks: &mut BTreeMap<u32, Block>,
+) -> Result<(), KernelError> {
+    let (base, length) = (prefixes.base(), prefixes.length());
+    let fits = base.checked_add(length).is_some_and(|end| end <= MAX_WORDS);
+    if length == 0 || !fits || blocks.contains_key(&base) {
+        return Ok(());
+    }
+    let words = read_words(map, name::PREFIXES, base, length)?;
+    blocks.insert(base, Block::new(words));
+    Ok(())
+}
+
+/// Reads `length` neighbouring elements of an array, from `first` on.
+fn read_words(
+    map: BorrowedFd<'_>,
+    name: &'static str,
+    first: u32,
+    length: u32,
+) -> Result<Vec<u64>, KernelError> {
+    let mut words = vec![0; length as usize];
+    let mut keys = vec![0_u32; BATCH as usize];
+    let mut at = first;
+    for words in words.chunks_mut(BATCH as usize) {
+        let count = u32::try_from(words.len()).unwrap_or(BATCH);
+        // The kernel goes on behind this key.
+        let before = at.wrapping_sub(1);
+        let mut position = 0_u32;
+        let mut call = BatchCall {
+            in_batch: if at == 0 { 0 } else { &raw const before as u64 },
+            out_batch: &raw mut position as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: words.as_mut_ptr() as u64,
+            count,
+            map_fd: map.as_raw_fd(),
+            ..BatchCall::zeroed()
+        };
+        // SAFETY: both buffers are live with room for `count` entries of the map's own sizes, and
+        // the positions are the 4 bytes that arrays use.
+        let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut call) };
+        match result {
+            // The end of the array comes with the last elements.
+            Err(source) if source.raw_os_error() != Some(libc::ENOENT) => {
+                return Err(KernelError::System { what: name, source });
+            }
+            _ => {}
+        }
+        at += count;
+    }
+    Ok(words)
 }

@@ -5,25 +5,42 @@
 //! are switched, and nothing is missed. Counters that look otherwise are copied, and what is
 //! counted until the last link has the new program is added then.
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::{collections::BTreeSet, os::fd::AsFd as _, path::Path};
 
 use aya::maps::{MapData, MapType};
-use lb_common::{maps::name, node::Node};
+use bytemuck::Zeroable as _;
+use lb_common::{
+    audience::AudienceSet,
+    maps::{MAX_AUDIENCE_SETS, name},
+    node::Node,
+};
 
 use super::{
-    KernelError,
+    Image, KernelError,
     adopt::{Shape, shapes},
-    names,
+    batch, names,
     syscall::{self, lookup},
 };
 
 /// Maps that the packet path writes, and that would be missed.
-pub const LEARNED: [&str; 5] = [
+pub const LEARNED: [&str; 8] = [
     name::FLOWS,
     name::HALF_OPEN,
+    // Later pieces of a packet follow the first one.
+    name::FRAGMENTS,
+    // Who has had its connections must not have as many again.
+    name::SOURCES,
     name::COUNTERS,
     name::BACKEND_COUNTERS,
     name::POOL_DROPS,
+    name::AUDIENCE_COUNTERS,
+];
+/// Those of them that are counters, which are copied where they can't be shared.
+const COUNTED: [&str; 4] = [
+    name::COUNTERS,
+    name::BACKEND_COUNTERS,
+    name::POOL_DROPS,
+    name::AUDIENCE_COUNTERS,
 ];
 
 /// Refuses to take over from a data plane whose choices this node would not make.
@@ -47,9 +64,9 @@ pub fn check_node(from: &Path, node: &Node, pins: &Path) -> Result<(), KernelErr
     Err(KernelError::OtherNode(pins.to_owned()))
 }
 
-/// Shares what can be shared; the loader then finds those maps in `to`. A flow table of another
-/// size is shared only while a change is `moving`: its pins are in use then, and new ones are
-/// made at any moment.
+/// Shares what can be shared; the loader then finds those maps in `to`. Pins in a map of another
+/// size are shared only while a change is `moving`: they are in use then, and new ones are made at
+/// any moment.
 pub fn share(from: &Path, to: &Path, flows: u32, moving: bool) -> Result<(), KernelError> {
     for shape in learned(flows) {
         let path = from.join(shape.name);
@@ -58,6 +75,7 @@ pub fn share(from: &Path, to: &Path, flows: u32, moving: bool) -> Result<(), Ker
         }
         let found = Shape::pinned(&path, shape.name)?;
         let is_flows = shape.name == name::FLOWS;
+        let pinning = moving && (is_flows || shape.name == name::HALF_OPEN);
         let as_large = found.entries == shape.entries;
         if !shape.has_layout_of(&found) {
             if is_flows && moving {
@@ -70,7 +88,7 @@ pub fn share(from: &Path, to: &Path, flows: u32, moving: bool) -> Result<(), Ker
             continue;
         }
         let same_names = shape.name != name::COUNTERS || have_our_names(from)?;
-        if (as_large && same_names) || (is_flows && moving) {
+        if (as_large && same_names) || pinning {
             let map = MapData::from_pin(&path).map_err(KernelError::map(shape.name))?;
             map.pin(to.join(shape.name))
                 .map_err(KernelError::map(shape.name))?;
@@ -84,6 +102,44 @@ pub fn share(from: &Path, to: &Path, flows: u32, moving: bool) -> Result<(), Ker
         }
     }
     Ok(())
+}
+
+/// The sets of audiences with these numbers, and their prefixes: connections that a change of
+/// audiences has not met yet are judged by the set before it. Nothing of maps that look otherwise.
+pub fn audiences(from: &Path, numbers: &BTreeSet<u32>) -> Result<Image, KernelError> {
+    let mut image = Image::default();
+    let (Some(sets), Some(words)) = (
+        alike(from, name::AUDIENCE_SETS)?,
+        alike(from, name::PREFIXES)?,
+    ) else {
+        return Ok(image);
+    };
+    let numbers = numbers.iter().copied();
+    for number in numbers.filter(|number| (1..MAX_AUDIENCE_SETS).contains(number)) {
+        let mut set = [AudienceSet::zeroed()];
+        // SAFETY: `alike` has seen a key of 4 bytes and a value as large as a set.
+        let read = unsafe { lookup(sets.fd().as_fd(), number, &mut set) };
+        read.map_err(|source| KernelError::System {
+            what: "reading a set of audiences",
+            source,
+        })?;
+        let [set] = set;
+        batch::read_block(words.fd().as_fd(), set.prefixes(), &mut image.blocks)?;
+        image.audiences.insert(number, set);
+    }
+    Ok(image)
+}
+
+/// A pinned map, if it is there and looks as this build's.
+fn alike(directory: &Path, name: &'static str) -> Result<Option<MapData>, KernelError> {
+    let path = directory.join(name);
+    // The size of the flow table is no matter here.
+    let ours = shapes(0).into_iter().find(|shape| shape.name == name);
+    if !path.exists() || ours != Some(Shape::pinned(&path, name)?) {
+        return Ok(None);
+    }
+    let map = MapData::from_pin(&path).map_err(KernelError::map(name))?;
+    Ok(Some(map))
 }
 
 /// Whether the counters of a directory are numbered as ours.
@@ -107,7 +163,7 @@ pub struct Copied {
 /// Copies the counters that are not shared. Nobody counts in the new ones yet.
 pub fn copy(from: &Path, to: &Path) -> Result<Vec<Copied>, KernelError> {
     let mut copied = Vec::new();
-    for name in [name::COUNTERS, name::BACKEND_COUNTERS, name::POOL_DROPS] {
+    for name in COUNTED {
         let (Some(from_map), Some(to_map)) = (
             Counters::open(&from.join(name), name)?,
             Counters::open(&to.join(name), name)?,

@@ -44,7 +44,7 @@ pub enum KernelError {
     Link {
         /// The interface.
         ifindex: u32,
-        /// Opened, updated or pinned.
+        /// Opened, updated, pinned or asked.
         what: &'static str,
         /// What failed.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -60,6 +60,13 @@ pub enum KernelError {
         "interface `{0}`: its driver has no native XDP; set node.attach = \"generic\" or \"auto\""
     )]
     NotNative(String),
+    /// The driver has no native XDP, and the program is attached natively elsewhere.
+    #[error(
+        "interface `{0}`: its driver has no native XDP, and what the program sends natively on \
+         other interfaces can't leave by it; start serin again, and it attaches to all of them in \
+         generic mode"
+    )]
+    NotAsOthers(String),
     /// The interface can't take a program.
     #[error("interface `{name}`: the XDP program can't be attached: {source}")]
     Attach {

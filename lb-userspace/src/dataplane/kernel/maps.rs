@@ -8,17 +8,21 @@ use std::{
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{
+        Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, ProgramArray,
+    },
     programs::{Program, TestRun as _, TestRunOptions, Xdp},
     util::nr_cpus,
 };
 use lb_common::{
+    audience::AudienceSet,
     backend::{Backend, ENTRIES},
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     listener::{Endpoint, Listener, Reply},
-    maps::name,
+    maps::{aside, name},
     node::Node,
+    protect::Protect,
     release::Record,
 };
 
@@ -46,6 +50,10 @@ pub struct Maps {
     pub ports: DevMapHash<MapData>,
     pub counters: PerCpuArray<MapData, u64>,
     pub pool_drops: PerCpuArray<MapData, u64>,
+    pub audience_sets: Array<MapData, Raw<AudienceSet>>,
+    pub protect: Array<MapData, Raw<Protect>>,
+    audience_counters: PerCpuArray<MapData, Raw<AudienceCounters>>,
+    prefixes: MapData,
     backend_counters: PerCpuArray<MapData, Raw<BackendCounters>>,
     /// Second handles, for the calls that aya lacks.
     pin_handles: [(MapData, &'static str); 2],
@@ -73,6 +81,11 @@ impl Maps {
             counters: typed(object, name::COUNTERS)?,
             pool_drops: typed(object, name::POOL_DROPS)?,
             backend_counters: typed(object, name::BACKEND_COUNTERS)?,
+            audience_sets: typed(object, name::AUDIENCE_SETS)?,
+            protect: typed(object, name::PROTECT)?,
+            audience_counters: typed(object, name::AUDIENCE_COUNTERS)?,
+            prefixes: MapData::from_pin(directory.join(name::PREFIXES))
+                .map_err(KernelError::map(name::PREFIXES))?,
         })
     }
 
@@ -80,6 +93,33 @@ impl Maps {
     pub fn pins(&self) -> [(BorrowedFd<'_>, &'static str); 2] {
         let handles = self.pin_handles.each_ref();
         handles.map(|(handle, name)| (handle.fd().as_fd(), *name))
+    }
+
+    pub fn node(&self) -> Result<Node, KernelError> {
+        let node = self.node.get(&0, 0);
+        Ok(node.map_err(KernelError::map(name::NODE))?.0)
+    }
+
+    pub fn prefixes_fd(&self) -> BorrowedFd<'_> {
+        self.prefixes.fd().as_fd()
+    }
+
+    pub fn audience_set(&self, number: u32) -> Result<AudienceSet, KernelError> {
+        let set = self.audience_sets.get(&number, 0);
+        Ok(set.map_err(KernelError::map(name::AUDIENCE_SETS))?.0)
+    }
+
+    pub fn audience_counters(&self, number: u32) -> Result<AudienceCounters, KernelError> {
+        let values = self.audience_counters.get(&number, 0);
+        let values = values.map_err(KernelError::map(name::AUDIENCE_COUNTERS))?;
+        let values = values.iter().map(|raw| raw.0);
+        Ok(values.fold(AudienceCounters::default(), AudienceCounters::plus))
+    }
+
+    pub fn clear_audience_counters(&mut self, number: u32) -> Result<(), KernelError> {
+        self.audience_counters
+            .set(number, zeros()?, 0)
+            .map_err(KernelError::map(name::AUDIENCE_COUNTERS))
     }
 
     pub fn listeners(&self) -> Result<BTreeMap<Endpoint, Listener>, KernelError> {
@@ -126,15 +166,19 @@ impl Maps {
     }
 
     pub fn clear_backend_counters(&mut self, id: u32) -> Result<(), KernelError> {
-        let zero = vec![Raw(BackendCounters::default()); cpus()?];
-        let values = PerCpuValues::try_from(zero).map_err(|source| KernelError::System {
-            what: "counting the CPUs",
-            source,
-        })?;
         self.backend_counters
-            .set(id, values, 0)
+            .set(id, zeros()?, 0)
             .map_err(KernelError::map(name::BACKEND_COUNTERS))
     }
+}
+
+/// A per-CPU entry that has counted nothing.
+fn zeros<T: bytemuck::Pod>() -> Result<PerCpuValues<Raw<T>>, KernelError> {
+    let zero = vec![Raw(T::zeroed()); cpus()?];
+    PerCpuValues::try_from(zero).map_err(|source| KernelError::System {
+        what: "counting the CPUs",
+        source,
+    })
 }
 
 /// One counter, summed over all CPUs.
@@ -164,6 +208,49 @@ pub fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Kern
         Some(Program::Xdp(program)) => Ok(program),
         _ => Err(KernelError::Incomplete(format!("program {name}"))),
     }
+}
+
+/// Loads the programs that the main one gives few packets to, where the object has them.
+pub fn load_asides(object: &mut Ebpf) -> Result<(), KernelError> {
+    let mut handles = Vec::new();
+    for (index, called) in (0..).zip(aside::PROGRAMS) {
+        if let Some(Program::Xdp(program)) = object.program_mut(called) {
+            load(program)?;
+            let handle = program.fd().map_err(KernelError::program)?;
+            handles.push((
+                index,
+                handle
+                    .try_clone()
+                    .map_err(|error| KernelError::program(error.into()))?,
+            ));
+        }
+    }
+    // The map stays the object's, whose programs refer to it.
+    let programs = object.map_mut(name::PROGRAMS);
+    let programs =
+        programs.ok_or_else(|| KernelError::Incomplete(format!("map {}", name::PROGRAMS)))?;
+    let mut programs =
+        ProgramArray::try_from(programs).map_err(KernelError::map(name::PROGRAMS))?;
+    for (index, handle) in handles {
+        let set = programs.set(index, &handle, 0);
+        set.map_err(KernelError::map(name::PROGRAMS))?;
+    }
+    Ok(())
+}
+
+/// How often a load is tried; as often as libbpf does (`PROG_LOAD_ATTEMPTS`).
+const ATTEMPTS: usize = 5;
+
+/// Loads a program. The verifier gives up when a signal comes meanwhile, whichever it is, and wants to
+/// be asked again (kernel commit c3494801cd17).
+pub fn load(program: &mut Xdp) -> Result<(), KernelError> {
+    for _ in 1..ATTEMPTS {
+        match program.load() {
+            Err(error) if errno(&error) == Some(libc::EAGAIN) => {}
+            result => return result.map_err(KernelError::program),
+        }
+    }
+    program.load().map_err(KernelError::program)
 }
 
 /// Room that a rewritten frame may grow into.

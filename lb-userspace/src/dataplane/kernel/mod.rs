@@ -13,6 +13,7 @@ mod barrier;
 mod batch;
 mod carry;
 mod clock;
+pub mod decap;
 mod directories;
 mod error;
 mod fault;
@@ -24,7 +25,7 @@ mod tables;
 mod tell;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -33,10 +34,11 @@ use aya::{Ebpf, EbpfLoader, programs::xdp::XdpMode};
 use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend,
-    counters::BackendCounters,
+    counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     maps::{RECORDS_PER_SERVICE, WHOIS, half_open, name},
     node::Node,
+    protect::{PROTECTS, Protect},
     reason::{FlowEvent, Reason, flow_event_index},
     release::Record,
     trace::Trace,
@@ -50,11 +52,11 @@ use self::{
 };
 pub use self::{
     adopt::{abandon, detach},
-    attach::{Attached, Mode},
+    attach::Mode,
     clock::now,
     error::KernelError,
 };
-use super::{Counters, Dataplane, Image, Write, question::Question};
+use super::{Counters, Dataplane, Image, Write, prefixes::Block, question::Question};
 
 /// What one data plane is made from.
 pub struct Settings<'a> {
@@ -125,7 +127,8 @@ impl Kernel {
         let mut maps = Maps::take(&mut object, &directory)?;
         adopt::check_node(&mut maps, &settings.node, settings.pins)?;
         let program = maps::program(&mut object, settings.program)?;
-        program.load().map_err(KernelError::program)?;
+        maps::load(program)?;
+        maps::load_asides(&mut object)?;
         // Packets must not wait for the one who tells of them.
         let teller = Teller::load(&mut object).unwrap_or_else(|error| {
             tracing::error!("`serin whois` can't answer: {error}");
@@ -182,18 +185,66 @@ impl Kernel {
             let table = self.maps.tables.read(index)?;
             image.tables.extend(table.map(|table| (index, table)));
         }
+        self.read_audiences(&mut image)?;
         Ok(image)
     }
 
-    /// Puts the program on these interfaces, unless it is there already; see [`Attached`].
-    pub fn attach(
-        &mut self,
-        ifindex: u32,
-        name: &str,
-        mode: Mode,
-    ) -> Result<Attached, KernelError> {
+    /// Sets of audiences, the protection, and the prefixes that they name.
+    fn read_audiences(&mut self, image: &mut Image) -> Result<(), KernelError> {
+        let sets: BTreeSet<u32> = image
+            .records
+            .values()
+            .flat_map(Record::audience_sets)
+            .filter(|&number| number != 0)
+            .collect();
+        let words = self.maps.prefixes_fd();
+        for number in sets {
+            let set = self.maps.audience_set(number)?;
+            batch::read_block(words, set.prefixes(), &mut image.blocks)?;
+            image.audiences.insert(number, set);
+        }
+        let number = self.maps.node()?.protect();
+        if number != 0 {
+            let protect = self.maps.protect.get(&number, 0);
+            let protect = protect.map_err(KernelError::map(name::PROTECT))?.0;
+            batch::read_block(words, protect.denied(), &mut image.blocks)?;
+            image.protect = Some(protect);
+        }
+        Ok(())
+    }
+
+    /// Writes a copy of the settings that is not live, then makes it live.
+    fn set_protect(&mut self, protect: Option<&Protect>) -> Result<(), KernelError> {
+        let node = self.maps.node()?;
+        let number = match protect {
+            None => 0,
+            Some(protect) => {
+                let number = node.protect() % (PROTECTS - 1) + 1;
+                let write = self.maps.protect.set(number, Raw(*protect), 0);
+                write.map_err(KernelError::map(name::PROTECT))?;
+                number
+            }
+        };
+        let node = Raw(node.protected(number));
+        let write = self.maps.node.set(0, node, 0);
+        write.map_err(KernelError::map(name::NODE))
+    }
+
+    /// Puts the program on an interface, unless it is there already.
+    pub fn attach(&mut self, ifindex: u32, name: &str, mode: Mode) -> Result<(), KernelError> {
         let program = maps::program(&mut self.object, self.program)?;
         attach::attach(program, &self.directory, (ifindex, name), mode)
+    }
+
+    /// Whether the program is on an interface.
+    pub fn is_attached(&self, ifindex: u32) -> Result<bool, KernelError> {
+        attach::is_attached(&self.directory, ifindex)
+    }
+
+    /// How the program is on an interface, if it is.
+    pub fn mode(&mut self, ifindex: u32) -> Result<Option<Mode>, KernelError> {
+        let program = maps::program(&mut self.object, self.program)?;
+        attach::mode(program, &self.directory, ifindex)
     }
 
     /// Whether there was no data plane under these pins before.
@@ -205,6 +256,15 @@ impl Kernel {
     /// goes by them until then.
     pub const fn takes_over(&self) -> bool {
         !self.earlier.is_empty()
+    }
+
+    /// The sets of audiences with these numbers in the maps that are taken over from.
+    pub fn audiences_before(&self, numbers: &BTreeSet<u32>) -> Result<Image, KernelError> {
+        let before = self.earlier.last();
+        before.map_or_else(
+            || Ok(Image::default()),
+            |before| carry::audiences(before, numbers),
+        )
     }
 
     /// Puts this program in the place of the one before, now that the maps are filled.
@@ -317,8 +377,19 @@ impl Dataplane for Kernel {
             }
             Write::RemoveRecord(service) => self.remove_record(*service)?,
             Write::SetTable(index, table) => self.maps.tables.write(*index, table)?,
-            // Its map stays, to be written again.
-            Write::RemoveTable(_) => {}
+            Write::SetBlock(base, block) => {
+                let map = self.maps.prefixes_fd();
+                batch::write_words(map, name::PREFIXES, *base, block.words())?;
+            }
+            Write::SetAudiences(number, set) => self
+                .maps
+                .audience_sets
+                .set(*number, Raw(**set), 0)
+                .map_err(KernelError::map(name::AUDIENCE_SETS))?,
+            Write::SetProtect(protect) => self.set_protect(protect.as_ref())?,
+            Write::ForgetAudience(number) => self.maps.clear_audience_counters(*number)?,
+            // What they named stays, to be written again.
+            Write::RemoveTable(_) | Write::RemoveAudiences(_) | Write::RemoveBlock(_) => {}
             Write::SetBackend(index, backend) => self
                 .maps
                 .backends
@@ -380,6 +451,15 @@ impl Dataplane for Kernel {
             backends: backends.collect::<Result<_, KernelError>>()?,
             pool_drops: drops.collect::<Result<_, KernelError>>()?,
         })
+    }
+
+    fn audience_counters(
+        &self,
+        numbers: &[u32],
+    ) -> Result<BTreeMap<u32, AudienceCounters>, KernelError> {
+        let numbers = numbers.iter();
+        let counted = numbers.map(|&number| Ok((number, self.maps.audience_counters(number)?)));
+        counted.collect()
     }
 
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {

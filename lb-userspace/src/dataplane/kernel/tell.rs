@@ -25,8 +25,7 @@ impl Teller {
             return Ok(None);
         }
         let teller = Self(maps::typed(object, name::TRACE)?);
-        let program = maps::program(object, WHOIS)?;
-        program.load().map_err(KernelError::program)?;
+        maps::load(maps::program(object, WHOIS)?)?;
         Ok(Some(teller))
     }
 

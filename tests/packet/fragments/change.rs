@@ -1,0 +1,127 @@
+//! Pieces in the middle of a change.
+
+use lb_common::{reason::FlowEvent, release::Record};
+
+use super::*;
+use crate::{
+    frame::flag,
+    lab::Lab,
+    world::{
+        FAMILIES, KINDS, NEW_TABLE, chosen, client_in, ramping, resting, translated, two_pools,
+        with_record,
+    },
+};
+
+/// One client in ten is sent to the new pool.
+const SHARE: u32 = 100_000;
+
+/// Everything has just been sent to the new pool.
+fn cut_over() -> Record {
+    Record {
+        active: NEW_TABLE,
+        touched_ppm: 1_000_000,
+        flags: Record::MOVING,
+        ..resting()
+    }
+}
+
+fn goes(lab: &mut Lab, frame: &Frame, id: u32, cut: Cut) -> (u16, Vec<u8>) {
+    let outcome = lab.send(&piece(frame, id, cut));
+    (chosen(&outcome.frame), outcome.frame)
+}
+
+#[test]
+fn the_rest_of_a_packet_follows_its_first_piece_over_a_cutover() {
+    let image = keyed(two_pools());
+    let mut lab = Lab::new(&image);
+    for (family, protocol) in KINDS {
+        lab.become_image(&image);
+        let frame = large(family, protocol, client(family, 7));
+        let (to, _) = goes(&mut lab, &frame, 1, CUTS[0]);
+        assert_eq!(to, OLD);
+        lab.set_record(cut_over());
+        for cut in &CUTS[1..] {
+            let (to, left) = goes(&mut lab, &frame, 1, *cut);
+            assert_eq!((to, left), (OLD, arrived(&frame, family, OLD, 1, *cut)));
+        }
+    }
+}
+
+#[test]
+fn a_pinned_connections_pieces_go_where_its_packets_go() {
+    let image = keyed(with_record(ramping(SHARE)));
+    let mut lab = Lab::new(&image);
+    for family in FAMILIES {
+        lab.become_image(&image);
+        let from = client_in(family, SHARE, true);
+        for flags in [flag::SYN, flag::ACK] {
+            let opened = lab.send_frame(&Frame::tcp(from, vip(family), flags));
+            assert_eq!(chosen(&opened.frame), NEW);
+        }
+        // The share is taken back: new connections would go elsewhere.
+        lab.set_record(Record {
+            touched_ppm: SHARE,
+            ..ramping(0)
+        });
+        let frame = large(family, Protocol::Tcp, from);
+        for cut in CUTS {
+            let (to, left) = goes(&mut lab, &frame, 1, cut);
+            assert_eq!((to, left), (NEW, arrived(&frame, family, NEW, 1, cut)));
+        }
+    }
+}
+
+#[test]
+fn the_first_piece_of_a_connection_of_unknown_past_pins_it_to_the_origin() {
+    let image = keyed(with_record(ramping(SHARE)));
+    let mut lab = Lab::new(&image);
+    for family in FAMILIES {
+        lab.become_image(&image);
+        let frame = large(family, Protocol::Tcp, client_in(family, SHARE, true));
+        let outcome = lab.send(&piece(&frame, 1, CUTS[0]));
+        assert_eq!(chosen(&outcome.frame), OLD);
+        assert_eq!(outcome.events, [FlowEvent::Lookup, FlowEvent::Pinned]);
+        let outcome = lab.send(&piece(&frame, 1, CUTS[1]));
+        assert_eq!((chosen(&outcome.frame), outcome.events), (OLD, vec![]));
+    }
+}
+
+#[test]
+fn a_datagram_takes_the_new_answer_whichever_piece_comes_first() {
+    let image = keyed(with_record(ramping(SHARE)));
+    let mut lab = Lab::new(&image);
+    for family in FAMILIES {
+        lab.become_image(&image);
+        for (below, to) in [(true, NEW), (false, OLD)] {
+            let frame = large(family, Protocol::Udp, client_in(family, SHARE, below));
+            for (id, order) in [(1, [0, 1, 2]), (2, [2, 0, 1])] {
+                for number in order {
+                    let cut = CUTS[number];
+                    let left = goes(&mut lab, &frame, id, cut);
+                    assert_eq!(left, (to, arrived(&frame, family, to, id, cut)));
+                }
+            }
+        }
+        assert_eq!(lab.pins().len(), 0);
+    }
+}
+
+#[test]
+fn pieces_of_a_backend_that_is_gone_go_by_the_rule_for_those_alone() {
+    let image = keyed(two_pools());
+    let mut lab = Lab::new(&image);
+    for (family, protocol) in KINDS {
+        lab.become_image(&image);
+        let frame = large(family, protocol, client(family, 7));
+        assert_eq!(goes(&mut lab, &frame, 1, CUTS[0]).0, OLD);
+        lab.set_record(cut_over());
+        lab.change(|image| {
+            for v6 in [false, true] {
+                let entry = lb_common::backend::index(OLD, v6);
+                image.backends.remove(&entry);
+            }
+        });
+        let expected = piece(&translated(frame.clone(), family, NEW), 1, CUTS[1]);
+        assert_eq!(goes(&mut lab, &frame, 1, CUTS[1]), (NEW, expected));
+    }
+}

@@ -92,7 +92,8 @@ pub enum Reason {
     QuicSmallInitial,
     /// Larger than the way to the backend takes: its sender is told the size that does.
     TooBig,
-    /// Larger than the way to the backend takes, and too many senders have just been told.
+    /// Larger than the way to the backend takes, and nobody is told: too many senders have just been,
+    /// or it is a piece, an error, or shorter than what an answer quotes.
     TooBigUntold,
     /// A reply that is larger than the way to the client takes: the kernel tells the backend.
     ReplyTooBig,

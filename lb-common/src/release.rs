@@ -39,6 +39,25 @@ pub struct Record {
 }
 
 const _: () = assert!(size_of::<Record>() == 64);
+// No two flags share a bit; how packets are forwarded takes two.
+const _: () = assert!(
+    Record::MOVING
+        + Record::FORWARD
+        + Record::AFFINITY_CLIENT
+        + Record::AUDIENCES
+        + Record::CUT
+        + Record::SESSIONS
+        + Record::ARMING
+        + Record::OVERDUE
+        == Record::MOVING
+            | Record::FORWARD
+            | Record::AFFINITY_CLIENT
+            | Record::AUDIENCES
+            | Record::CUT
+            | Record::SESSIONS
+            | Record::ARMING
+            | Record::OVERDUE
+);
 
 impl Record {
     /// The origin's answer may differ from the current one.
@@ -57,12 +76,6 @@ impl Record {
     pub const AFFINITY_CLIENT: u32 = 1 << 3;
     /// There are audiences, now or at the last settled state.
     pub const AUDIENCES: u32 = 1 << 4;
-
-    /// The sets of audiences that a packet may be judged by.
-    pub const fn audience_sets(&self) -> [u32; 2] {
-        [self.audiences, self.origin_audiences]
-    }
-
     /// Connections whose answer has changed are cut.
     pub const CUT: u32 = 1 << 8;
     /// Datagrams belong to sessions, which a change does not move.
@@ -71,6 +84,11 @@ impl Record {
     pub const ARMING: u32 = 1 << 10;
     /// The time that connections had to end is over: those not on the current answer are cut.
     pub const OVERDUE: u32 = 1 << 11;
+
+    /// The sets of audiences that a packet may be judged by.
+    pub const fn audience_sets(&self) -> [u32; 2] {
+        [self.audiences, self.origin_audiences]
+    }
 
     /// All tables that a packet may be sent to.
     pub const fn tables(&self) -> [u32; 4] {

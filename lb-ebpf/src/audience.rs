@@ -20,12 +20,10 @@ use lb_common::{
 use crate::{
     maps::AUDIENCE_SETS,
     packet::Packet,
-    parse::{ETHERNET, Parsed},
+    parse::{ETHERNET, Parsed, TAG},
     source,
 };
 
-/// Bytes of a VLAN tag.
-const TAG: usize = 4;
 /// Bytes of a TCP header without options.
 const TCP: usize = 20;
 /// TCP options that are walked in search of the segment size; every known stack sends it first.
@@ -61,12 +59,10 @@ impl Shares {
     }
 }
 
-/// The shares that hold for a packet.
+/// The shares that hold for a packet; one that begins a connection, or stands for itself, `decides`.
 #[inline(always)]
-pub fn shares(packet: &Packet<'_>, parsed: &Parsed, record: &Record) -> Shares {
+pub fn shares(packet: &Packet<'_>, parsed: &Parsed, record: &Record, decides: bool) -> Shares {
     let [set, origin] = record.audience_sets();
-    // A datagram stands for itself.
-    let decides = parsed.opens || parsed.protocol == protocol::UDP;
     let now = decide(packet, parsed, set, record.share_ppm, decides);
     let origin_ppm = if set == origin {
         match now.number {

@@ -20,6 +20,7 @@ use crate::{
     mode::{Follow, Forward},
     packet::Packet,
     parse::{self, Network},
+    protect,
 };
 
 /// Bytes of an ICMP header.
@@ -89,6 +90,7 @@ fn error(packet: &Packet<'_>, network: &Network) -> Result<Reason, Reason> {
     sent(match side {
         Side::Client(listener) => {
             network.check_source()?;
+            protect::check_denied(maps::node()?, &network.source, network.v6)?;
             let parsed = quoted.mirrored(network);
             let target = choose::<Follow>(packet, &parsed, listener, false).map_err(unrelated)?;
             forward::request::<Forward>(packet, &parsed, &target)
@@ -137,6 +139,7 @@ fn answer(packet: &Packet<'_>, network: &Network, head: [u8; 2]) -> Result<Reaso
         return Err(Reason::OtherProtocol);
     }
     network.check_source()?;
+    protect::check_denied(maps::node()?, &network.source, network.v6)?;
     forward::turn_back(packet).ok_or(Reason::TruncatedHeader)?;
     turn_network(packet, network).ok_or(Reason::TruncatedHeader)?;
     let [_, code] = head;

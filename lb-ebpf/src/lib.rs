@@ -135,7 +135,8 @@ fn choose<M: Mode>(
     };
     let slot = hash::place(scattered, SLOTS);
     let shares = if record.has(Record::AUDIENCES) {
-        audience::shares(packet, parsed, record)
+        let alone = parsed.protocol == protocol::UDP && !listener.has(Listener::QUIC);
+        audience::shares(packet, parsed, record, parsed.opens || alone)
     } else {
         Shares::of(record)
     };

@@ -1,8 +1,9 @@
-//! Two programs from one path: the one that forwards, and the one that only tells.
+//! Programs from one path: those that forward, and the one that only tells.
 //!
 //! A mode is a type, so that the program of each holds nothing of the other: [`Forward`] notes
-//! nothing, [`Tell`] changes nothing; [`Follow`] neither. Whatever outlives the run of a program (a counter, a pin) asks
-//! [`Mode::TELLS`] first; whatever is decided is noted. The frame is the run's own either way.
+//! nothing, [`Tell`] changes nothing, and [`Follow`] does neither. Whatever outlives the run of a
+//! program (a counter, a pin) asks [`Mode::TELLS`] first; whatever is decided is noted. The frame is
+//! the run's own either way.
 
 use lb_common::trace::Trace;
 

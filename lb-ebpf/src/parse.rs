@@ -221,6 +221,15 @@ pub fn parse(packet: &Packet<'_>) -> Result<Parsed, Reason> {
     }
 }
 
+/// As [`parse`], of a packet that may be the first piece of one.
+#[inline(always)]
+pub fn headed(packet: &Packet<'_>) -> Result<Parsed, Reason> {
+    match parse(packet) {
+        Err(Reason::Fragment) => piece(packet)?.first(packet),
+        parsed => parsed,
+    }
+}
+
 /// The network layer of a packet that is whole.
 #[inline(always)]
 pub fn network(packet: &Packet<'_>) -> Result<Network, Reason> {

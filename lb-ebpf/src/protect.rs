@@ -1,5 +1,4 @@
 //! Protection: sources that are denied, and sources that begin too many connections.
-//!
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use lb_common::{address::Address, node::Node, reason::Reason};
@@ -17,12 +16,10 @@ const CHARGES: u64 = 1 << 33;
 /// Lets a client's packet in, or says why not.
 #[inline(always)]
 pub fn admit<M: Mode>(node: &Node, parsed: &Parsed) -> Result<(), Reason> {
+    check_denied(node, &parsed.source, parsed.v6)?;
     let Some(protect) = PROTECT.get(node.protect()) else {
         return Ok(());
     };
-    if source::members(protect.denied(), &parsed.source, parsed.v6) & 1 != 0 {
-        return Err(Reason::Denied);
-    }
     if parsed.opens && protect.limits() {
         let [upper, lower] = node.client(&parsed.source, parsed.v6).halves();
         let charges = if M::TELLS { 0 } else { CHARGES };
@@ -31,6 +28,16 @@ pub fn admit<M: Mode>(node: &Node, parsed: &Parsed) -> Result<(), Reason> {
         }
     }
     Ok(())
+}
+
+/// Refuses a source that is on the deny list.
+#[inline(always)]
+pub fn check_denied(node: &Node, source: &Address, v6: bool) -> Result<(), Reason> {
+    let protect = PROTECT.get(node.protect()).filter(|_| node.protect() != 0);
+    match protect.map(|protect| source::members(protect.denied(), source, v6) & 1) {
+        Some(1..) => Err(Reason::Denied),
+        _ => Ok(()),
+    }
 }
 
 /// 1 if the source (masked) may not begin one more connection; else it is charged for it. Two CPUs

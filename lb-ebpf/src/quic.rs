@@ -46,7 +46,7 @@ pub fn starts(packet: &Packet<'_>, parsed: &Parsed) -> Result<bool, Reason> {
         VERSION_2 => kind.wrapping_sub(1) & 3,
         _ => return Ok(true),
     };
-    if kind == INITIAL && packet.length() < payload + LEAST_INITIAL {
+    if kind == INITIAL && parsed.end < payload + LEAST_INITIAL {
         return Err(Reason::QuicSmallInitial);
     }
     // Data that comes before the handshake belongs to the Initial that it may have overtaken.

@@ -24,6 +24,8 @@ pub struct Answer {
     pub moving: bool,
     /// A pin may exist although the flow is not moving.
     pub touched: bool,
+    /// The flow's first packet alone has told whose it is, so its pin is the answer.
+    pub opened: bool,
 }
 
 impl Answer {
@@ -86,6 +88,7 @@ pub fn answer<M: Mode>(
         },
         moving: moving || shares.now.pins,
         touched: here.is_touched() || record.touches(bucket) || shares.now.pinned,
+        opened: shares.now.pinned,
     };
     M::note(|trace| {
         (trace.audience, trace.share_ppm) = (shares.now.number, shares.now.share_ppm);

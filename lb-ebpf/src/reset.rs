@@ -52,8 +52,9 @@ pub fn is_reset(packet: &Packet<'_>, parsed: &Parsed) -> bool {
 /// Makes the reset of a segment out of it, on its way back.
 #[inline(always)]
 pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
-    let parsed = parse::parse(packet)?;
-    make(packet, &parsed).ok_or(Reason::TruncatedTransport)?;
+    // Nothing that is cut goes on to the host.
+    let parsed = parse::headed(packet).map_err(|_| Reason::NoTable)?;
+    make(packet, &parsed).ok_or(Reason::NoTable)?;
     Ok(Reason::Reset)
 }
 

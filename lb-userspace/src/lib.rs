@@ -4,6 +4,7 @@ pub mod cli;
 
 pub mod config;
 
+pub mod journal;
 pub mod release;
 pub mod seed;
 pub mod share;

@@ -68,6 +68,40 @@ fn a_good_file_is_json_for_programs() {
 }
 
 #[test]
+fn a_release_is_told_with_its_steps_its_earliest_end_and_its_way_back() {
+    let mut site = Site::new(&[&[2, 2], &[2, 2]]);
+    site.services[0].tables = "[service.release]\nstepWeight = 20\nmaxWeight = 50\ninterval = \
+                               \"1m\"\n"
+        .to_owned();
+    let text = site.text(std::path::Path::new("/run/x"));
+    let said = check(&text, &[]);
+    let told = "  release canary: 3 steps, then promotion
+    step 1 after 0s: 20%, held for 1m
+    step 2 after 1m: 40%, held for 1m
+    step 3 after 2m: 50%, held for 1m
+    promotion after 3m at the earliest
+    rollback: new connections in one store; older ones end by themselves, settled after 5s
+";
+    assert!(said.out.contains(told), "{said:?}");
+    let step = |share_ppm: u32| json!({ "audience": null, "share_ppm": share_ppm, "hold_s": 60, "approve": false });
+    let releases = json!({ "s0": {
+        "steps": [step(200_000), step(400_000), step(500_000)],
+        "earliest_end_s": 180,
+        "deadline_s": null,
+        "rollback": { "new_connections_s": 0, "settled_s": 5 },
+    } });
+    assert_eq!(check(&text, &["-o", "json"]).json()["releases"], releases);
+    let down = text.replace("maxWeight = 50", "maxWeight = 500");
+    let said = check(&down, &[]);
+    assert!(
+        said.error(2).contains(
+            "service `s0`: release sets `maxWeight` to `500`: out of bounds; choose a number from 1 to 100"
+        ),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     refuses(
         "hash_seed",

@@ -7,6 +7,7 @@ mod site;
 mod twin;
 mod world;
 
+mod canary;
 mod crash;
 mod model;
 mod promises;

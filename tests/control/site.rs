@@ -30,6 +30,8 @@ pub struct Service {
     pub listeners: BTreeSet<Door>,
     /// Lines of its own.
     pub lines: String,
+    /// Tables of its own.
+    pub tables: String,
     /// How the backends of all its pools are checked; empty for not at all.
     pub health: String,
     pub drain_s: u64,
@@ -112,6 +114,7 @@ impl Service {
             number,
             listeners: [Door::V4, Door::V6].into(),
             lines: String::new(),
+            tables: String::new(),
             health: String::new(),
             drain_s: 5,
             pools: pools.collect(),
@@ -151,6 +154,7 @@ impl Service {
         for pool in &self.pools {
             pool.write(text, self.number, &self.health);
         }
+        text.push_str(&self.tables);
     }
 }
 

@@ -452,6 +452,10 @@ impl Dataplane for Twin {
         Ok(self.edge().tell(question))
     }
 
+    fn clock_ms(&self) -> u64 {
+        self.edge().now / 1_000_000
+    }
+
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {
         self.edge().memory.unpin(keys)
     }

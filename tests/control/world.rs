@@ -14,6 +14,7 @@ use lb_userspace::{
     control::{Control, ControlError, Parts, node},
     dataplane::{Image, Table},
     health::{Name, Verdict},
+    release::engine::Event,
     state::{Admin, State, StateFile},
 };
 use tempfile::TempDir;
@@ -125,6 +126,22 @@ impl World {
     pub fn rollback(&mut self, service: &str) -> Result<Done, ControlError> {
         let tick = self.tick();
         self.control().rollback(service, tick)
+    }
+
+    /// Begins the configured release.
+    pub fn start(&mut self, service: &str, replace: bool) -> Result<Done, ControlError> {
+        let tick = self.tick();
+        self.control().start_release(service, None, replace, tick)
+    }
+
+    pub fn steer(&mut self, service: &str, event: &Event) -> Result<Done, ControlError> {
+        let tick = self.tick();
+        self.control().steer(service, event, "", tick)
+    }
+
+    pub fn abort(&mut self, service: &str) -> Result<Done, ControlError> {
+        let tick = self.tick();
+        self.control().abort(service, "enough", tick)
     }
 
     pub fn weight(

@@ -95,6 +95,9 @@ pub struct Service {
     /// Clients with an answer of their own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub audience: Vec<toml::Table>,
+    /// What a release goes through by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<toml::Table>,
 }
 
 /// `[[service.pool]]`
@@ -185,6 +188,7 @@ impl Service {
             active: "blue".to_owned(),
             pool: vec![pool("blue", 'b', blue), pool("green", 'g', green)],
             audience: Vec::new(),
+            release: None,
         }
     }
 }
@@ -243,6 +247,7 @@ mod tests {
                     }],
                 }],
                 audience: Vec::new(),
+                release: None,
             }],
         };
 

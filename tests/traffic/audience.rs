@@ -45,7 +45,7 @@ pub fn staff() -> Vec<String> {
     STAFF.map(str::to_owned).to_vec()
 }
 
-fn assert_staff_alone(users: &Users) {
+pub fn assert_staff_alone(users: &Users) {
     let (old, new) = (users.on("v1"), users.on("v2"));
     let expected: BTreeSet<IpAddr> = old.union(&new).copied().filter(is_staff).collect();
     assert_eq!(new, expected);

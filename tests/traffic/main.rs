@@ -13,6 +13,7 @@ mod apply;
 mod audience;
 mod audience_changes;
 mod audience_places;
+mod canary;
 mod checks;
 mod connections;
 mod crash;

@@ -100,8 +100,9 @@ fn choose<M: Mode>(
 }
 
 /// Whether a connection that would go to `backend` must not: new ones would go elsewhere, and the
-/// service cuts those that live.
+/// service cuts those that live. Where new ones would go is not known of a connection whose first
+/// packet has told its audience.
 #[inline(always)]
 const fn is_cut(record: &Record, answer: &Answer, backend: u16) -> bool {
-    record.has(Record::CUT | Record::OVERDUE) && backend != answer.current
+    record.has(Record::CUT | Record::OVERDUE) && backend != answer.current && !answer.opened
 }

@@ -67,10 +67,10 @@ pub fn answer<M: Mode>(packet: &Packet<'_>, mtu: usize) -> Reason {
 pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
     // 0 in a map that was made this moment, by a daemon that takes over.
     let mtu = MTU.get(0).copied().unwrap_or(0) as usize;
+    let parsed = parse::headed(packet).map_err(|_| Reason::TooBigUntold)?;
     if mtu == 0 || !may_answer() {
         return Err(Reason::TooBigUntold);
     }
-    let parsed = parse::parse(packet).map_err(|_| Reason::TooBigUntold)?;
     let refused = Refused {
         source: parsed.source,
         destination: parsed.destination,

@@ -27,6 +27,9 @@ pub struct Done {
     pub arming_s: Option<u64>,
     /// How long the daemon took, in microseconds.
     pub took_us: u64,
+    /// What is to be said besides.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// A line of `serin list`.
@@ -77,6 +80,9 @@ pub struct Status {
     /// Seconds until it is carried out.
     #[serde(default)]
     pub arming_s: Option<u64>,
+    /// The release that goes by a plan, or the last that did; null if none has been started.
+    #[serde(default)]
+    pub release: Option<ReleaseStatus>,
     /// Connections cut so far at the end of a drain's deadline.
     #[serde(default)]
     pub cut: u64,
@@ -94,6 +100,41 @@ pub struct Status {
     pub audiences: Vec<AudienceStatus>,
     /// By name.
     pub pools: Vec<PoolStatus>,
+}
+
+/// A release that goes by a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseStatus {
+    /// Counted by service.
+    pub number: u64,
+    /// Name of the pool that is released.
+    pub candidate: String,
+    /// `holding`, `paused`, `awaits-approval`, `awaits-backends`, `promoted`, `aborted`,
+    /// `taken-over` or `rolled-back`.
+    pub state: String,
+    /// Why it was aborted; null if it was not.
+    pub reason: Option<String>,
+    /// The step that it is at, counted from 1; null once it is over.
+    pub step: Option<usize>,
+    /// How many steps it has before the promotion.
+    pub steps: usize,
+    /// The audience that the step is for; null if it is for a share.
+    pub audience: Option<String>,
+    /// The share that the step asks for, in parts per million; null once it is over.
+    pub asked_share_ppm: Option<u32>,
+    /// How long the step is held, in seconds; null once it is over.
+    pub hold_s: Option<u64>,
+    /// Seconds that it is still to be held; null once it is over.
+    pub left_s: Option<u64>,
+    /// Seconds until it is aborted; null if it has no deadline, or is over.
+    pub deadline_left_s: Option<u64>,
+}
+
+impl ReleaseStatus {
+    /// Whether it is under way.
+    pub const fn is_under_way(&self) -> bool {
+        self.step.is_some()
+    }
 }
 
 /// One audience.
@@ -328,6 +369,51 @@ pub struct CutoverOrder {
     /// The pool, where it is not the only other one.
     #[serde(default)]
     pub to: Option<String>,
+}
+
+/// Body of a start.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartOrder {
+    /// The pool, where it is not the only other one.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// End the release under way for it.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// Body of a promotion.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteOrder {
+    /// To the end, skipping all steps.
+    #[serde(default)]
+    pub full: bool,
+    /// Only from this step, counted from 1.
+    #[serde(default)]
+    pub expect_step: Option<usize>,
+}
+
+/// Body of a pause, a resumption, an abort or a retry.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReasonOrder {
+    /// Why, in a person's words.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `serin events` and `serin history`: the query.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    /// Only entries with a higher number.
+    #[serde(default)]
+    pub after: u64,
+    /// Only entries of this service.
+    #[serde(default)]
+    pub service: Option<String>,
 }
 
 /// Body of an order about a backend.

@@ -8,22 +8,29 @@ use std::{
 use axum::{
     Json, Router,
     extract::{
-        Path, Query, State,
+        ConnectInfo, Path, Query, State,
+        connect_info::{Connected, IntoMakeServiceWithConnectInfo},
         rejection::{JsonRejection, PathRejection, QueryRejection},
     },
     http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post, put},
+    serve::IncomingStream,
 };
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::{
+    net::UnixListener,
+    sync::{Notify, mpsc, oneshot},
+};
 
 use super::model::{
-    Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, Line, NodeStatus, Problem, ShareOrder,
-    Status, Whois, WhoisQuery,
+    Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, EventsQuery, Line, NodeStatus, Problem,
+    PromoteOrder, ReasonOrder, ShareOrder, StartOrder, Status, Whois, WhoisQuery,
 };
 use crate::{
     control::{Control, ControlError},
     dataplane::{Dataplane, kernel::now},
+    journal::{Actor, Entry},
+    release::engine::Event,
     state::StateError,
 };
 
@@ -61,27 +68,67 @@ impl<D> Shared<D> {
     }
 }
 
-/// All routes.
-pub fn router<D: Dataplane + 'static>(shared: Arc<Shared<D>>) -> Router {
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Nothing if the kernel does not tell.
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let credentials = stream.io().peer_cred().ok();
+        Self {
+            uid: credentials.map(|credentials| credentials.uid()),
+        }
+    }
+}
+
+impl Peer {
+    fn actor(self) -> Actor {
+        match self.uid {
+            Some(uid) => Actor::user(uid),
+            None => Actor {
+                uid: None,
+                name: "unknown".to_owned(),
+            },
+        }
+    }
+}
+
+/// All routes, for a socket whose peers are known.
+pub fn router<D: Dataplane + 'static>(
+    shared: Arc<Shared<D>>,
+) -> IntoMakeServiceWithConnectInfo<Router, Peer> {
     Router::new()
         .route("/v1/node", get(node))
+        .route("/v1/events", get(events))
         .route("/v1/services", get(list))
         .route("/v1/services/{service}", get(status))
         .route("/v1/services/{service}/whois", get(whois))
         .route("/v1/services/{service}/share", post(share))
         .route("/v1/services/{service}/cutover", post(cutover))
         .route("/v1/services/{service}/rollback", post(rollback))
+        .route("/v1/services/{service}/start", post(start))
+        .route("/v1/services/{service}/promote", post(promote))
+        .route("/v1/services/{service}/pause", post(pause))
+        .route("/v1/services/{service}/resume", post(resume))
+        .route("/v1/services/{service}/abort", post(abort))
+        .route("/v1/services/{service}/retry", post(retry))
         .route("/v1/services/{service}/backends/{backend}", put(backend))
         .route("/v1/apply", post(apply))
         .route("/v1/detach", post(detach))
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .with_state(shared)
+        .into_make_service_with_connect_info::<Peer>()
 }
 
 type Answer<T> = Result<Json<T>, Failure>;
 type Core<D> = State<Arc<Shared<D>>>;
 type Name = Result<Path<String>, PathRejection>;
+type Body<T> = Result<Json<T>, JsonRejection>;
+type Who = ConnectInfo<Peer>;
 
 async fn node<D: Dataplane>(State(shared): Core<D>) -> Answer<NodeStatus> {
     Ok(Json(shared.control().node_status()?))
@@ -107,34 +154,120 @@ async fn whois<D: Dataplane>(
 
 async fn share<D: Dataplane>(
     State(shared): Core<D>,
+    ConnectInfo(peer): Who,
     service: Name,
-    order: Result<Json<ShareOrder>, JsonRejection>,
+    order: Body<ShareOrder>,
 ) -> Answer<Done> {
     let (Path(service), Json(order)) = (service?, order?);
     if order.share_ppm > lb_common::hash::BUCKETS {
         return Err(Failure::usage("share_ppm: at most 1000000 (100%)"));
     }
-    shared.order(|core| core.share(&service, order.share_ppm, order.to.as_deref(), now()))
+    shared.order(peer, |core| {
+        core.share(&service, order.share_ppm, order.to.as_deref(), now())
+    })
 }
 
 async fn cutover<D: Dataplane>(
     State(shared): Core<D>,
+    ConnectInfo(peer): Who,
     service: Name,
-    order: Result<Json<CutoverOrder>, JsonRejection>,
+    order: Body<CutoverOrder>,
 ) -> Answer<Done> {
     let (Path(service), Json(order)) = (service?, order?);
-    shared.order(|core| core.cutover(&service, order.to.as_deref(), now()))
+    shared.order(peer, |core| {
+        core.cutover(&service, order.to.as_deref(), now())
+    })
 }
 
-async fn rollback<D: Dataplane>(State(shared): Core<D>, service: Name) -> Answer<Done> {
+async fn rollback<D: Dataplane>(
+    State(shared): Core<D>,
+    ConnectInfo(peer): Who,
+    service: Name,
+) -> Answer<Done> {
     let Path(service) = service?;
-    shared.order(|core| core.rollback(&service, now()))
+    shared.order(peer, |core| core.rollback(&service, now()))
+}
+
+async fn start<D: Dataplane>(
+    State(shared): Core<D>,
+    ConnectInfo(peer): Who,
+    service: Name,
+    order: Body<StartOrder>,
+) -> Answer<Done> {
+    let (Path(service), Json(order)) = (service?, order?);
+    shared.order(peer, |core| {
+        core.start_release(&service, order.to.as_deref(), order.replace, now())
+    })
+}
+
+async fn promote<D: Dataplane>(
+    State(shared): Core<D>,
+    ConnectInfo(peer): Who,
+    service: Name,
+    order: Body<PromoteOrder>,
+) -> Answer<Done> {
+    let (Path(service), Json(order)) = (service?, order?);
+    let event = Event::Promote {
+        full: order.full,
+        expect_step: order.expect_step,
+    };
+    shared.order(peer, |core| core.steer(&service, &event, "", now()))
+}
+
+async fn pause<D: Dataplane>(
+    State(shared): Core<D>,
+    ConnectInfo(peer): Who,
+    service: Name,
+    order: Body<ReasonOrder>,
+) -> Answer<Done> {
+    shared.steer(peer, service, order, &Event::Pause)
+}
+
+async fn resume<D: Dataplane>(
+    State(shared): Core<D>,
+    ConnectInfo(peer): Who,
+    service: Name,
+    order: Body<ReasonOrder>,
+) -> Answer<Done> {
+    shared.steer(peer, service, order, &Event::Resume)
+}
+
+async fn retry<D: Dataplane>(
+    State(shared): Core<D>,
+    ConnectInfo(peer): Who,
+    service: Name,
+    order: Body<ReasonOrder>,
+) -> Answer<Done> {
+    shared.steer(peer, service, order, &Event::Retry)
+}
+
+async fn abort<D: Dataplane>(
+    State(shared): Core<D>,
+    ConnectInfo(peer): Who,
+    service: Name,
+    order: Body<ReasonOrder>,
+) -> Answer<Done> {
+    let (Path(service), Json(order)) = (service?, order?);
+    let reason = order.reason.as_deref().unwrap_or("aborted by hand");
+    shared.order(peer, |core| core.abort(&service, reason, now()))
+}
+
+async fn events<D: Dataplane>(
+    State(shared): Core<D>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Answer<Vec<Entry>> {
+    let Query(query) = query?;
+    let entries = shared
+        .control()
+        .entries(query.after, query.service.as_deref())?;
+    Ok(Json(entries))
 }
 
 async fn backend<D: Dataplane>(
     State(shared): Core<D>,
+    ConnectInfo(peer): Who,
     names: Result<Path<(String, String)>, PathRejection>,
-    order: Result<Json<BackendOrder>, JsonRejection>,
+    order: Body<BackendOrder>,
 ) -> Answer<Done> {
     let Path((service, backend)) = names?;
     let Json(order) = order?;
@@ -143,18 +276,15 @@ async fn backend<D: Dataplane>(
             Err(Failure::usage("weight: at most 65535"))
         }
         BackendOrder::Weight(weight) => {
-            shared.order(|core| core.weight(&service, &backend, weight, now()))
+            shared.order(peer, |core| core.weight(&service, &backend, weight, now()))
         }
         BackendOrder::State(admin) => {
-            shared.order(|core| core.admin(&service, &backend, admin, now()))
+            shared.order(peer, |core| core.admin(&service, &backend, admin, now()))
         }
     }
 }
 
-async fn apply<D: Dataplane>(
-    State(shared): Core<D>,
-    order: Result<Json<ApplyOrder>, JsonRejection>,
-) -> Answer<Applied> {
+async fn apply<D: Dataplane>(State(shared): Core<D>, order: Body<ApplyOrder>) -> Answer<Applied> {
     let Json(order) = order?;
     let (answer, wait) = oneshot::channel();
     shared.errand(Errand::Apply(order, answer), wait).await
@@ -182,12 +312,31 @@ async fn not_allowed(method: Method) -> Failure {
 impl<D: Dataplane> Shared<D> {
     fn order(
         &self,
+        peer: Peer,
         order: impl FnOnce(&mut Control<D>) -> Result<Done, ControlError>,
     ) -> Answer<Done> {
-        let done = order(&mut self.control());
+        let done = {
+            let mut core = self.control();
+            core.act_for(peer.actor());
+            let done = order(&mut core);
+            core.act_for(Actor::daemon());
+            done
+        };
         // Of an order that failed, something may be left to do as well.
         self.changed.notify_one();
         Ok(Json(done?))
+    }
+
+    fn steer(
+        &self,
+        peer: Peer,
+        service: Name,
+        order: Body<ReasonOrder>,
+        event: &Event,
+    ) -> Answer<Done> {
+        let (Path(service), Json(order)) = (service?, order?);
+        let reason = order.reason.unwrap_or_default();
+        self.order(peer, |core| core.steer(&service, event, &reason, now()))
     }
 
     async fn errand<T>(
@@ -261,12 +410,14 @@ impl From<ControlError> for Failure {
             ) => StatusCode::NOT_FOUND,
             ControlError::State(_)
             | ControlError::Refused { .. }
+            | ControlError::Release { .. }
             | ControlError::Unfit { .. }
             | ControlError::Fixed(_)
             | ControlError::Host(_) => StatusCode::CONFLICT,
-            ControlError::File(_) | ControlError::Kernel(_) | ControlError::Unfinished(_) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            ControlError::File(_)
+            | ControlError::Journal(_)
+            | ControlError::Kernel(_)
+            | ControlError::Unfinished(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self {
             status,

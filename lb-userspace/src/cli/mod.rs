@@ -1,8 +1,11 @@
 //! The command line. `serin run` is the daemon; every other command is a client of its socket.
 
 mod decap;
+mod events;
 mod order;
+mod release;
 mod show;
+mod wait;
 mod whois;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -11,18 +14,20 @@ use clap::{Parser, Subcommand, ValueEnum};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::{
-    api::client::ClientError,
+    api::client::{Client, ClientError},
     config::{Config, lint, outline},
     daemon,
     dataplane::kernel,
 };
 
-/// Exit codes; 3 is for what later times out or stays inconclusive.
+/// Exit codes.
 mod exit {
     /// Refused or failed.
     pub const REFUSED: u8 = 1;
     /// Usage or configuration error; clap's own code as well.
     pub const USAGE: u8 = 2;
+    /// What was waited for has not come in time.
+    pub const TIMED_OUT: u8 = 3;
     /// The daemon can't be reached.
     pub const UNREACHABLE: u8 = 4;
 }
@@ -80,6 +85,12 @@ enum Command {
     },
     /// On a backend: take packets out of what `forward = "ipip"` and "gue" put them into
     Decap(decap::Decap),
+    /// What has happened, oldest first: every transition with who caused it and why
+    Events {
+        /// Go on with what happens next, until interrupted
+        #[arg(short, long)]
+        follow: bool,
+    },
     #[command(flatten)]
     Order(order::Order),
 }
@@ -125,6 +136,17 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Decap(decap) => {
             end_with_the_reader();
             decap.run(arguments.output)
+        }
+        Command::Events { follow: true } => {
+            let client = Client::new(&arguments.socket);
+            runtime.block_on(events::follow(&client, arguments.output))
+        }
+        Command::Events { follow: false } => {
+            let client = Client::new(&arguments.socket);
+            let entries = runtime.block_on(client.get("/v1/events"))?;
+            end_with_the_reader();
+            show::Answer::Events(entries).show(arguments.output);
+            Ok(())
         }
         Command::Order(order) => {
             let answer = runtime.block_on(order.give(&arguments.socket))?;

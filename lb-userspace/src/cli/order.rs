@@ -11,7 +11,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Failure, show::Answer};
+use super::{Failure, release::Release, show::Answer, wait::wait};
 use crate::{
     api::{
         client::{Client, ClientError},
@@ -61,6 +61,21 @@ pub enum Order {
         #[arg(long, conflicts_with = "syn")]
         established: bool,
     },
+    /// Wait until a release ends: 0 promoted, 1 aborted, rolled back or taken over, 3 timed out
+    Wait {
+        /// The service
+        service: String,
+        /// Like 90s or 30m; without, for as long as it takes
+        #[arg(long, value_parser = humantime::parse_duration)]
+        timeout: Option<Duration>,
+    },
+    /// What has happened to a service, oldest first
+    History {
+        /// The service
+        service: String,
+    },
+    #[command(flatten)]
+    Release(Release),
     #[command(flatten)]
     Change(Change),
 }
@@ -125,7 +140,7 @@ impl Order {
             Self::Status { service: None } => Answer::Node(client.get("/v1/node").await?),
             Self::Status {
                 service: Some(service),
-            } => Answer::Status(client.get(&resource(&service, "")).await?),
+            } => Answer::Status(Box::new(client.get(&resource(&service, "")).await?)),
             Self::Apply { file, dry_run } => {
                 let order = ApplyOrder {
                     file: absolute(file.as_deref())?,
@@ -147,6 +162,18 @@ impl Order {
                     listener.unwrap_or_default()
                 );
                 Answer::Whois(Box::new(client.get(&resource(&service, &query)).await?))
+            }
+            Self::Wait { service, timeout } => {
+                let path = resource(&service, "");
+                Answer::Release(wait(&client, &path, &service, timeout).await?)
+            }
+            Self::History { service } => {
+                let query = format!("/v1/events?service={}", escape(&service));
+                Answer::Events(client.get(&query).await?)
+            }
+            Self::Release(release) => {
+                let done = release.give(&client).await?;
+                Answer::Done(in_force(&client, done).await?)
             }
             Self::Change(change) => {
                 let done = change.give(&client).await?;
@@ -226,7 +253,7 @@ pub async fn detach(socket: &Path) -> Result<(), ClientError> {
     Ok(())
 }
 
-fn resource(service: &str, below: &str) -> String {
+pub(super) fn resource(service: &str, below: &str) -> String {
     format!("/v1/services/{}{below}", escape(service))
 }
 

@@ -1,13 +1,19 @@
 //! Answers, for people and for programs.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 
-use super::{Format, whois};
+use super::{Format, events, release, whois};
 use crate::{
-    api::model::{Applied, BackendStatus, Done, Line, NodeStatus, PoolStatus, Status, Whois},
-    config::{Config, Finding},
+    api::model::{
+        Applied, BackendStatus, Done, Line, NodeStatus, PoolStatus, ReleaseStatus, Status, Whois,
+    },
+    config::{
+        Config, Finding,
+        timeline::{Timeline, timelines},
+    },
+    journal::Entry,
     share::Share,
     state::Admin,
 };
@@ -17,6 +23,7 @@ use crate::{
 pub struct Checked {
     file: String,
     services: Vec<String>,
+    releases: BTreeMap<String, Timeline>,
     warnings: Vec<String>,
 }
 
@@ -30,6 +37,7 @@ impl Checked {
                 .iter()
                 .map(|service| service.name.clone())
                 .collect(),
+            releases: timelines(config),
             warnings: findings.iter().map(ToString::to_string).collect(),
         }
     }
@@ -47,10 +55,12 @@ pub fn json(value: &impl Serialize) {
 pub enum Answer {
     List(Vec<Line>),
     Node(NodeStatus),
-    Status(Status),
+    Status(Box<Status>),
     Applied(Applied),
     Whois(Box<Whois>),
     Done(Done),
+    Release(ReleaseStatus),
+    Events(Vec<Entry>),
 }
 
 impl Answer {
@@ -63,6 +73,14 @@ impl Answer {
             Self::Whois(shown) if output == Format::Json => json(shown),
             Self::Whois(shown) => print!("{}", whois::text(shown)),
             Self::Done(shown) => done(shown, output),
+            Self::Release(shown) if output == Format::Json => json(shown),
+            Self::Release(shown) => println!("release {}", release::text(shown)),
+            Self::Events(shown) if output == Format::Json => json(shown),
+            Self::Events(shown) => {
+                for entry in shown {
+                    println!("{}", events::text(entry));
+                }
+            }
         }
     }
 }
@@ -86,6 +104,9 @@ fn done(done: &Done, output: Format) {
         ..
     } = done;
     println!("{service}: {active} is active{candidate} (epoch {epoch}, {took_us} us)");
+    for note in &done.notes {
+        println!("note: {note}");
+    }
 }
 
 fn list(lines: &[Line], output: Format) {
@@ -145,6 +166,9 @@ fn status(status: &Status, output: Format) {
     println!("  active    {}", status.active);
     if let Some(candidate) = status.candidate.as_ref().filter(|_| status.share_ppm > 0) {
         println!("  candidate {candidate}");
+    }
+    if let Some(shown) = &status.release {
+        println!("  release   {}", release::text(shown));
     }
     println!(
         "  share     asked {}, measured {}",

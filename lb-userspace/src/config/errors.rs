@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use super::{AddressError, Clash, Forward, ListenError, SettingError, geography::GeographyError};
+use super::{
+    AddressError, Clash, Forward, ListenError, PlanFault, SettingError, geography::GeographyError,
+};
 
 /// Why there is no configuration: the file can't be read, or has problems. Shown one a line.
 #[derive(Debug)]
@@ -211,6 +213,9 @@ pub enum Fault {
     /// What belongs to different services, or to different pools, doesn't fit.
     #[error(transparent)]
     Clash(#[from] Clash),
+    /// The steps make no release.
+    #[error(transparent)]
+    Plan(#[from] PlanFault),
 }
 
 /// What is wrong with a single value, and the remedy.
@@ -228,6 +233,9 @@ pub enum ValueError {
     /// With a pool's name.
     #[error("the service has no such pool; name {0}")]
     NoSuchPool(String),
+    /// With an audience's name.
+    #[error("the service has no such audience; name {0}")]
+    NoSuchAudience(String),
 }
 
 impl From<GeographyError> for ConfigError {

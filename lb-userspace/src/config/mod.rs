@@ -22,11 +22,13 @@ mod probe;
 #[cfg(test)]
 mod property;
 mod raw;
+mod release;
 #[cfg(test)]
 mod samples;
 mod service;
 mod setting;
 mod shape;
+pub mod timeline;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -44,6 +46,7 @@ pub use model::{
     Protect, Protocol, Service, Statuses, Verify,
 };
 pub use outline::outline;
+pub use release::PlanFault;
 pub use setting::SettingError;
 
 impl Config {

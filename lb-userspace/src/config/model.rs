@@ -13,6 +13,8 @@ use ipnet::IpNet;
 use lb_common::encap;
 use serde::{Deserialize, Serialize};
 
+use crate::release::engine::Plan;
+
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -158,6 +160,8 @@ pub struct Service {
     pub pools: Vec<Pool>,
     /// At most 32; the first that a client is in answers, before the share.
     pub audiences: Vec<Audience>,
+    /// What a release goes through by itself; without, orders alone move users.
+    pub release: Option<Plan>,
 }
 
 /// `[[service.audience]]`: clients that get an answer of their own. All conditions must hold.

@@ -20,7 +20,10 @@ use lb_common::{
     release::Record,
 };
 
-use super::model::{Audience, Config, Encap, Forward, Health, Pool, Service};
+use super::{
+    model::{Audience, Config, Encap, Forward, Health, Pool, Service},
+    timeline,
+};
 
 /// Bytes of a hash map's entry beside key and value: `struct htab_elem` in the kernel's
 /// `kernel/bpf/hashtab.c`.
@@ -46,7 +49,8 @@ fn outline_service(service: &Service) -> String {
         .map(|pool| outline_pool(pool, &service.active));
     let pools: String = pools.collect();
     let audiences: String = service.audiences.iter().map(outline_audience).collect();
-    format!("service {name}: {forward}, {listeners}\n{audiences}{pools}")
+    let release = timeline::outline(service);
+    format!("service {name}: {forward}, {listeners}\n{audiences}{pools}{release}")
 }
 
 /// Who is in it, and what they get.

@@ -9,6 +9,7 @@ use super::{
     model::{Affinity, Connections, Datagram, Forward, Listen, OnDeadPool, Pool, Service},
     pool::{self, Frame},
     raw::Section,
+    release,
     setting::{self, SettingError},
 };
 
@@ -24,12 +25,12 @@ const DEFAULT_IDLE: Duration = Duration::from_secs(30);
 /// What a `[[service]]` means, given the names of earlier ones; nothing only where a problem has
 /// been reported.
 pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Option<Service> {
-    section.not_built(&["release"]);
     let name = section.claim_name(names, "service");
     let forward = read_forward(section);
     let listeners = read_listeners(section, forward);
     let pools = read_pools(section, forward, &listeners);
     let audiences = audience::read_all(section);
+    let release = release::read(section, &audiences);
     let active = read_active(section, &pools);
     let affinity = section.setting("affinity", |word: &String| {
         setting::word(word, Affinity::WORDS, &[])
@@ -61,6 +62,7 @@ pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Optio
         on_dead_pool: on_dead_pool.unwrap_or(OnDeadPool::Fallback),
         pools: pools.into_iter().flatten().collect(),
         audiences,
+        release,
     })
 }
 
@@ -200,15 +202,6 @@ mod tests {
     fn a_misspelt_key_that_may_be_left_out_is_known() {
         refuses(&shop("foward = \"l2\""), "did you mean `forward`?");
         refuses(&shop("actve = \"blue\""), "did you mean `active`?");
-    }
-
-    #[test]
-    fn tables_that_are_promised_are_refused_as_not_built_yet() {
-        let release = shop("") + "[service.release]\nstrategy = \"canary\"";
-        refuses(
-            &release,
-            "service `shop` uses `release`, which is not built yet",
-        );
     }
 
     #[test]

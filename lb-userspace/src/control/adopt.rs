@@ -4,6 +4,7 @@ use lb_common::{maps::TABLES_PER_POOL, release::Record};
 
 use crate::{
     dataplane::Image,
+    release::engine::Run,
     state::{Kept, ServiceState, State},
 };
 
@@ -28,6 +29,7 @@ fn begin_anew(service: &mut ServiceState) {
         .swept()
         .disarmed();
     service.position.epoch = 0;
+    service.position.run = service.position.run.as_ref().map(Run::rested);
     service.before = None;
     service.pending = None;
     service.last_change = None;
@@ -66,6 +68,12 @@ fn follow(name: &str, service: &mut ServiceState, record: &Record, image: &Image
         let mut position = service.position.clone();
         position.take(record, tick);
         position.keep_pools(|pool| service.has_pool(pool));
+        if position.heed() {
+            tracing::warn!(
+                "service `{name}`: the state file has the release elsewhere than the kernel; the \
+                 kernel's word is taken"
+            );
+        }
         service.position = position;
         service.adopt_sets(image);
     }

@@ -5,6 +5,7 @@ use crate::{
     config::Config,
     dataplane::Dataplane,
     neighbour::View,
+    release::engine::Run,
     seed::Seed,
     state::{State, reconcile},
 };
@@ -23,6 +24,7 @@ impl<D: Dataplane> Control<D> {
         let seed = Seed::new(&config.node.hash_seed);
         let next = reconcile(&self.state, &self.image, &config, &seed, tick)?;
         refuse_emptied(&self.state, &next)?;
+        self.refuse_drift(&config)?;
         let prepared = self.prepare(&config, &view, next);
         let writes = prepared.writes.iter().map(ToString::to_string).collect();
         if !dry_run {
@@ -34,6 +36,30 @@ impl<D: Dataplane> Control<D> {
             done?;
         }
         Ok(writes)
+    }
+
+    /// A configuration may not take away the audience that a release is shown to.
+    fn refuse_drift(&self, config: &Config) -> Result<(), ControlError> {
+        for (name, state) in &self.state.services {
+            let step = state.position.run.as_ref().and_then(Run::present);
+            let audience = step.and_then(|step| step.audience.as_ref());
+            let (Some(audience), Some(service)) = (audience, config.service(name)) else {
+                continue;
+            };
+            let mut audiences = service.audiences.iter();
+            if !audiences.any(|known| known.name == *audience && known.share_ppm > 0) {
+                let why = format!(
+                    "the release under way is shown to audience `{audience}`; leave that one as it \
+                     is until the release has gone on (`serin promote {name}`), or end it first \
+                     (`serin abort {name}`)"
+                );
+                return Err(ControlError::Unfit {
+                    service: name.clone(),
+                    why,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Reads the daemon's own configuration file again, or another.

@@ -6,11 +6,13 @@
 
 mod adopt;
 mod apply;
+mod audit;
 mod backends;
 mod commit;
 mod health;
 mod orders;
 mod pending;
+mod release;
 mod report;
 mod settle;
 mod sweep;
@@ -32,8 +34,9 @@ use crate::{
     config::{Config, ConfigError},
     dataplane::{Dataplane, Image, kernel::KernelError},
     health::Verdicts,
+    journal::{Actor, Journal, JournalError},
     neighbour::View,
-    release::Refusal,
+    release::{Refusal, engine},
     seed::Seed,
     state::{FileError, State, StateError, StateFile, reconcile},
 };
@@ -57,6 +60,14 @@ pub enum ControlError {
         /// Why.
         refusal: Refusal,
     },
+    /// The release that goes by a plan forbids it.
+    #[error("service `{service}`: {refusal}")]
+    Release {
+        /// The service.
+        service: String,
+        /// Why.
+        refusal: engine::Refusal,
+    },
     /// The order is not for a service like this.
     #[error("service `{service}`: {why}")]
     Unfit {
@@ -77,6 +88,9 @@ pub enum ControlError {
     /// The state can't be kept.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The audit log can't be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -113,6 +127,9 @@ pub struct Control<D> {
     interfaces: BTreeMap<String, String>,
     /// What was last heard of the checks, to be told.
     verdicts: Verdicts,
+    journal: Journal,
+    /// Who gives the order that is being carried out.
+    actor: Actor,
 }
 
 /// What a core is made from.
@@ -162,11 +179,14 @@ impl<D: Dataplane> Control<D> {
             dataplane,
             takes_over,
         } = parts;
+        let written = saved.clone();
         if !takes_over {
             adopt::adopt(&mut saved, &image, tick);
         }
         let seed = Seed::new(&config.node.hash_seed);
-        let state = reconcile(&saved, &image, &config, &seed, tick)?;
+        let mut state = reconcile(&saved, &image, &config, &seed, tick)?;
+        release::age(&mut state.services, dataplane.clock_ms());
+        let journal = Journal::beside(&config.node.state);
         let mut control = Self {
             node: node(&config),
             file: StateFile::new(&config.node.state),
@@ -181,8 +201,11 @@ impl<D: Dataplane> Control<D> {
             sweep: sweep::Schedule::default(),
             interfaces: BTreeMap::new(),
             verdicts: Verdicts::new(),
+            journal,
+            actor: Actor::daemon(),
         };
         control.commit(state)?;
+        control.note_releases(&written);
         Ok(control)
     }
 
@@ -244,6 +267,7 @@ impl<D: Dataplane> Control<D> {
             stored_at_ns: commit.stored.map(|time| nanoseconds(since_epoch(time))),
             arming_s: pending::arming_s(state, tick),
             took_us: nanoseconds(began.elapsed()) / 1000,
+            notes: Vec::new(),
         })
     }
 }

@@ -6,6 +6,7 @@ use super::{Control, ControlError};
 use crate::{
     api::model::Done,
     dataplane::Dataplane,
+    journal::Happened,
     release::{Position, Refusal},
     state::{Order, ServiceState, StateError},
 };
@@ -59,9 +60,12 @@ impl<D: Dataplane> Control<D> {
         })
     }
 
-    /// Takes the share back, or else the last cutover.
+    /// Takes the share back, or else the last cutover. A release that is under way is aborted.
     pub fn rollback(&mut self, service: &str, tick: u32) -> Result<Done, ControlError> {
         let began = Instant::now();
+        if self.state.service(service)?.is_released() {
+            return self.abort(service, "rolled back by hand", tick);
+        }
         if let Some(done) = self.call_off(service, began, tick)? {
             return Ok(done);
         }
@@ -96,20 +100,41 @@ impl<D: Dataplane> Control<D> {
             }
         })?;
         require_position_servable(service, state, &next)?;
+        let happened = match &order {
+            Order::Share { .. } => Happened::Share,
+            Order::Rollback => Happened::RolledBack,
+            Order::Cutover { .. }
+            | Order::Weight { .. }
+            | Order::Admin { .. }
+            | Order::Release(_) => Happened::Cutover,
+        };
+        let why = format!("`{order}` by hand");
         let touched = (!state.position.covers(&next)).then_some(next.touched_ppm);
         if let Some(done) = self.arm(service, order, touched, began, tick)? {
             return Ok(done);
         }
         let state = self.state.service(service)?;
         let baseline = self.connections(state)?;
+        let interferes = state.is_released();
+        let run = self.touched_by_hand(state, &next);
         let mut whole = self.state.clone();
         let state = whole.service_mut(service)?;
         state.position = next;
         state.pending = None;
         state.baseline = baseline;
         state.reassign_dead(&self.seed, tick);
+        state.position.run = run;
         let commit = self.commit(whole)?;
-        self.done(service, &commit, began, tick)
+        let mut done = self.done(service, &commit, began, tick)?;
+        if interferes {
+            self.note(service, Happened::TakenOver, &why);
+            let note = "the release is yours now: no step moves it any more; begin another with \
+                        `serin start --replace`";
+            done.notes.push(note.to_owned());
+        } else {
+            self.note(service, happened, &why);
+        }
+        Ok(done)
     }
 }
 
@@ -142,7 +167,11 @@ impl ServiceState {
 
     /// The pool that is meant when none is named: the candidate of the release under way, or the
     /// only other one.
-    fn candidate_for(&self, service: &str, to: Option<&str>) -> Result<String, ControlError> {
+    pub(super) fn candidate_for(
+        &self,
+        service: &str,
+        to: Option<&str>,
+    ) -> Result<String, ControlError> {
         if let Some(to) = to {
             return Ok(self.named_pool(service, to)?);
         }
@@ -166,7 +195,11 @@ impl ServiceState {
 }
 
 /// A pool must be able to take the users that an order would send it.
-fn require_servable(service: &str, state: &ServiceState, pool: &str) -> Result<(), ControlError> {
+pub(super) fn require_servable(
+    service: &str,
+    state: &ServiceState,
+    pool: &str,
+) -> Result<(), ControlError> {
     if state.can_serve(pool) {
         return Ok(());
     }

@@ -98,6 +98,7 @@ impl<D: Dataplane> Control<D> {
             Order::Rollback => self.rollback(service, tick),
             Order::Weight { backend, weight } => self.weight(service, backend, *weight, tick),
             Order::Admin { backend, admin } => self.admin(service, backend, *admin, tick),
+            Order::Release(event) => self.steer(service, event, "", tick),
         }
     }
 

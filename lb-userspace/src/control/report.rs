@@ -55,6 +55,7 @@ impl<D: Dataplane> Control<D> {
             pinned: state.is_touched(),
             settles_in_s: settle::settles_in_s(state, &self.config, service, tick),
             pending: state.pending.as_ref().map(|p| p.order.to_string()),
+            release: self.release_status(state),
             arming_s: pending::arming_s(state, tick),
             cut: state.cut,
             orphaned: state.orphaned,

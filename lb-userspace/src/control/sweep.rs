@@ -6,6 +6,7 @@ use std::{
 };
 
 use lb_common::{
+    audience::condition,
     flow::{FlowKey, Pin},
     listener::Endpoint,
     node::Node,
@@ -59,6 +60,7 @@ impl<D: Dataplane> Control<D> {
             self.commit(self.state.clone())?;
         }
         self.carry_out_pending(tick)?;
+        self.advance_releases(tick)?;
         let mut next = settle(&self.state, &self.config, tick);
         let period = |service: &str, pool: &str| slow_start_ticks(&self.config, service, pool);
         next.advance(period, &self.seed, tick);
@@ -70,7 +72,8 @@ impl<D: Dataplane> Control<D> {
         if !self.state.needs_sweep() {
             let settlement = next_settlement(&self.state, &self.config, tick);
             let step = next_slow_step(&self.state, &self.config, tick);
-            return Ok([settlement, step, self.next_pending(tick)]
+            let release = self.next_release();
+            return Ok([settlement, step, self.next_pending(tick), release]
                 .into_iter()
                 .flatten()
                 .min());
@@ -80,7 +83,8 @@ impl<D: Dataplane> Control<D> {
             let took = now.elapsed();
             self.sweep.next = Some(now + SWEEP_PAUSE.max(took * SWEEP_BUDGET));
         }
-        Ok(Some(SWEEP_PAUSE))
+        let release = self.next_release().unwrap_or(SWEEP_PAUSE);
+        Ok(Some(SWEEP_PAUSE.min(release)))
     }
 
     /// Removes pins that are over, then drops what nothing needs any more.
@@ -101,7 +105,8 @@ impl<D: Dataplane> Control<D> {
                 over.push(key);
                 return;
             };
-            let redundant = || rule.settled && image.sends(node, endpoint, &key, pin);
+            let knowable = rule.settled && rule.is_knowable(endpoint.protocol());
+            let redundant = || knowable && image.sends(node, endpoint, &key, pin);
             let found = found.entry(*service).or_default();
             let session = rule.sessions && endpoint.protocol() == protocol::UDP;
             let fate = rule.fate(pin, session, tick);
@@ -124,7 +129,8 @@ impl<D: Dataplane> Control<D> {
     /// Where the deadline of a drain is over, what has been found alive is cut at its next packet.
     fn time_out(&self, mut next: State, found: &BTreeMap<u32, Found>, tick: u32) -> State {
         for (name, service) in &mut next.services {
-            let settled = !service.is_moving() && service.is_touched();
+            // Pins of audiences by the first packet are no rest of a change.
+            let settled = !service.is_moving() && service.is_touched() && !service.pins_at_rest();
             let left = found.get(&service.id).map_or(0, |found| found.pins);
             if !settled || service.position.overdue || left == 0 {
                 continue;
@@ -157,6 +163,8 @@ enum Fate {
 struct Rule {
     /// Pins that say what the mapping says are of no use.
     settled: bool,
+    /// What audiences ask of packets.
+    conditions: u32,
     /// Ticks without a packet after which a connection is taken for gone.
     idle: u32,
     /// Datagrams have sessions, with an idle time of their own.
@@ -174,6 +182,7 @@ impl Rule {
             .collect();
         Self {
             settled: !service.is_moving() && !service.position.arming,
+            conditions: service.conditions(),
             idle: drain_ticks(config, name),
             sessions: config
                 .service(name)
@@ -181,6 +190,16 @@ impl Rule {
             session_idle: idle_ticks(config, name),
             generations,
         }
+    }
+
+    /// Whether a pin's key says what the mapping makes of the connection's packets: it tells neither
+    /// VLAN tags, which each packet is judged by, nor what each datagram is.
+    const fn is_knowable(&self, protocol: u8) -> bool {
+        let by_packet = match protocol {
+            protocol::UDP => condition::VLAN | condition::OPENING,
+            _ => condition::VLAN,
+        };
+        self.conditions & by_packet == 0
     }
 
     fn fate(&self, pin: Pin, session: bool, tick: u32) -> Fate {

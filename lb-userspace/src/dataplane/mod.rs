@@ -171,6 +171,12 @@ pub trait Dataplane: Send {
     /// What the packet path would do with a packet. Nothing comes of the question.
     fn whois(&mut self, question: &Question) -> Result<Trace, kernel::KernelError>;
 
+    /// Milliseconds of the clock that ticks are counted by: it goes on while the host runs, whatever
+    /// becomes of the time of day.
+    fn clock_ms(&self) -> u64 {
+        kernel::clock_ms()
+    }
+
     /// Removes pins; those that are gone already don't matter.
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), kernel::KernelError>;
 }

@@ -4,6 +4,8 @@ use lb_common::{hash::BUCKETS, maps::TABLES_PER_POOL, release::Record};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::engine::{Run, Seen};
+
 /// A pool's number.
 pub type PoolId = u32;
 
@@ -105,12 +107,15 @@ pub struct Position {
     pub overdue: bool,
     /// The pool that a rollback returns to after a cutover.
     pub previous: Option<PoolId>,
-    /// Number of the release that `now.salt` belongs to.
+    /// Number of the release that `now.salt` belongs to; 0 before the first.
     pub release: u64,
     /// The release is over: the next share draws new clients.
     pub over: bool,
     /// Counts records written.
     pub epoch: u64,
+    /// The release that goes by a plan, or the last that did.
+    #[serde(default)]
+    pub run: Option<Run>,
 }
 
 impl Position {
@@ -125,9 +130,10 @@ impl Position {
             arming: false,
             overdue: false,
             previous: None,
-            release: 1,
-            over: false,
+            release: 0,
+            over: true,
             epoch: 0,
+            run: None,
         }
     }
 
@@ -219,6 +225,8 @@ impl Position {
         if audiences != self.now.audiences {
             let now = self.now;
             next.go(Mapping { audiences, ..now }, tick);
+            // What an order waits for goes on.
+            next.arming = self.arming;
         }
         next
     }
@@ -308,6 +316,19 @@ impl Position {
         self.date(self.changed.unwrap_or(tick));
     }
 
+    /// Moves the release to where users are; true if it took itself to be elsewhere.
+    pub fn heed(&mut self) -> bool {
+        let seen = Seen {
+            active: self.now.active,
+            candidate: self.now.candidate,
+            share_ppm: self.now.share_ppm,
+        };
+        let found = self.run.as_ref().and_then(|run| run.heed(seen));
+        let differs = found.is_some();
+        self.run = found.or_else(|| self.run.take());
+        differs
+    }
+
     /// Drops every mention of pools that are gone; no client gets or got them. The release of one
     /// that is gone is over.
     pub fn keep_pools(&mut self, is_there: impl Fn(PoolId) -> bool) {
@@ -318,6 +339,7 @@ impl Position {
             }
         }
         self.previous = self.previous.filter(|&pool| is_there(pool));
+        self.run = self.run.take().filter(|run| is_there(run.candidate));
     }
 
     /// Whether packets may go by a pool's table.

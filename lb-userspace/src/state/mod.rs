@@ -24,6 +24,7 @@ use std::{
     net::IpAddr,
 };
 
+use lb_common::audience::AudienceSet;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::{
@@ -330,11 +331,18 @@ impl ServiceState {
     /// Whether connections are pinned whatever the release does: an audience has a condition that
     /// only first packets meet.
     pub fn pins_at_rest(&self) -> bool {
-        let named = self.position.audience_sets();
-        let mut sets = named
-            .iter()
-            .filter_map(|number| self.audiences.sets.get(number));
-        sets.any(|compiled| compiled.set.pins())
+        self.named_sets().any(AudienceSet::pins)
+    }
+
+    /// All conditions of the audiences, see [`lb_common::audience::condition`].
+    pub fn conditions(&self) -> u32 {
+        self.named_sets().fold(0, |all, set| all | set.conditions())
+    }
+
+    /// The sets of audiences that the record names.
+    fn named_sets(&self) -> impl Iterator<Item = &AudienceSet> {
+        let named = self.position.audience_sets().into_iter();
+        named.filter_map(|number| Some(&self.audiences.sets.get(&number)?.set))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
+use crate::release::engine::Event;
 
 /// What is done once all sessions that are in use have been pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,8 @@ pub enum Order {
         /// Its state.
         admin: Admin,
     },
+    /// Move a release that goes by a plan.
+    Release(Event),
 }
 
 impl fmt::Display for Order {
@@ -58,6 +61,7 @@ impl fmt::Display for Order {
             Self::Rollback => write!(f, "rollback"),
             Self::Weight { backend, weight } => write!(f, "weight {backend} {weight}"),
             Self::Admin { backend, admin } => write!(f, "{admin} {backend}"),
+            Self::Release(event) => write!(f, "{event}"),
         }
     }
 }

@@ -10,7 +10,7 @@ use lb_common::{
 use thiserror::Error;
 
 use super::{ServiceState, State};
-use crate::release::{Mapping, Position};
+use crate::release::{Mapping, Position, engine::Run};
 
 /// What can't be in a state that serin has written.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -41,6 +41,9 @@ pub enum Unsound {
         /// The share.
         share_ppm: u32,
     },
+    /// A release that can't be.
+    #[error("service `{0}`: its release is at a step or for a pool that there is not")]
+    Release(String),
     /// A backend that is nowhere.
     #[error("service `{service}`: backend `{backend}` has no address")]
     NoPlace {
@@ -118,7 +121,17 @@ impl ServiceState {
                 share_ppm: position.touched_ppm,
             });
         }
-        Ok(())
+        match &position.run {
+            Some(run) if !self.is_possible(run) => Err(Unsound::Release(name.to_owned())),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn is_possible(&self, run: &Run) -> bool {
+        let steps = &run.plan.steps;
+        let shares = steps.last().is_some_and(|step| step.share_ppm <= BUCKETS);
+        let at = run.step().is_none_or(|step| step < steps.len());
+        run.plan.is_sound() && shares && at && self.has_pool(run.candidate)
     }
 
     fn check_mapping(&self, name: &str, mapping: &Mapping) -> Result<(), Unsound> {
@@ -143,6 +156,7 @@ impl ServiceState {
 mod tests {
     use super::super::fixture::{Fixture, SHOP};
     use super::*;
+    use crate::release::engine::{Event, Plan, Stage, Step, advance};
 
     fn says(spoil: impl FnOnce(&mut ServiceState)) -> String {
         let mut fixture = Fixture::new(SHOP);
@@ -189,6 +203,42 @@ mod tests {
         assert_eq!(
             says(|shop| shop.position.origin.share_ppm = 1_000_001),
             "service `shop`: a share of 1000001 ppm is more than all"
+        );
+    }
+
+    #[test]
+    fn releases_that_can_not_be_are_found() {
+        let released = |candidate: u32, shares: &'static [u32], at: usize| {
+            move |shop: &mut ServiceState| {
+                let steps = shares.iter().map(|&share_ppm| Step {
+                    audience: None,
+                    share_ppm,
+                    hold: std::time::Duration::from_secs(1),
+                    approve: false,
+                });
+                let plan = Plan {
+                    steps: steps.collect(),
+                    deadline: None,
+                };
+                let start = Event::Start {
+                    plan,
+                    candidate,
+                    replace: false,
+                };
+                let (mut run, _) = advance(None, &start, 0).expect("a start");
+                run.stage = Stage::Step(at);
+                shop.position.run = Some(run);
+            }
+        };
+        let expected = "service `shop`: its release is at a step or for a pool that there is not";
+        assert_eq!(says(released(9, &[1], 0)), expected, "no pool");
+        assert_eq!(says(released(1, &[], 0)), expected, "no step");
+        assert_eq!(says(released(1, &[5], 1)), expected, "beyond the steps");
+        assert_eq!(says(released(1, &[5, 4], 0)), expected, "goes down");
+        assert_eq!(
+            says(released(1, &[1_000_001], 0)),
+            expected,
+            "more than all"
         );
     }
 

@@ -2,13 +2,15 @@
 
 use lb_common::{
     audience::{Range, condition},
+    listener::Listener,
+    protocol::UDP,
     reason::FlowEvent,
 };
 
 use super::*;
 use crate::{
     frame::{Transport, flag},
-    world::{FAMILIES, client, vip},
+    world::{FAMILIES, client, endpoint, vip},
 };
 
 /// Clients of small segments, by the SYN.
@@ -106,5 +108,49 @@ fn the_hop_limit_of_a_later_packet_moves_nobody() {
         assert!(!is_new(&mut lab, &at(syn(far, 1460), 63)));
         assert!(is_new(&mut lab, &at(ack(near), 50)));
         assert!(!is_new(&mut lab, &at(ack(far), 64)));
+    }
+}
+
+/// A service that cuts what a change moves cuts nobody for having been told by the first packet.
+#[test]
+fn a_connection_that_its_first_packet_decided_is_not_cut() {
+    for flag in [Record::CUT, Record::OVERDUE] {
+        let mut image = image_by_mss();
+        image
+            .records
+            .entry(SERVICE)
+            .and_modify(|record| record.flags |= flag);
+        let mut lab = Lab::new(&image);
+        for family in FAMILIES {
+            let from = client(family, 1);
+            assert!(is_new(&mut lab, &syn(from, 1200)));
+            assert!(is_new(&mut lab, &ack(from)), "{family:?}");
+            assert!(is_new(&mut lab, &ack(from)), "{family:?}");
+        }
+    }
+}
+
+#[test]
+fn a_later_packet_of_quic_does_not_decide() {
+    let rule = Rule {
+        conditions: condition::TTL,
+        ttl: Range { low: 64, high: 64 },
+        ..staff(1)
+    };
+    let mut image = image(&[(rule, Vec::new())]);
+    for family in FAMILIES {
+        let listener = image.listeners.get_mut(&endpoint(vip(family), UDP));
+        let listener = listener.expect("it listens for UDP");
+        *listener = listener.with(Listener::QUIC);
+    }
+    let mut lab = Lab::new(&image);
+    for family in FAMILIES {
+        let later = Frame {
+            hops: 64,
+            payload: vec![0x4a; 40],
+            ..Frame::udp(client(family, 1), vip(family))
+        };
+        assert!(!is_new(&mut lab, &later), "{family:?}");
+        assert_eq!(lab.pins(), []);
     }
 }

@@ -53,7 +53,7 @@ use self::{
 pub use self::{
     adopt::{abandon, detach},
     attach::Mode,
-    clock::now,
+    clock::{clock_ms, now},
     error::KernelError,
 };
 use super::{Counters, Dataplane, Image, Write, prefixes::Block, question::Question};

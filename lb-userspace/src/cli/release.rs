@@ -1,0 +1,174 @@
+//! Commands about a release that goes by a plan, and what is shown of one.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::order::resource;
+use crate::{
+    api::{
+        client::{Client, ClientError},
+        model::{Done, PromoteOrder, ReasonOrder, ReleaseStatus, StartOrder},
+    },
+    share::Share,
+};
+
+/// What moves a release.
+#[derive(Debug, Subcommand)]
+pub enum Release {
+    /// Begin the configured release
+    Start {
+        /// The service
+        service: String,
+        /// The pool, where it is not the only other one
+        #[arg(long)]
+        to: Option<String>,
+        /// End the release under way for it, and begin with the first step
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Go on to the next step, whatever the present one waits for
+    Promote {
+        /// The service
+        service: String,
+        /// To the end, skipping all steps
+        #[arg(long)]
+        full: bool,
+        /// Only if the release is at this step: a second click does nothing
+        #[arg(long, value_name = "N")]
+        expect_step: Option<usize>,
+    },
+    /// Stay at the present step
+    Pause(Reasoned),
+    /// Go on after a pause
+    Resume(Reasoned),
+    /// Take all users back; only a retry begins this release again
+    Abort(Reasoned),
+    /// Begin an aborted release again, with the same users first
+    Retry(Reasoned),
+}
+
+/// A service, and why.
+#[derive(Debug, Args)]
+pub struct Reasoned {
+    /// The service
+    service: String,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Release {
+    /// Sends the order, and waits for the answer.
+    pub async fn give(self, client: &Client) -> Result<Done, ClientError> {
+        match self {
+            Self::Start {
+                service,
+                to,
+                replace,
+            } => {
+                let order = StartOrder { to, replace };
+                client.post(&resource(&service, "/start"), &order).await
+            }
+            Self::Promote {
+                service,
+                full,
+                expect_step,
+            } => {
+                let order = PromoteOrder { full, expect_step };
+                client.post(&resource(&service, "/promote"), &order).await
+            }
+            Self::Pause(order) => order.post(client, "/pause").await,
+            Self::Resume(order) => order.post(client, "/resume").await,
+            Self::Abort(order) => order.post(client, "/abort").await,
+            Self::Retry(order) => order.post(client, "/retry").await,
+        }
+    }
+}
+
+impl Reasoned {
+    async fn post(self, client: &Client, verb: &str) -> Result<Done, ClientError> {
+        let order = ReasonOrder {
+            reason: self.reason,
+        };
+        client.post(&resource(&self.service, verb), &order).await
+    }
+}
+
+/// Where a release is, on a line.
+pub fn text(release: &ReleaseStatus) -> String {
+    let ReleaseStatus {
+        number,
+        candidate,
+        state,
+        steps,
+        ..
+    } = release;
+    let (Some(step), Some(share_ppm)) = (release.step, release.asked_share_ppm) else {
+        let reason = release.reason.as_ref();
+        let reason = reason
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
+        return format!("{number}, {candidate} {state}{reason}");
+    };
+    let asked = match &release.audience {
+        Some(audience) => format!("audience {audience}"),
+        None => Share { ppm: share_ppm }.to_string(),
+    };
+    let left = release.left_s.filter(|&left| left > 0);
+    let left = left.map(|left| format!(", {} of its hold left", span(left)));
+    let deadline = release.deadline_left_s;
+    let deadline = deadline.map(|left| format!(", deadline in {}", span(left)));
+    format!(
+        "{number}, {candidate} at step {step} of {steps} ({asked}), {state}{}{}",
+        left.unwrap_or_default(),
+        deadline.unwrap_or_default()
+    )
+}
+
+fn span(seconds: u64) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(step: Option<usize>) -> ReleaseStatus {
+        ReleaseStatus {
+            number: 3,
+            candidate: "green".to_owned(),
+            state: "holding".to_owned(),
+            reason: None,
+            step,
+            steps: 4,
+            audience: None,
+            asked_share_ppm: step.map(|_| 50_000),
+            hold_s: step.map(|_| 300),
+            left_s: step.map(|_| 90),
+            deadline_left_s: None,
+        }
+    }
+
+    #[test]
+    fn a_release_is_told_by_its_step_its_share_and_its_countdown() {
+        let held = at(Some(2));
+        let expected = "3, green at step 2 of 4 (5%), holding, 1m 30s of its hold left";
+        assert_eq!(text(&held), expected);
+        let waiting = ReleaseStatus {
+            state: "awaits-approval".to_owned(),
+            audience: Some("staff".to_owned()),
+            left_s: Some(0),
+            deadline_left_s: Some(3600),
+            ..held
+        };
+        let expected = "3, green at step 2 of 4 (audience staff), awaits-approval, deadline in 1h";
+        assert_eq!(text(&waiting), expected);
+        let over = ReleaseStatus {
+            state: "aborted".to_owned(),
+            reason: Some("errors".to_owned()),
+            ..at(None)
+        };
+        assert_eq!(text(&over), "3, green aborted: errors");
+    }
+}

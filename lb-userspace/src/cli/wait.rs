@@ -1,0 +1,78 @@
+//! `serin wait`: a pipeline's step that lasts as long as a release.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::{Failure, exit};
+use crate::api::{
+    client::{Client, ClientError},
+    model::{ReleaseStatus, Status},
+};
+
+/// How often the daemon is asked.
+const POLL: Duration = Duration::from_millis(200);
+/// How long a daemon that has answered may be away: it is being replaced.
+const ABSENCE: Duration = Duration::from_secs(30);
+
+/// Blocks until a service's release ends; says how it did.
+pub async fn wait(
+    client: &Client,
+    path: &str,
+    service: &str,
+    timeout: Option<Duration>,
+) -> Result<ReleaseStatus, Failure> {
+    let began = Instant::now();
+    let mut answered: Option<Instant> = None;
+    loop {
+        match client.get::<Status>(path).await {
+            Ok(status) => {
+                answered = Some(Instant::now());
+                if let Some(outcome) = outcome(service, status) {
+                    return outcome;
+                }
+            }
+            Err(ClientError::Unreachable { .. } | ClientError::Broken { .. })
+                if answered.is_some_and(|at| at.elapsed() < ABSENCE) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
+            return Err(Failure {
+                message: format!(
+                    "service `{service}`: the release has not ended in time; it goes on, and \
+                     `serin status {service}` shows where it is"
+                ),
+                code: exit::TIMED_OUT,
+            });
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// How it ended; nothing while it has not.
+fn outcome(service: &str, status: Status) -> Option<Result<ReleaseStatus, Failure>> {
+    let refused = |what: String| Failure::refused(format!("service `{service}`: {what}"));
+    let Some(release) = status.release else {
+        // A start waits for sessions to be pinned.
+        return status.pending.is_none().then(|| {
+            Err(refused(
+                "no release has been started; begin one with `serin start`".to_owned(),
+            ))
+        });
+    };
+    match release.state.as_str() {
+        _ if release.is_under_way() || status.pending.is_some() => None,
+        "promoted" => Some(Ok(release)),
+        "aborted" => {
+            let reason = release.reason.unwrap_or_default();
+            Some(Err(refused(format!("the release was aborted: {reason}"))))
+        }
+        "rolled-back" => Some(Err(refused(
+            "the release was promoted, and then rolled back by hand".to_owned(),
+        ))),
+        _ => Some(Err(refused(
+            "the release was taken over by hand, and ends by nothing that could be waited for"
+                .to_owned(),
+        ))),
+    }
+}

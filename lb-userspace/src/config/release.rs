@@ -1,0 +1,404 @@
+//! `[service.release]`: the steps that a release goes through.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::{
+    errors::ValueError,
+    model::Audience,
+    raw::Section,
+    setting::{self, SettingError},
+};
+use crate::{
+    release::engine::{Plan, Step},
+    share::Share,
+};
+
+const HOLD: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 30);
+const DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 90);
+const PERCENTAGE: RangeInclusive<u8> = 1..=100;
+/// The most steps; the shorthand has no more of them.
+const STEPS: usize = 100;
+/// A percentage in parts per million.
+const PERCENT: u32 = 10_000;
+/// The shorthand's keys, as in other tools.
+const SHORTHAND: [&str; 3] = ["stepWeight", "maxWeight", "interval"];
+
+/// Steps that make no release.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanFault {
+    /// Nothing to go through.
+    #[error("has no step; add one to `steps`, such as {{ share = \"1%\", hold = \"5m\" }}")]
+    NoStep,
+    /// More than anybody would follow.
+    #[error("has {0} steps; {STEPS} are the most, so leave some out")]
+    ManySteps(usize),
+    /// A step that nobody gets the candidate by.
+    #[error("names nobody; write `audience` or `share`")]
+    Nobody,
+    /// A step with two meanings.
+    #[error("names `audience` and `share`; make two steps of it")]
+    Both,
+    /// A share of nothing.
+    #[error("has a share of 0%, which nobody gets; raise it, or name an `audience`")]
+    NoShare,
+    /// Users would be taken back.
+    #[error(
+        "has a share of {share}, less than the {before} of the step before it; raise it or move it"
+    )]
+    Down {
+        /// Its share.
+        share: Share,
+        /// The one before.
+        before: Share,
+    },
+    /// An audience that would have had the candidate before its step.
+    #[error(
+        "names an audience, but is not the first step; all audiences get the candidate from the \
+         start of a release, so put it first, or leave it out"
+    )]
+    LateAudience,
+    /// An audience that the candidate is not shown to.
+    #[error("names audience `{0}`, which never gets the candidate; give that pool = \"candidate\"")]
+    Unmoved(String),
+    /// A step of no length.
+    #[error("has no end; add hold = \"5m\", or approve = true")]
+    Endless,
+    /// No release could end in time.
+    #[error(
+        "has a deadline of {}, but its steps take {} at least; lengthen `deadline` or shorten a hold",
+        humantime::format_duration(*deadline), humantime::format_duration(*shortest)
+    )]
+    Hopeless {
+        /// The deadline.
+        deadline: Duration,
+        /// How long the steps take.
+        shortest: Duration,
+    },
+    /// Two ways to say it.
+    #[error("has `steps` and `{0}`; keep one")]
+    Twice(&'static str),
+}
+
+/// What a service's release means, if it has one.
+pub(super) fn read(service: &mut Section, audiences: &[Audience]) -> Option<Plan> {
+    let plan = service.table("release", |section| read_release(section, audiences));
+    plan.flatten()
+}
+
+fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
+    section.not_built(&["judge", "gate"]);
+    section.setting("strategy", |word: &String| {
+        setting::word(word, &[("canary", ())], &["blue-green"])
+    });
+    let deadline = section.setting("deadline", |text: &String| setting::time(text, &DEADLINE));
+    let shorthand = SHORTHAND.into_iter().find(|key| section.contains(key));
+    let steps = match shorthand {
+        Some(key) if section.contains("steps") => {
+            section.refuse(PlanFault::Twice(key).into());
+            read_steps(section, audiences);
+            read_shorthand(section);
+            None
+        }
+        Some(_) => read_shorthand(section),
+        None => read_steps(section, audiences),
+    };
+    let plan = Plan {
+        steps: steps?,
+        deadline,
+    };
+    check_deadline(section, &plan);
+    Some(plan)
+}
+
+/// Equal steps up to a highest share, each as long as the others.
+fn read_shorthand(section: &mut Section) -> Option<Vec<Step>> {
+    for (key, example) in SHORTHAND.into_iter().zip(["10", "50", "\"1m\""]) {
+        section.require(key, example);
+    }
+    let percentage = |number: &i64| setting::number(*number, PERCENTAGE);
+    let step = section.setting("stepWeight", percentage);
+    let highest = section.setting("maxWeight", percentage);
+    let hold = section.setting("interval", |text: &String| setting::time(text, &HOLD));
+    let (step, highest, hold) = (step?, highest?, hold?);
+    let below = (step..highest).step_by(step.into());
+    let shares = below.chain([highest]);
+    let step = |percentage| Step {
+        audience: None,
+        share_ppm: u32::from(percentage) * PERCENT,
+        hold,
+        approve: false,
+    };
+    Some(shares.map(step).collect())
+}
+
+fn read_steps(section: &mut Section, audiences: &[Audience]) -> Option<Vec<Step>> {
+    let mut before = None;
+    let steps = section.tables("steps", "step", |step| {
+        let step = read_step(step, audiences, before)?;
+        before = Some(step.share_ppm);
+        Some(step)
+    })?;
+    match steps.len() {
+        0 => section.refuse(PlanFault::NoStep.into()),
+        count if count > STEPS => section.refuse(PlanFault::ManySteps(count).into()),
+        _ => {}
+    }
+    steps.into_iter().collect()
+}
+
+/// A step, given the share before it; nothing only where a problem has been reported.
+fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>) -> Option<Step> {
+    section.not_built(&["at_most", "toggle"]);
+    let given = (section.contains("audience"), section.contains("share"));
+    match given {
+        (false, false) => section.refuse(PlanFault::Nobody.into()),
+        (true, true) => section.refuse(PlanFault::Both.into()),
+        (true, false) | (false, true) => {}
+    }
+    let audience = read_audience(section, audiences, before);
+    let share = section.setting("share", |text: &String| {
+        let share = text.parse::<Share>().map_err(|_| SettingError::Share)?;
+        Ok::<_, ValueError>(share)
+    });
+    if let Some(share) = share {
+        check_share(section, share, before);
+    }
+    let approve = section.value::<bool>("approve");
+    let approve = approve.is_some_and(toml::Spanned::into_inner);
+    if !section.contains("hold") && !approve {
+        section.refuse(PlanFault::Endless.into());
+    }
+    let timed = section.contains("hold");
+    let hold = section.setting("hold", |text: &String| read_hold(text));
+    let share_ppm = match given {
+        (_, true) => share?.ppm,
+        (true, false) => 0,
+        (false, false) => return None,
+    };
+    Some(Step {
+        audience,
+        share_ppm,
+        hold: if timed { hold? } else { Duration::ZERO },
+        approve,
+    })
+}
+
+fn read_hold(text: &str) -> Result<Duration, SettingError> {
+    if text == "evidence" {
+        return Err(SettingError::NotBuilt("a time, such as \"10m\"".to_owned()));
+    }
+    setting::time(text, &HOLD)
+}
+
+fn read_audience(
+    section: &mut Section,
+    audiences: &[Audience],
+    before: Option<u32>,
+) -> Option<String> {
+    let name = section.setting("audience", |name: &String| {
+        let known = audiences.iter().map(|audience| audience.name.as_str());
+        if known.clone().any(|known| known == name) {
+            return Ok(name.clone());
+        }
+        Err(ValueError::NoSuchAudience(match setting::choice(known) {
+            none if none.is_empty() => "one under [[service.audience]]".to_owned(),
+            known => known,
+        }))
+    })?;
+    if before.is_some() {
+        section.refuse(PlanFault::LateAudience.into());
+    }
+    let found = audiences.iter().find(|audience| audience.name == name);
+    if found.is_some_and(|audience| audience.share_ppm == 0) {
+        section.refuse(PlanFault::Unmoved(name.clone()).into());
+    }
+    Some(name)
+}
+
+fn check_share(section: &Section, share: Share, before: Option<u32>) {
+    let before = before.map(|ppm| Share { ppm });
+    match before {
+        _ if share.ppm == 0 => section.refuse(PlanFault::NoShare.into()),
+        Some(before) if share.ppm < before.ppm => {
+            section.refuse(PlanFault::Down { share, before }.into());
+        }
+        Some(_) | None => {}
+    }
+}
+
+fn check_deadline(section: &Section, plan: &Plan) {
+    let shortest = plan.shortest();
+    if let Some(deadline) = plan.deadline.filter(|&deadline| deadline <= shortest) {
+        section.refuse(PlanFault::Hopeless { deadline, shortest }.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Config,
+        samples::{refuses, shop},
+    };
+    use super::*;
+
+    const STAFF: &str = "[[service.audience]]\nname = \"staff\"\nvlan = 7\npool = \"candidate\"\n";
+
+    fn with(lines: &str) -> String {
+        format!("{}{STAFF}[service.release]\n{lines}\n", shop(""))
+    }
+
+    fn plan(lines: &str) -> Plan {
+        let config = Config::parse(&with(lines)).expect("valid");
+        config.services[0].release.clone().expect("given")
+    }
+
+    fn step(audience: Option<&str>, share_ppm: u32, minutes: u64, approve: bool) -> Step {
+        Step {
+            audience: audience.map(str::to_owned),
+            share_ppm,
+            hold: Duration::from_mins(minutes),
+            approve,
+        }
+    }
+
+    #[test]
+    fn steps_are_read_as_they_are_written() {
+        let read = plan(
+            "strategy = \"canary\"\ndeadline = \"1h\"\nsteps = [{ audience = \"staff\", hold = \
+             \"10m\" }, { share = \"1%\", hold = \"5m\" }, { share = \"1%\", approve = true }, { \
+             share = \"25%\", hold = \"10m\", approve = true }]",
+        );
+        let expected = Plan {
+            steps: vec![
+                step(Some("staff"), 0, 10, false),
+                step(None, 10_000, 5, false),
+                step(None, 10_000, 0, true),
+                step(None, 250_000, 10, true),
+            ],
+            deadline: Some(Duration::from_hours(1)),
+        };
+        assert_eq!(read, expected);
+        assert_eq!(read.shortest(), Duration::from_mins(25));
+    }
+
+    #[test]
+    fn the_shorthand_becomes_steps_that_end_at_its_highest_weight() {
+        let shares = |text: &str| -> Vec<u32> {
+            let plan = plan(text);
+            assert!(plan.steps.iter().all(|s| s.hold == Duration::from_mins(1)));
+            plan.steps.iter().map(|step| step.share_ppm).collect()
+        };
+        let text = "stepWeight = 10\nmaxWeight = 50\ninterval = \"1m\"";
+        assert_eq!(shares(text), [100_000, 200_000, 300_000, 400_000, 500_000]);
+        assert_eq!(
+            shares(&text.replace("10", "20")),
+            [200_000, 400_000, 500_000]
+        );
+        assert_eq!(shares(&text.replace("10", "60")), [500_000]);
+    }
+
+    #[test]
+    fn a_service_without_a_release_has_no_plan() {
+        let config = Config::parse(&shop("")).expect("valid");
+        assert_eq!(config.services[0].release, None);
+    }
+
+    #[test]
+    fn steps_that_make_no_release_are_refused_with_the_remedy() {
+        let all = [
+            (
+                "",
+                "service `shop`: release has no step; add one to `steps`",
+            ),
+            ("{}", "release: step 1 names nobody; write `audience` or"),
+            (
+                "{ share = \"1%\", audience = \"staff\", hold = \"1m\" }",
+                "step 1 names `audience` and `share`; make two steps of it",
+            ),
+            (
+                "{ share = \"0%\", hold = \"1m\" }",
+                "step 1 has a share of 0%, which nobody gets",
+            ),
+            (
+                "{ share = \"5%\", hold = \"1m\" }, { share = \"1%\", hold = \"1m\" }",
+                "step 2 has a share of 1%, less than the 5% of the step before it",
+            ),
+            (
+                "{ share = \"5%\", hold = \"1m\" }, { audience = \"staff\", hold = \"1m\" }",
+                "step 2 names an audience, but is not the first step",
+            ),
+            ("{ share = \"5%\" }", "step 1 has no end; add hold"),
+            (
+                "{ share = \"5%\", hold = \"0s\" }",
+                "step 1 sets `hold` to `0s`: out of bounds; choose a time from 1s",
+            ),
+            (
+                "{ share = \"5%\", hold = \"evidence\" }",
+                "`hold` to `evidence`: not built yet; write a time, such as \"10m\"",
+            ),
+            (
+                "{ audience = \"stuff\", hold = \"1m\" }",
+                "`audience` to `stuff`: the service has no such audience; name `staff`",
+            ),
+            (
+                "{ share = \"5%\", hold = \"1m\", aprove = true }",
+                "unknown key `aprove`; did you mean `approve`?",
+            ),
+            (
+                "{ share = \"5%\", hold = \"1m\", at_most = \"2m\" }",
+                "step 1 uses `at_most`, which is not built yet",
+            ),
+        ];
+        for (steps, expected) in all {
+            refuses(&with(&format!("steps = [{steps}]")), expected);
+        }
+        let step = "{ share = \"5%\", hold = \"1m\" }, ";
+        let many = format!("steps = [{}]", step.repeat(101));
+        refuses(&with(&many), "release has 101 steps; 100 are the most");
+    }
+
+    #[test]
+    fn an_audience_that_never_gets_the_candidate_is_no_step() {
+        let text = with("steps = [{ audience = \"staff\", hold = \"1m\" }]");
+        refuses(
+            &text.replace("pool = \"candidate\"", "pool = \"active\""),
+            "step 1 names audience `staff`, which never gets the candidate",
+        );
+    }
+
+    #[test]
+    fn a_deadline_that_no_release_can_meet_is_refused() {
+        refuses(
+            &with("deadline = \"5m\"\nsteps = [{ share = \"5%\", hold = \"5m\" }]"),
+            "service `shop`: release has a deadline of 5m, but its steps take 5m at least",
+        );
+    }
+
+    #[test]
+    fn half_a_shorthand_and_two_ways_to_say_it_are_refused() {
+        refuses(
+            &with("stepWeight = 10\nmaxWeight = 50"),
+            "service `shop`: release has no `interval`; add \"1m\"",
+        );
+        refuses(
+            &with("stepWeight = 0\nmaxWeight = 50\ninterval = \"1m\""),
+            "`stepWeight` to `0`: out of bounds; choose a number from 1 to 100",
+        );
+        refuses(
+            &with("stepWeight = 1\nsteps = [{ share = \"5%\", hold = \"5m\" }]"),
+            "service `shop`: release has `steps` and `stepWeight`; keep one",
+        );
+    }
+
+    #[test]
+    fn what_is_promised_is_not_called_unknown() {
+        refuses(
+            &with("strategy = \"blue-green\""),
+            "`strategy` to `blue-green`: not built yet; write `canary`",
+        );
+        refuses(
+            &with("steps = [{ share = \"5%\", hold = \"5m\" }]\njudge = {}"),
+            "release uses `judge`, which is not built yet",
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! How a configured release goes in time, as `serin check` tells it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use humantime::format_duration;
+use serde::Serialize;
+
+use super::model::{Config, Connections, Datagram, Service};
+use crate::{
+    release::engine::{Plan, Step},
+    share::Share,
+};
+
+/// A release in time, for programs.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Timeline {
+    steps: Vec<Line>,
+    /// Seconds from the start to the promotion, if nobody and nothing stops it.
+    earliest_end_s: u64,
+    /// Seconds until it is aborted; null if never.
+    deadline_s: Option<u64>,
+    rollback: Rollback,
+}
+
+/// One step.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Line {
+    audience: Option<String>,
+    share_ppm: u32,
+    hold_s: u64,
+    approve: bool,
+}
+
+/// How long it takes until users are back.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Rollback {
+    /// Seconds until new connections go to the active pool again: one store, unless sessions are
+    /// pinned first.
+    new_connections_s: u64,
+    /// Seconds until the change has settled. Connections that the candidate has may live longer.
+    settled_s: u64,
+}
+
+/// The timelines of all services that have a release.
+pub fn timelines(config: &Config) -> BTreeMap<String, Timeline> {
+    let services = config.services.iter();
+    let releases = services.filter_map(|service| {
+        let plan = service.release.as_ref()?;
+        Some((service.name.clone(), timeline(service, plan)))
+    });
+    releases.collect()
+}
+
+fn timeline(service: &Service, plan: &Plan) -> Timeline {
+    let steps = plan.steps.iter().map(|step| Line {
+        audience: step.audience.clone(),
+        share_ppm: step.share_ppm,
+        hold_s: step.hold.as_secs(),
+        approve: step.approve,
+    });
+    Timeline {
+        steps: steps.collect(),
+        earliest_end_s: plan.shortest().as_secs(),
+        deadline_s: plan.deadline.map(|deadline| deadline.as_secs()),
+        rollback: Rollback {
+            new_connections_s: pinning(service).as_secs(),
+            settled_s: (pinning(service) + service.drain).as_secs(),
+        },
+    }
+}
+
+/// Lines for each step, the end and the way back; empty for a service without a release.
+pub(super) fn outline(service: &Service) -> String {
+    let Some(plan) = &service.release else {
+        return String::new();
+    };
+    let mut begins = Duration::ZERO;
+    let mut steps = String::new();
+    for (number, step) in (1..).zip(&plan.steps) {
+        steps += &outline_step(number, begins, step);
+        begins += step.hold;
+    }
+    let approval = plan.steps.iter().any(|step| step.approve);
+    let approval = if approval { " and all approvals" } else { "" };
+    let deadline = plan.deadline.map_or(String::new(), |deadline| {
+        format!("; aborted after {}", format_duration(deadline))
+    });
+    format!(
+        "  release canary: {} steps, then promotion\n{steps}    promotion after {}{approval} at the \
+         earliest{deadline}\n    rollback: {}\n",
+        plan.steps.len(),
+        format_duration(plan.shortest()),
+        outline_rollback(service)
+    )
+}
+
+fn outline_step(number: u32, begins: Duration, step: &Step) -> String {
+    let who = match &step.audience {
+        Some(audience) => format!("audience {audience}"),
+        None => Share {
+            ppm: step.share_ppm,
+        }
+        .to_string(),
+    };
+    let hold =
+        (step.hold > Duration::ZERO).then(|| format!(", held for {}", format_duration(step.hold)));
+    let hold = hold.unwrap_or_default();
+    let approve = if step.approve { ", until approved" } else { "" };
+    format!(
+        "    step {number} after {}: {who}{hold}{approve}\n",
+        format_duration(begins)
+    )
+}
+
+fn outline_rollback(service: &Service) -> String {
+    let new = match pinning(service) {
+        Duration::ZERO => "new connections in one store".to_owned(),
+        idle => format!(
+            "new connections in one store, once sessions were pinned for {}",
+            format_duration(idle)
+        ),
+    };
+    let old = match service.connections {
+        Connections::Cut => "older ones are reset".to_owned(),
+        Connections::Drain => format!(
+            "older ones end by themselves, settled after {}",
+            format_duration(service.drain)
+        ),
+    };
+    format!("{new}; {old}")
+}
+
+/// How long sessions are pinned before a change.
+fn pinning(service: &Service) -> Duration {
+    match service.datagram {
+        Datagram::Session => service.idle,
+        Datagram::Stateless => Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::shop;
+    use super::*;
+
+    const RELEASE: &str = "[[service.audience]]\nname = \"staff\"\nvlan = 7\npool = \
+                           \"candidate\"\n[service.release]\ndeadline = \"1h\"\nsteps = [{ audience \
+                           = \"staff\", hold = \"10m\" }, { share = \"1%\", hold = \"5m\" }, { share \
+                           = \"25%\", approve = true }]\n";
+
+    fn config(line: &str) -> Config {
+        Config::parse(&format!("{}{RELEASE}", shop(line))).expect("valid")
+    }
+
+    #[test]
+    fn steps_are_shown_with_when_they_begin_the_end_and_the_way_back() {
+        let expected = "  release canary: 3 steps, then promotion
+    step 1 after 0s: audience staff, held for 10m
+    step 2 after 10m: 1%, held for 5m
+    step 3 after 15m: 25%, until approved
+    promotion after 15m and all approvals at the earliest; aborted after 1h
+    rollback: new connections in one store; older ones end by themselves, settled after 15m
+";
+        assert_eq!(outline(&config("").services[0]), expected);
+    }
+
+    #[test]
+    fn sessions_and_cut_connections_change_the_way_back() {
+        let config = config("datagram = \"session\"\nidle = \"10s\"\nconnections = \"cut\"");
+        let shown = outline(&config.services[0]);
+        let expected = "rollback: new connections in one store, once sessions were pinned for 10s; \
+                        older ones are reset\n";
+        assert!(shown.ends_with(expected), "{shown}");
+        let all = timelines(&config);
+        let timeline = &all["shop"];
+        assert_eq!(
+            (timeline.earliest_end_s, timeline.deadline_s),
+            (900, Some(3600))
+        );
+        let rollback = Rollback {
+            new_connections_s: 10,
+            settled_s: 910,
+        };
+        assert_eq!(timeline.rollback, rollback);
+    }
+
+    #[test]
+    fn a_service_without_a_release_has_no_timeline() {
+        let config = Config::parse(&shop("")).expect("valid");
+        assert_eq!(outline(&config.services[0]), "");
+        assert!(timelines(&config).is_empty());
+    }
+}

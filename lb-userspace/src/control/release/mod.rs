@@ -1,0 +1,207 @@
+//! Releases that go by a plan: from an order, or from time that has passed, to one store.
+
+mod tell;
+mod time;
+
+pub(super) use self::time::age;
+
+use std::time::Instant;
+
+use self::tell::{happened, why};
+use super::{Control, ControlError, orders::require_servable};
+use crate::{
+    api::model::Done,
+    dataplane::Dataplane,
+    release::{
+        Position, Refusal, Salts,
+        engine::{self, Action, Event, Run},
+    },
+    state::{Order, ServiceState},
+};
+
+impl<D: Dataplane> Control<D> {
+    /// Begins the configured release.
+    pub fn start_release(
+        &mut self,
+        service: &str,
+        to: Option<&str>,
+        replace: bool,
+        tick: u32,
+    ) -> Result<Done, ControlError> {
+        let state = self.state.service(service)?;
+        let unfit = |why: String| ControlError::Unfit {
+            service: service.to_owned(),
+            why,
+        };
+        let configured = self.config.service(service);
+        let plan = configured.and_then(|service| service.release.clone());
+        let plan = plan.ok_or_else(|| {
+            unfit(
+                "no release is configured; add [service.release] with its steps, or move users by \
+                 hand with `serin share`"
+                    .to_owned(),
+            )
+        })?;
+        let pool = state.candidate_for(service, to)?;
+        let by_hand = state.position.now.sends_to_candidate() && !state.is_released();
+        if by_hand && !replace {
+            return Err(unfit(format!(
+                "pool `{}` was given users by hand; take them back with `serin rollback \
+                 {service}`, or start with --replace",
+                state.pool_name(state.position.now.candidate)
+            )));
+        }
+        let event = Event::Start {
+            plan,
+            candidate: state.pools[&pool].id,
+            replace,
+        };
+        self.steer(service, &event, "", tick)
+    }
+
+    /// Takes all users back; whatever waits for sessions is called off as well.
+    pub fn abort(&mut self, service: &str, reason: &str, tick: u32) -> Result<Done, ControlError> {
+        let called_off = self.call_off(service, Instant::now(), tick)?;
+        match called_off {
+            Some(done) if !self.state.service(service)?.is_released() => Ok(done),
+            Some(_) | None => {
+                let reason = reason.to_owned();
+                self.steer(service, &Event::Abort { reason }, "", tick)
+            }
+        }
+    }
+
+    /// Carries out what an event means to a release: position and plan change in one store.
+    pub fn steer(
+        &mut self,
+        service: &str,
+        event: &Event,
+        cause: &str,
+        tick: u32,
+    ) -> Result<Done, ControlError> {
+        let began = Instant::now();
+        let state = self.state.service(service)?;
+        let before = state.position.run.clone();
+        let now_ms = self.dataplane.clock_ms();
+        let (run, actions) =
+            engine::advance(before.as_ref(), event, now_ms).map_err(|refusal| {
+                ControlError::Release {
+                    service: service.to_owned(),
+                    refusal,
+                }
+            })?;
+        let next = self.position_after(service, event, &actions, tick)?;
+        let order = Order::Release(event.clone());
+        if !actions.is_empty() {
+            let touched = (!state.position.covers(&next)).then_some(next.touched_ppm);
+            if let Some(done) = self.arm(service, order.clone(), touched, began, tick)? {
+                return Ok(done);
+            }
+        }
+        let baseline = self.connections(self.state.service(service)?)?;
+        let mut whole = self.state.clone();
+        let state = whole.service_mut(service)?;
+        if state.pending.as_ref().is_some_and(|p| p.order == order) {
+            state.pending = None;
+            state.position = state.position.disarmed();
+        }
+        if !actions.is_empty() {
+            state.position = next;
+            state.baseline = baseline;
+            state.reassign_dead(&self.seed, tick);
+        }
+        state.position.run = Some(run.clone());
+        let commit = self.commit(whole)?;
+        if let Some(happened) = happened(event, before.as_ref(), &run) {
+            self.note(service, happened, &why(event, cause, before.as_ref(), &run));
+        }
+        self.done(service, &commit, began, tick)
+    }
+
+    /// Where a service is after an event, if every pool that gets users can serve them.
+    fn position_after(
+        &self,
+        service: &str,
+        event: &Event,
+        actions: &[Action],
+        tick: u32,
+    ) -> Result<Position, ControlError> {
+        let state = self.state.service(service)?;
+        let salts = |number| self.seed.salt(service, number);
+        let anew = matches!(event, Event::Start { .. });
+        let next = follow(&state.position, anew, actions, tick, &salts);
+        let next = next.map_err(|refusal| ControlError::Refused {
+            service: service.to_owned(),
+            object: String::new(),
+            refusal,
+        })?;
+        if !actions.is_empty() {
+            let now = &next.now;
+            let candidate = now.sends_to_candidate().then_some(now.candidate);
+            for pool in candidate.into_iter().chain([now.active]) {
+                require_servable(service, state, state.pool_name(pool))?;
+            }
+        }
+        Ok(next)
+    }
+
+    /// What a change by hand to another position means to the release of before.
+    pub(super) fn touched_by_hand(&self, state: &ServiceState, next: &Position) -> Option<Run> {
+        let run = state.position.run.as_ref()?;
+        let event = match run.step() {
+            Some(_) => Event::TakeOver,
+            None if next.now.active != run.candidate => Event::RollBack,
+            None => return Some(run.clone()),
+        };
+        let touched = engine::advance(Some(run), &event, self.dataplane.clock_ms());
+        touched.ok().map(|(run, _)| run)
+    }
+}
+
+/// The position after the actions, given that of before. A release that begins anew draws new
+/// clients.
+fn follow(
+    position: &Position,
+    anew: bool,
+    actions: &[Action],
+    tick: u32,
+    salts: &impl Salts,
+) -> Result<Position, Refusal> {
+    let mut next = position.clone();
+    if anew {
+        next = withdrawn(next, tick)?;
+        next.over = true;
+    }
+    for action in actions {
+        next = match *action {
+            Action::Share {
+                candidate,
+                share_ppm,
+            } if next.now.candidate == candidate && next.now.share_ppm == share_ppm => next,
+            Action::Share {
+                candidate,
+                share_ppm,
+            } => next.share(candidate, share_ppm, tick, salts)?,
+            Action::Promote { candidate } => next.cutover(candidate, tick)?,
+            Action::Withdraw => withdrawn(next, tick)?,
+        };
+    }
+    Ok(next)
+}
+
+fn withdrawn(position: Position, tick: u32) -> Result<Position, Refusal> {
+    if position.now.sends_to_candidate() {
+        return position.cutover(position.now.active, tick);
+    }
+    Ok(position)
+}
+
+impl ServiceState {
+    /// Whether a release by a plan is under way.
+    pub fn is_released(&self) -> bool {
+        self.position
+            .run
+            .as_ref()
+            .is_some_and(|run| run.step().is_some())
+    }
+}

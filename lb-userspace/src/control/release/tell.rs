@@ -1,0 +1,82 @@
+//! What is said of a release.
+
+use super::super::Control;
+use crate::{
+    api::model::ReleaseStatus,
+    dataplane::Dataplane,
+    journal::Happened,
+    release::engine::{Event, Run, Stage},
+    state::ServiceState,
+};
+
+impl<D: Dataplane> Control<D> {
+    /// What is to be said of a service's release.
+    pub(in super::super) fn release_status(&self, state: &ServiceState) -> Option<ReleaseStatus> {
+        let run = state.position.run.as_ref()?.aged(self.dataplane.clock_ms());
+        let seconds = |ms: u64| ms.div_ceil(1000);
+        let reason = match &run.stage {
+            Stage::Aborted { reason } => Some(reason.clone()),
+            Stage::Step(_) | Stage::Promoted | Stage::TakenOver | Stage::RolledBack => None,
+        };
+        let present = run.present();
+        Some(ReleaseStatus {
+            number: state.position.release,
+            candidate: state.pool_name(run.candidate).to_owned(),
+            state: condition(state, &run).to_owned(),
+            reason,
+            step: run.step().map(|step| step + 1),
+            steps: run.plan.steps.len(),
+            audience: present.and_then(|step| step.audience.clone()),
+            asked_share_ppm: present.map(|step| step.share_ppm),
+            hold_s: present.map(|step| step.hold.as_secs()),
+            left_s: run.hold_left_ms().map(seconds),
+            deadline_left_s: run.deadline_left_ms().map(seconds),
+        })
+    }
+}
+
+/// What a release does at the moment, in a word or two.
+fn condition(state: &ServiceState, run: &Run) -> &'static str {
+    match run.stage {
+        Stage::Promoted => "promoted",
+        Stage::Aborted { .. } => "aborted",
+        Stage::TakenOver => "taken-over",
+        Stage::RolledBack => "rolled-back",
+        Stage::Step(_) if run.paused => "paused",
+        Stage::Step(_) if run.awaits_approval() => "awaits-approval",
+        Stage::Step(_) if !state.can_serve(state.pool_name(run.candidate)) => "awaits-backends",
+        Stage::Step(_) => "holding",
+    }
+}
+
+pub(super) fn happened(event: &Event, before: Option<&Run>, run: &Run) -> Option<Happened> {
+    if matches!(event, Event::Tick) && before.is_some_and(|before| before.stage == run.stage) {
+        return None;
+    }
+    Some(match (event, &run.stage) {
+        (Event::Start { .. }, _) => Happened::Started,
+        (Event::Pause, _) => Happened::Paused,
+        (Event::Resume, _) => Happened::Resumed,
+        (Event::Retry, _) => Happened::Retried,
+        (_, Stage::Promoted) => Happened::Promoted,
+        (_, Stage::Aborted { .. }) => Happened::Aborted,
+        (_, Stage::TakenOver) => Happened::TakenOver,
+        (_, Stage::RolledBack) => Happened::RolledBack,
+        (_, Stage::Step(_)) => Happened::Step,
+    })
+}
+
+/// Why it happened: what was said, or else what it was.
+pub(super) fn why(event: &Event, said: &str, before: Option<&Run>, run: &Run) -> String {
+    if let Stage::Aborted { reason } = &run.stage {
+        return reason.clone();
+    }
+    let held = before.and_then(Run::present);
+    match (event, held) {
+        _ if !said.is_empty() => said.to_owned(),
+        (Event::Tick, Some(step)) => {
+            format!("held for {}", humantime::format_duration(step.hold))
+        }
+        _ => event.to_string(),
+    }
+}

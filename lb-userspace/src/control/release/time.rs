@@ -1,0 +1,91 @@
+//! What time does to releases.
+
+use std::time::Duration;
+
+use super::super::{Control, ControlError};
+use crate::{dataplane::Dataplane, release::engine::Event, state::ServiceState};
+
+/// How long a hold may go on without being written down: at most that is lost by a boot.
+const KEEP_MS: u64 = 30_000;
+/// When a step that could not be made is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl<D: Dataplane> Control<D> {
+    /// Lets time pass for all releases; each makes at most one step.
+    pub(in super::super) fn advance_releases(&mut self, tick: u32) -> Result<(), ControlError> {
+        let now_ms = self.dataplane.clock_ms();
+        let services = self.state.services.iter();
+        let due = services.filter(|(_, state)| state.release_due_ms(now_ms) == Some(0));
+        let due: Vec<String> = due.map(|(name, _)| name.clone()).collect();
+        for service in due {
+            match self.steer(&service, &Event::Tick, "", tick) {
+                Ok(_) => {}
+                Err(error @ ControlError::Unfinished(_)) => return Err(error),
+                Err(error) => tracing::error!("the release's next step is tried again: {error}"),
+            }
+        }
+        self.keep_holds(now_ms)
+    }
+
+    /// Writes down how long steps have been held.
+    fn keep_holds(&mut self, now_ms: u64) -> Result<(), ControlError> {
+        let mut services = self.state.services.values();
+        if !services.any(|state| state.unkept_ms(now_ms).is_some_and(|ms| ms >= KEEP_MS)) {
+            return Ok(());
+        }
+        let mut next = self.state.clone();
+        age(&mut next.services, now_ms);
+        self.commit(next).map(drop)
+    }
+
+    /// How long no release has anything to do.
+    pub(in super::super) fn next_release(&self) -> Option<Duration> {
+        let now_ms = self.dataplane.clock_ms();
+        let services = self.state.services.values();
+        let due = services.flat_map(|state| {
+            let step = state.release_due_ms(now_ms);
+            let step = step.map(|ms| match ms {
+                0 => RETRY,
+                ms => Duration::from_millis(ms),
+            });
+            let keep = state.unkept_ms(now_ms);
+            let keep = keep.map(|ms| Duration::from_millis(KEEP_MS.saturating_sub(ms).max(1)));
+            [step, keep]
+        });
+        due.flatten().min()
+    }
+}
+
+/// Counts the time that has passed into every release that is under way.
+pub(in super::super) fn age<'a>(
+    services: impl IntoIterator<Item = (&'a String, &'a mut ServiceState)>,
+    now_ms: u64,
+) {
+    for (_, state) in services {
+        if let Some(run) = &mut state.position.run {
+            *run = run.aged(now_ms);
+        }
+    }
+}
+
+impl ServiceState {
+    /// Milliseconds until time moves the release; nothing while it can't. One whose candidate could
+    /// not take more users waits.
+    fn release_due_ms(&self, now_ms: u64) -> Option<u64> {
+        let run = self.position.run.as_ref()?;
+        run.step().filter(|_| self.pending.is_none())?;
+        let run = run.aged(now_ms);
+        if self.can_serve(self.pool_name(run.candidate)) {
+            run.due_in_ms()
+        } else {
+            run.deadline_left_ms()
+        }
+    }
+
+    /// Milliseconds of the present hold that are not written down; nothing where none counts.
+    fn unkept_ms(&self, now_ms: u64) -> Option<u64> {
+        let run = self.position.run.as_ref()?;
+        run.due_in_ms()?;
+        Some(run.unseen_ms(now_ms))
+    }
+}

@@ -1,0 +1,130 @@
+//! The release engine: from where a release is and what happens, to where it is then and what is
+//! to be done.
+//!
+//! A pure function: no clock, no socket, no kernel. Time comes in as milliseconds of a clock that
+//! never goes back while the host runs, whatever becomes of the time of day; over a boot, the hold
+//! goes on from where it was.
+
+mod heed;
+mod plan;
+mod run;
+
+#[cfg(test)]
+mod sequences;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    heed::Seen,
+    plan::{Plan, Step},
+    run::{Refusal, Run, Stage},
+};
+use super::PoolId;
+
+/// What happens to a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// Begin with the first step.
+    Start {
+        /// What the release is to go through.
+        plan: Plan,
+        /// The pool to release.
+        candidate: PoolId,
+        /// End the release under way for it.
+        replace: bool,
+    },
+    /// Time has passed.
+    Tick,
+    /// Go on to the next step, whatever the present one waits for.
+    Promote {
+        /// To the end, skipping all steps.
+        full: bool,
+        /// Only from this step, counted from 1.
+        expect_step: Option<usize>,
+    },
+    /// Stay where it is.
+    Pause,
+    /// Go on after a pause.
+    Resume,
+    /// Take all users back; only a retry starts this release again.
+    Abort {
+        /// Why, in a person's words.
+        reason: String,
+    },
+    /// Start an aborted release again, with the same users first.
+    Retry,
+    /// Somebody moved the share by hand: the release is theirs.
+    TakeOver,
+    /// Somebody sent all users elsewhere after the promotion.
+    RollBack,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start { .. } => "start",
+            Self::Tick => "the next step",
+            Self::Promote { full: true, .. } => "promote --full",
+            Self::Promote { full: false, .. } => "promote",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Abort { .. } => "abort",
+            Self::Retry => "retry",
+            Self::TakeOver => "a change by hand",
+            Self::RollBack => "rollback",
+        })
+    }
+}
+
+/// What is to be done. Doing it again changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send this part of the clients to the candidate.
+    Share {
+        /// The pool.
+        candidate: PoolId,
+        /// Parts per million.
+        share_ppm: u32,
+    },
+    /// The candidate becomes the active pool.
+    Promote {
+        /// The pool.
+        candidate: PoolId,
+    },
+    /// All clients go back to the active pool.
+    Withdraw,
+}
+
+/// The release after an event, and what is to be done; nothing has changed where it is refused.
+pub fn advance(
+    run: Option<&Run>,
+    event: &Event,
+    now_ms: u64,
+) -> Result<(Run, Vec<Action>), Refusal> {
+    if let Event::Start {
+        plan,
+        candidate,
+        replace,
+    } = event
+    {
+        return Run::start(plan, run, *candidate, *replace, now_ms);
+    }
+    let mut next = run.ok_or(Refusal::NotStarted)?.aged(now_ms);
+    let actions = match event {
+        Event::Tick => next.tick(),
+        Event::Promote { full, expect_step } => next.promote(*full, *expect_step)?,
+        Event::Pause => next.pause(true)?,
+        Event::Resume => next.pause(false)?,
+        Event::Abort { reason } => next.abort(reason)?,
+        Event::Retry => next.retry()?,
+        Event::TakeOver => next.take_over(),
+        Event::RollBack => next.roll_back(),
+        Event::Start { .. } => Vec::new(),
+    };
+    Ok((next, actions))
+}

@@ -12,7 +12,8 @@ pub enum Reason {
     ReplyTransmitted,
     /// A backend's reply to its client, out of another interface.
     ReplyRedirected,
-    /// A rewritten reply whose next hop's address is unknown: the kernel resolves and forwards it.
+    /// A rewritten reply that the kernel forwards: the next hop's address is yet unknown to it, or the
+    /// reply is to be cut into pieces on its way.
     ReplyUnresolved,
     /// A backend's packet to this host itself: not a reply to a client.
     ReplyLocal,

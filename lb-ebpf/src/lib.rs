@@ -141,7 +141,8 @@ fn choose<M: Mode>(
         Shares::of(record)
     };
     if shares.now.number != 0 {
-        count::audience::<M>(shares.now.number, packet.length(), parsed.opens);
+        let bytes = forward::size(packet, parsed);
+        count::audience::<M>(shares.now.number, bytes, parsed.opens);
     }
     let answer = release::answer::<M>(record, &shares, client, slot)?;
     let chosen = if (answer.moving || answer.touched) && !portless {

@@ -1,7 +1,7 @@
 //! Protection: sources that are denied, and sources that begin too many connections.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use lb_common::{address::Address, node::Node, reason::Reason};
+use lb_common::{address::Address, node::Node, protocol, reason::Reason};
 
 use crate::{
     maps::{PROTECT, SOURCES},
@@ -20,7 +20,8 @@ pub fn admit<M: Mode>(node: &Node, parsed: &Parsed) -> Result<(), Reason> {
     let Some(protect) = PROTECT.get(node.protect()) else {
         return Ok(());
     };
-    if parsed.opens && protect.limits() {
+    // QUIC sends several packets that may begin a connection.
+    if parsed.opens && parsed.protocol == protocol::TCP && protect.limits() {
         let [upper, lower] = node.client(&parsed.source, parsed.v6).halves();
         let charges = if M::TELLS { 0 } else { CHARGES };
         if serin_limited(upper, lower, u64::from(node.protect()) | charges) != 0 {

@@ -34,6 +34,8 @@ const ROUTES: &str = "
     route add fd78::/32 via fd00:113::10
     route add unreachable 10.79.0.0/16
     route add unreachable fd79::/32
+    route add 10.81.0.0/16 via 203.0.113.9 mtu lock 1280
+    route add fd81::/32 via fd00:113::9 mtu lock 1280
 ";
 
 #[test]
@@ -79,6 +81,43 @@ fn a_reply_whose_next_hop_is_unknown_is_left_to_the_kernel_rewritten_but_not_yet
             .by(Verdict::Pass, Reason::ReplyUnresolved)
             .check(&mut lab);
     }
+}
+
+#[test]
+fn a_reply_that_is_too_big_for_the_way_is_the_kernels_to_refuse_or_to_cut() {
+    let (mut lab, _) = routed();
+    for (family, protocol) in KINDS {
+        let input = Frame {
+            payload: vec![7; 1300],
+            ..reply(family, protocol, elsewhere(family, 81))
+        };
+        let description = format!("{family:?} {protocol:?}");
+        Case::passed(&description, input.bytes(), Reason::ReplyTooBig).check(&mut lab);
+        if family == Family::V4 {
+            let outcome = lab.send(&may_be_cut(input.bytes()));
+            assert_eq!(
+                (outcome.verdict, outcome.reason),
+                (Verdict::Pass, Reason::ReplyUnresolved),
+                "{description}"
+            );
+            let output = from_vip(&input, family).bytes();
+            assert_eq!(outcome.frame, may_be_cut(output), "{description}");
+        }
+    }
+}
+
+/// The same IPv4 packet without "don't fragment".
+fn may_be_cut(mut frame: Vec<u8>) -> Vec<u8> {
+    let flags = &mut frame[20];
+    assert_eq!(*flags, 0x40);
+    *flags = 0;
+    frame[24..26].fill(0);
+    let sum = etherparse::Ipv4Header::from_slice(&frame[14..])
+        .expect("a header")
+        .0
+        .calc_header_checksum();
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame
 }
 
 #[test]

@@ -146,17 +146,21 @@ pub fn reply<M: Mode>(
 ) -> Result<Reason, Reason> {
     nat::check_hops(parsed)?;
     let from = Endpoint::new(*reply.address(), reply.port(), parsed.protocol);
-    let Some(hop) = route::to_client(packet, parsed, reply)? else {
-        // The kernel forwards it, and counts the hop.
-        nat::rewrite_source(packet, parsed, &from, 0)?;
-        count::reply::<M>(reply.backend(), size(packet, parsed));
-        return Ok(Reason::ReplyUnresolved);
+    let exceeds = |hop: &Hop| {
+        let end = parsed.network + usize::from(hop.mtu);
+        parsed.end > end && !too_big::is_joined(packet, parsed)
     };
-    // The kernel finds it too big as well, and tells the backend.
-    let exceeds = parsed.end > parsed.network + usize::from(hop.mtu);
-    if exceeds && !too_big::is_joined(packet, parsed) {
-        return Err(Reason::ReplyTooBig);
-    }
+    let hop = match route::to_client(packet, parsed, reply)? {
+        Some(hop) if !exceeds(&hop) => hop,
+        // The kernel finds it too big as well, and tells the backend.
+        Some(_) if !too_big::may_be_cut(packet, parsed) => return Err(Reason::ReplyTooBig),
+        _ => {
+            // The kernel forwards it, in pieces if need be, and counts the hop.
+            nat::rewrite_source(packet, parsed, &from, 0)?;
+            count::reply::<M>(reply.backend(), size(packet, parsed));
+            return Ok(Reason::ReplyUnresolved);
+        }
+    };
     let sent = route::send(packet, &hop)?;
     nat::rewrite_source(packet, parsed, &from, 1)?;
     l2::rewrite(packet, hop.macs)?;
@@ -176,6 +180,6 @@ pub fn turn_back(packet: &Packet<'_>) -> Option<()> {
 
 /// Bytes of the frame: those of its first buffer, or as far as its IP header says.
 #[inline(always)]
-fn size(packet: &Packet<'_>, parsed: &Parsed) -> usize {
+pub fn size(packet: &Packet<'_>, parsed: &Parsed) -> usize {
     packet.length().max(parsed.end)
 }

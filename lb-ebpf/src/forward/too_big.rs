@@ -31,6 +31,11 @@ const QUOTE: usize = 256;
 /// Bytes of an ICMP header.
 const ICMP: usize = 8;
 
+/// Offset of the flags in an IPv4 header.
+const FLAGS: usize = 6;
+/// "Don't fragment", among them.
+const DONT_FRAGMENT: u8 = 0x40;
+
 /// Destination unreachable, fragmentation needed (RFC 792).
 const UNREACHABLE_TOO_BIG: [u8; 2] = [3, 4];
 /// Packet too big (RFC 4443).
@@ -93,6 +98,13 @@ pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
 #[inline(always)]
 pub fn is_joined(packet: &Packet<'_>, parsed: &Parsed) -> bool {
     exceeds_ingress(packet.raw(), parsed.end - parsed.network)
+}
+
+/// Whether routers may cut the packet: IPv4 without "don't fragment" (RFC 791, section 3.1).
+#[inline(always)]
+pub fn may_be_cut(packet: &Packet<'_>, parsed: &Parsed) -> bool {
+    let flags = packet.read::<[u8; 2]>(parsed.network + FLAGS);
+    !parsed.v6 && flags.is_some_and(|[flags, _]| flags & DONT_FRAGMENT == 0)
 }
 
 /// A function of its own (a call between BPF programs): few packets need it.

@@ -28,7 +28,7 @@ impl Limit {
     #[inline(always)]
     pub const fn admit(self, state: u64, now_ns: u64) -> Option<u64> {
         let due = if state > now_ns { state } else { now_ns };
-        if self.interval_ns == 0 || due - now_ns >= BURST * self.interval_ns {
+        if self.interval_ns == 0 || due - now_ns > (BURST - 1) * self.interval_ns {
             return None;
         }
         Some(due + self.interval_ns)

@@ -174,7 +174,9 @@ impl Journal {
         let is_news = self.last.is_none_or(|last| last > after);
         for path in self.files().filter(|_| is_news) {
             let file = read_file(&path).map_err(|source| JournalError { path, source })?;
-            let reached = file.first().is_some_and(|first| first.seq <= after + 1);
+            let reached = file
+                .first()
+                .is_some_and(|first| first.seq <= after.saturating_add(1));
             files.push(file);
             if reached {
                 break;

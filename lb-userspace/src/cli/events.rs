@@ -50,6 +50,11 @@ pub fn text(entry: &Entry) -> String {
         Some(candidate) => format!("{candidate} has {share}"),
         None => format!("{} has all", entry.active),
     };
+    // Whoever gave the reason does not write the lines.
+    let cause: String = cause
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     format!(
         "{time} {service} release {release} {event}:{step} {candidate} (by {}: {cause})",
         actor.name

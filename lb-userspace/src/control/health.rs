@@ -36,6 +36,7 @@ impl<D: Dataplane> Control<D> {
         for (service, pool) in pools {
             next.service_mut(service)?.reassign(&pool, &self.seed, tick);
         }
+        hold_anew(&before, &mut next, self.dataplane.clock_ms());
         self.commit(next)?;
         tell_pools(&before, &self.state);
         // A second step, after the wait for packets that go by the tables before. If it fails,
@@ -43,6 +44,19 @@ impl<D: Dataplane> Control<D> {
         let mut next = self.state.clone();
         next.void_pins();
         self.commit(next).map(drop)
+    }
+}
+
+/// A step whose candidate has come back is held from the start: nobody has tried it meanwhile.
+fn hold_anew(before: &State, after: &mut State, now_ms: u64) {
+    for (name, state) in &mut after.services {
+        let lacked = before.services.get(name);
+        if lacked.is_some_and(ServiceState::lacks_candidate)
+            && !state.lacks_candidate()
+            && let Some(run) = &mut state.position.run
+        {
+            *run = run.held_anew(now_ms);
+        }
     }
 }
 

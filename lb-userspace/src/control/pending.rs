@@ -27,7 +27,9 @@ impl<D: Dataplane> Control<D> {
     ) -> Result<Option<Done>, ControlError> {
         let state = self.state.service(service)?;
         if let Some(pending) = &state.pending {
-            if pending.order != order {
+            let same =
+                pending.order == order || (pending.order.is_way_back() && order.is_way_back());
+            if !same {
                 return Err(occupied(service, pending, tick));
             }
             if pending.due <= tick {
@@ -57,8 +59,8 @@ impl<D: Dataplane> Control<D> {
         tick: u32,
     ) -> Result<Option<Done>, ControlError> {
         let pending = &self.state.service(service)?.pending;
-        // A rollback that is due itself is to be made.
-        if pending.as_ref().is_none_or(|p| p.order == Order::Rollback) {
+        // A way back that is due itself is to be made, and asking again does not put it off.
+        if pending.as_ref().is_none_or(|p| p.order.is_way_back()) {
             return Ok(None);
         }
         let mut next = self.state.clone();

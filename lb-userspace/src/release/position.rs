@@ -153,6 +153,8 @@ impl Position {
             return Err(Refusal::UnderWay(now.candidate));
         }
         let mut next = self.clone();
+        // A way back to what is tried now would be no way back.
+        next.previous = self.previous.filter(|&previous| previous != candidate);
         let another = now.candidate != candidate && now.candidate != now.active;
         next.over |= now.share_ppm == 0 && another;
         // With audiences a share of 0 begins a release as well: they get its candidate.

@@ -121,6 +121,18 @@ impl ServiceState {
         tick: u32,
     ) -> Result<(), StateError> {
         let number = self.set_of(audiences, ids)?;
+        let now = &mut self.position.now;
+        let begins = number != 0 && now.audiences == 0 && now.share_ppm == 0;
+        if begins
+            && self
+                .position
+                .run
+                .as_ref()
+                .is_none_or(|run| run.step().is_none())
+        {
+            // With no release under way, there is no candidate that audiences could get.
+            now.candidate = now.active;
+        }
         self.position = self.position.judged_by(number, tick);
         let names: BTreeSet<&String> = audiences.iter().map(|audience| &audience.name).collect();
         let kept = &self.audiences.sets;

@@ -52,6 +52,13 @@ pub enum Order {
     Release(Event),
 }
 
+impl Order {
+    /// Whether it takes users back.
+    pub const fn is_way_back(&self) -> bool {
+        matches!(self, Self::Rollback | Self::Release(Event::Abort { .. }))
+    }
+}
+
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,6 +6,7 @@ mod log;
 mod orders;
 mod restart;
 mod sessions;
+mod ways_back;
 
 use std::time::Duration;
 

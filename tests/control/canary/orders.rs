@@ -213,6 +213,8 @@ fn a_release_waits_for_a_candidate_that_can_serve() {
     assert_eq!(place(&mut world), at(1, "awaits-backends", 0));
 
     world.health("s0", &[(2, true), (3, true)]).expect("told");
+    seconds(&mut world, 19);
+    assert_eq!(place(&mut world), at(1, "holding", 0), "it is held anew");
     seconds(&mut world, 1);
     assert_eq!(place(&mut world), at(2, "holding", 10_000));
     assert_whole(&mut world);

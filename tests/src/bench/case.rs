@@ -39,6 +39,8 @@ pub enum Flows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Rest,
+    /// At rest, with an audience of a hundred thousand prefixes that changes nobody's answer.
+    Audience,
     /// A cutover that has not settled, with the known flows pinned.
     Change,
 }
@@ -83,6 +85,15 @@ pub fn groups() -> Vec<Vec<Case>> {
             groups.push(group.into_iter().filter(Case::is_real).collect());
         }
     }
+    groups.extend([V4, V6].map(|family| {
+        let group = FLOWS.map(|flows| Case {
+            forward: Forward::L2,
+            family,
+            flows,
+            state: State::Audience,
+        });
+        group.into()
+    }));
     groups
 }
 
@@ -141,6 +152,7 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Rest => "rest",
+            Self::Audience => "audience",
             Self::Change => "change",
         })
     }

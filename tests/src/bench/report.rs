@@ -91,6 +91,9 @@ pub fn targets(rows: &[Row], swaps: &[Swap]) {
             flatness(rows, forward, family);
         }
     }
+    for family in [Family::V4, Family::V6] {
+        audience(rows, family);
+    }
     for (swap, most) in swaps.iter().zip([10.0, 60.0]) {
         let milliseconds = (swap.build + swap.write).as_secs_f64() * 1e3;
         let (build, write) = (
@@ -113,6 +116,23 @@ fn above_floor(rows: &[Row], forward: Forward, family: Family, most: f64) {
         &format!("{forward} {family} at rest: most ns above the floor"),
         worst,
         most,
+    );
+}
+
+fn audience(rows: &[Row], family: Family) {
+    const MOST: f64 = 60.0;
+    let judged = rows
+        .iter()
+        .filter(|row| row.case.state == State::Audience && row.case.family == family);
+    let more = judged.filter_map(|judged| {
+        let mut plain = at_rest(rows, judged.case.forward, family);
+        let plain = plain.find(|row| row.case.flows == judged.case.flows)?;
+        Some(judged.above_floor() - plain.above_floor())
+    });
+    verdict(
+        &format!("{family} audience of 100 000 prefixes: most ns more than without"),
+        more.fold(f64::NEG_INFINITY, f64::max),
+        MOST,
     );
 }
 

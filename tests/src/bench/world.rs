@@ -8,7 +8,9 @@ use std::{
 use anyhow::{Context, Result};
 use bytemuck::Zeroable as _;
 use etherparse::PacketBuilder;
+use ipnet::IpNet;
 use lb_common::{
+    audience::{AudienceSet, Rule},
     backend::{Backend, index},
     bench::{BEFORE_WORDS, Plan, WORDS_V4, WORDS_V6},
     hash::mix,
@@ -20,6 +22,7 @@ use lb_common::{
 use lb_userspace::dataplane::{
     Image, Table,
     maglev::{self, Share},
+    prefixes::compile,
 };
 use nix::net::if_::if_nametoindex;
 
@@ -35,6 +38,10 @@ const TABLES: [u32; 2] = [0, 2];
 /// Frames of `BPF_PROG_TEST_RUN` come in by `lo`.
 const INGRESS: u32 = 1;
 const PORT: u16 = 80;
+/// Number of the audience, and of the set that is it.
+const AUDIENCE: u32 = 1;
+/// Prefixes that it has.
+const PREFIXES: u64 = 100_000;
 const BACKEND_PORT: u16 = 8080;
 /// The addresses in a frame before the wrapper writes the flow into them.
 const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -88,7 +95,42 @@ pub fn image(case: &Case, wan: u32) -> Image {
         image.tables.insert(table, pool_table(first));
     }
     image.records.insert(0, record(case));
+    if case.state == State::Audience {
+        let prefixes = (0..PREFIXES).map(|number| (prefix(case.family, number), 1));
+        let (prefixes, block) = compile(prefixes);
+        let set = AudienceSet::new(&[(Rule::new(AUDIENCE, 0), true)], prefixes);
+        image.blocks.insert(prefixes.base(), block);
+        image.audiences.insert(AUDIENCE, set);
+    }
     image
+}
+
+/// Networks of every size, half of them among the clients' addresses.
+fn prefix(family: Family, number: u64) -> IpNet {
+    let drawn = mix(number);
+    let length = u8::try_from(drawn >> 60).expect("four bits");
+    let net = match family {
+        Family::V4 => {
+            let [a, b, c, d, ..] = drawn.to_be_bytes();
+            let first = if number.is_multiple_of(2) { 10 } else { a };
+            IpNet::new(IpAddr::from([first, b & 7, c, d]), 32 - length)
+        }
+        Family::V6 => {
+            let [first, rest @ ..] = drawn.to_be_bytes();
+            let mut at = [0; 16];
+            (at[0], at[1]) = (
+                0xfd,
+                if number.is_multiple_of(2) {
+                    0x10
+                } else {
+                    first
+                },
+            );
+            at[2..9].copy_from_slice(&rest);
+            IpNet::new(IpAddr::from(at), 64 - length)
+        }
+    };
+    net.expect("short enough").trunc()
 }
 
 /// What the wrapper program writes before each iteration.
@@ -164,6 +206,14 @@ fn record(case: &Case) -> Record {
     };
     match case.state {
         State::Rest => rest,
+        State::Audience => Record {
+            candidate: new,
+            origin_candidate: new,
+            audiences: AUDIENCE,
+            origin_audiences: AUDIENCE,
+            flags: forward | Record::AUDIENCES,
+            ..rest
+        },
         State::Change => Record {
             active: new,
             touched_ppm: 1_000_000,

@@ -135,7 +135,8 @@ impl<D: Dataplane> Control<D> {
             object: String::new(),
             refusal,
         })?;
-        if !actions.is_empty() {
+        // Who takes users back does not ask whether the pool that they came from is well.
+        if !matches!(actions, [] | [Action::Withdraw]) {
             let now = &next.now;
             let candidate = now.sends_to_candidate().then_some(now.candidate);
             for pool in candidate.into_iter().chain([now.active]) {

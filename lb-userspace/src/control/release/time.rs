@@ -24,7 +24,15 @@ impl<D: Dataplane> Control<D> {
                 Err(error) => tracing::error!("the release's next step is tried again: {error}"),
             }
         }
-        self.keep_holds(now_ms)
+        match self.keep_holds(now_ms) {
+            Err(error @ ControlError::Unfinished(_)) => Err(error),
+            Err(error) => {
+                // What else is to be done need not wait for the disk.
+                tracing::error!("how long steps have been held is not written down: {error}");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Writes down how long steps have been held.
@@ -69,6 +77,16 @@ pub(in super::super) fn age<'a>(
 }
 
 impl ServiceState {
+    /// Whether a release waits for its candidate, which has no backend that takes connections.
+    pub(in super::super) fn lacks_candidate(&self) -> bool {
+        let run = self
+            .position
+            .run
+            .as_ref()
+            .filter(|run| run.step().is_some());
+        run.is_some_and(|run| !self.can_serve(self.pool_name(run.candidate)))
+    }
+
     /// Milliseconds until time moves the release; nothing while it can't. One whose candidate could
     /// not take more users waits.
     fn release_due_ms(&self, now_ms: u64) -> Option<u64> {

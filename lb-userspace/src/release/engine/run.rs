@@ -165,6 +165,15 @@ impl Run {
         next
     }
 
+    /// The same release, whose present step is held from now on.
+    #[must_use]
+    pub fn held_anew(&self, now_ms: u64) -> Self {
+        Self {
+            held_ms: 0,
+            ..self.aged(now_ms)
+        }
+    }
+
     /// At most one step further, however long it was not looked at: users must have had the hold
     /// of every step.
     pub(super) fn tick(&mut self) -> Vec<Action> {

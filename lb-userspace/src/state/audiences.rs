@@ -121,8 +121,9 @@ impl ServiceState {
         tick: u32,
     ) -> Result<(), StateError> {
         let number = self.set_of(audiences, ids)?;
+        let begins = number != 0 && self.position.audience_sets() == [0, 0];
         let now = &mut self.position.now;
-        let begins = number != 0 && now.audiences == 0 && now.share_ppm == 0;
+        let begins = begins && now.share_ppm == 0;
         if begins
             && self
                 .position

@@ -315,9 +315,11 @@ impl<D: Dataplane> Shared<D> {
         peer: Peer,
         order: impl FnOnce(&mut Control<D>) -> Result<Done, ControlError>,
     ) -> Answer<Done> {
+        // A name may have to be asked for over the network: nobody waits for the lock meanwhile.
+        let actor = peer.actor();
         let done = {
             let mut core = self.control();
-            core.act_for(peer.actor());
+            core.act_for(actor);
             let done = order(&mut core);
             core.act_for(Actor::daemon());
             done

@@ -121,19 +121,6 @@ impl ServiceState {
         tick: u32,
     ) -> Result<(), StateError> {
         let number = self.set_of(audiences, ids)?;
-        let begins = number != 0 && self.position.audience_sets() == [0, 0];
-        let now = &mut self.position.now;
-        let begins = begins && now.share_ppm == 0;
-        if begins
-            && self
-                .position
-                .run
-                .as_ref()
-                .is_none_or(|run| run.step().is_none())
-        {
-            // With no release under way, there is no candidate that audiences could get.
-            now.candidate = now.active;
-        }
         self.position = self.position.judged_by(number, tick);
         let names: BTreeSet<&String> = audiences.iter().map(|audience| &audience.name).collect();
         let kept = &self.audiences.sets;

@@ -1,7 +1,5 @@
 //! The way back of a release, and what a dead candidate does to one.
 
-use lb_userspace::release::engine::Event;
-
 use super::{PROMOTE, assert_whole, at, over, place, pools, release, seconds, world};
 
 #[test]
@@ -52,23 +50,4 @@ fn a_step_whose_candidate_was_dead_is_held_anew() {
     assert_eq!(place(&mut world), at(1, "holding", 0));
     seconds(&mut world, 1);
     assert_eq!(place(&mut world), at(2, "holding", 10_000));
-}
-
-#[test]
-fn who_is_added_to_an_audience_at_rest_does_not_get_the_idle_pool() {
-    let mut site = super::site();
-    let tables = std::mem::take(&mut site.services[0].tables);
-    let mut world = crate::world::World::new(site.clone());
-    world.cutover("s0", Some("p1")).expect("cut over");
-    site.services[0].tables = tables;
-    world.apply(site).expect("an audience comes");
-    let record = world.record("s0");
-    assert_eq!(
-        (record.active, record.candidate),
-        (record.active, record.active)
-    );
-    world
-        .start("s0", false)
-        .expect("nobody was given users by hand");
-    world.steer("s0", &Event::Pause).expect("it is under way");
 }

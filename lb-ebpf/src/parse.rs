@@ -408,10 +408,11 @@ impl Network {
     }
 }
 
-/// The same number, of which the verifier knows no more than that it has 16 bits: else it would walk
+/// The same number, of which the verifier knows no more than that it has 15 bits: else it would walk
 /// all that follows once for each place where the headers of a packet may be, tags and options
 /// counted. Of a word on the stack it forgets what is read from its middle
-/// (`check_stack_read_fixed_off` in the kernel's kernel/bpf/verifier.c).
+/// (`check_stack_read_fixed_off` in the kernel's kernel/bpf/verifier.c). With 16 bits, that of Linux
+/// 6.1 would take no comparison of a packet's address for one of its bounds (`MAX_PACKET_OFF`).
 #[inline(always)]
 fn blurred(number: usize) -> usize {
     let mut word = 0_u64;
@@ -421,5 +422,6 @@ fn blurred(number: usize) -> usize {
     // SAFETY: so are its second two bytes.
     let middle = unsafe { place.cast::<u16>().add(1) };
     // SAFETY: as above.
-    unsafe { middle.read_volatile() }.into()
+    let number = unsafe { middle.read_volatile() };
+    usize::from(number & 0x7fff)
 }

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use lb_common::{flow::FlowKey, maps::half_open, reason::FlowEvent, release::Record};
+use lb_common::{flow::FlowKey, maps::half_open, reason::FlowEvent};
 
 use crate::{
     frame::Frame,
     lab::Lab,
-    world::{Family, NEW, NEW_TABLE, OLD, chosen, client, resting, vip, with_record},
+    world::{Family, NEW, OLD, chosen, client, cut_over, vip, with_record},
 };
 
 /// Room in the flow table, and so for this by eight half-open connections.
@@ -86,13 +86,4 @@ fn new(number: u16) -> SocketAddr {
 fn flooder(number: u32) -> SocketAddr {
     let [a, b, c, d] = number.to_be_bytes();
     SocketAddr::from(([198, 18, b, c], 1024 + u16::from_be_bytes([a, d])))
-}
-
-fn cut_over() -> Record {
-    Record {
-        active: NEW_TABLE,
-        touched_ppm: 1_000_000,
-        flags: Record::MOVING,
-        ..resting()
-    }
 }

@@ -2,12 +2,12 @@
 
 use std::{collections::HashSet, net::SocketAddr};
 
-use lb_common::{flow::FlowKey, reason::FlowEvent, release::Record};
+use lb_common::{flow::FlowKey, reason::FlowEvent};
 
 use crate::{
     frame::Frame,
     lab::Lab,
-    world::{Family, NEW, NEW_TABLE, OLD, chosen, client, resting, vip, with_record},
+    world::{Family, NEW, OLD, chosen, client, cut_over, vip, with_record},
 };
 
 const ROOM: u32 = 1024;
@@ -59,15 +59,6 @@ fn establish(lab: &mut Lab, from: SocketAddr) {
     for frame in [Frame::syn, Frame::ack] {
         let frame = frame(from, vip(Family::V4)).bytes();
         assert_eq!(chosen(&lab.pass_through(&frame).1), NEW);
-    }
-}
-
-fn cut_over() -> Record {
-    Record {
-        active: NEW_TABLE,
-        touched_ppm: 1_000_000,
-        flags: Record::MOVING,
-        ..resting()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     lab::Lab,
     outcome::Verdict,
     world::{
-        FAMILIES, Family, NEW, NEW_TABLE, OLD, chosen, client, endpoint, resting, vip, with_record,
+        FAMILIES, Family, NEW, OLD, chosen, client, cut_over, endpoint, resting, vip, with_record,
     },
 };
 
@@ -183,15 +183,6 @@ fn image(record: Record) -> Image {
         *listener = listener.with(Listener::QUIC);
     }
     image
-}
-
-fn cut_over() -> Record {
-    Record {
-        active: NEW_TABLE,
-        touched_ppm: 1_000_000,
-        flags: Record::MOVING,
-        ..resting()
-    }
 }
 
 fn sends(lab: &mut Lab, from: SocketAddr, payload: Vec<u8>) -> u16 {

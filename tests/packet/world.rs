@@ -158,6 +158,16 @@ pub fn add_backend(image: &mut Image, id: u16) {
     }
 }
 
+/// Everything has just been sent to the new pool.
+pub fn cut_over() -> Record {
+    Record {
+        active: NEW_TABLE,
+        touched_ppm: 1_000_000,
+        flags: Record::MOVING,
+        ..resting()
+    }
+}
+
 /// The record of a service at rest on the old pool.
 pub fn resting() -> Record {
     Record {

@@ -7,23 +7,12 @@ use crate::{
     frame::flag,
     lab::Lab,
     world::{
-        FAMILIES, KINDS, NEW_TABLE, chosen, client_in, ramping, resting, translated, two_pools,
-        with_record,
+        FAMILIES, KINDS, chosen, client_in, cut_over, ramping, translated, two_pools, with_record,
     },
 };
 
 /// One client in ten is sent to the new pool.
 const SHARE: u32 = 100_000;
-
-/// Everything has just been sent to the new pool.
-fn cut_over() -> Record {
-    Record {
-        active: NEW_TABLE,
-        touched_ppm: 1_000_000,
-        flags: Record::MOVING,
-        ..resting()
-    }
-}
 
 fn goes(lab: &mut Lab, frame: &Frame, id: u32, cut: Cut) -> (u16, Vec<u8>) {
     let outcome = lab.send(&piece(frame, id, cut));

@@ -59,7 +59,7 @@ impl TestProgram {
 }
 
 /// Every program that the tests, the demo or the benchmark start.
-pub const TEST_PROGRAMS: [TestProgram; 16] = [
+pub const TEST_PROGRAMS: [TestProgram; 13] = [
     TestProgram::new("ip", "iproute2"),
     TestProgram::new("nsenter", "util-linux"),
     TestProgram::new("ethtool", "ethtool"),
@@ -73,7 +73,11 @@ pub const TEST_PROGRAMS: [TestProgram; 16] = [
     TestProgram::new("dig", "bind9-dnsutils"),
     TestProgram::new("ssh", "openssh-client"),
     TestProgram::new("sshd", "openssh-server"),
-    // The virtual machines: what runs them, what is in them, and what unpacks their modules.
+];
+
+/// What the virtual machines need beside those: what runs them, what is in them, and what unpacks
+/// their modules.
+pub const VM_PROGRAMS: [TestProgram; 3] = [
     TestProgram::new("qemu-system-x86_64", "qemu-system-x86"),
     TestProgram::new("busybox", "busybox-static"),
     TestProgram::new("xz", "xz-utils"),

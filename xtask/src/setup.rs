@@ -12,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Result, bail};
 
 use apt::Apt;
+use xtask::pins::{TEST_PROGRAMS, VM_PROGRAMS};
 
 /// Something that setup could not provide.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,8 @@ pub fn everything() -> bool {
     let mut apt = Apt::default();
     let built = build_needs(&mut apt);
     let tested = test_needs(&mut apt);
-    report(&[built, tested].concat())
+    let booted = vec![virtual_machines(&mut apt)];
+    report(&[built, tested, booted].concat())
 }
 
 /// Setup before a build: a lack that only some tests notice is left to those tests to report.
@@ -54,13 +56,29 @@ pub fn before_build() -> Result<()> {
     Ok(())
 }
 
+/// Setup before virtual machines are booted, which the tests do without.
+pub fn before_boot() -> Result<()> {
+    before_build()?;
+    let provided = virtual_machines(&mut Apt::default());
+    if provided.is_err() {
+        report(&[provided]);
+        bail!("no virtual machine can be booted; mend what setup reports above");
+    }
+    Ok(())
+}
+
 /// The linker comes first, since its LLVM decides which compilers fit.
 fn build_needs(apt: &mut Apt) -> Vec<Provided> {
     vec![linker::provide(apt), compiler::provide(apt)]
 }
 
 fn test_needs(apt: &mut Apt) -> Vec<Provided> {
-    vec![programs::provide(apt), bpffs::provide()]
+    let programs = programs::provide(apt, &TEST_PROGRAMS, "the tests");
+    vec![programs, bpffs::provide()]
+}
+
+fn virtual_machines(apt: &mut Apt) -> Provided {
+    programs::provide(apt, &VM_PROGRAMS, "the virtual machines")
 }
 
 /// Says what is lacking, or in one line that all is there.

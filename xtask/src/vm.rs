@@ -55,7 +55,7 @@ const LIMIT: Duration = Duration::from_mins(5);
 
 /// `cargo xtask vm`: says whether all that was run held.
 pub fn run(args: &Args) -> Result<bool> {
-    setup::before_build()?;
+    setup::before_boot()?;
     let [serin] = cargo::build(Profile::Dev, [SERIN])?;
     let runs = match &args.test {
         Some(test) => vec![Run::new(test, args.words.iter().map(String::as_str))],

@@ -1,6 +1,6 @@
 //! What this process may do and start.
 
-use xtask::pins::TEST_PROGRAMS;
+use xtask::pins::{TEST_PROGRAMS, TestProgram, VM_PROGRAMS};
 use xtask::program;
 
 use super::table::Row;
@@ -14,7 +14,8 @@ pub fn rows() -> Vec<Row> {
             &[CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON],
         ),
         capabilities("capabilities of the tests", &[CAP_SYS_ADMIN]),
-        programs(),
+        tests_programs(),
+        virtual_machines_programs(),
     ]
 }
 
@@ -32,8 +33,21 @@ fn capabilities(what: &str, wanted: &[Capability]) -> Row {
     )
 }
 
-fn programs() -> Row {
-    let (there, lacking): (Vec<&str>, Vec<&str>) = TEST_PROGRAMS
+fn tests_programs() -> Row {
+    let (found, needed) = programs(&TEST_PROGRAMS);
+    let good = found.starts_with("all");
+    Row::new("test programs", found, needed).require(good, "cargo xtask setup")
+}
+
+fn virtual_machines_programs() -> Row {
+    let (found, needed) = programs(&VM_PROGRAMS);
+    let needed = format!("optional, for `cargo xtask vm`: {needed}");
+    Row::new("virtual machines", found, needed)
+}
+
+/// What is found of `wanted`, and what is wanted.
+fn programs(wanted: &[TestProgram]) -> (String, String) {
+    let (there, lacking): (Vec<&str>, Vec<&str>) = wanted
         .iter()
         .map(|program| program.name)
         .partition(|name| program::find(name).is_some());
@@ -42,7 +56,6 @@ fn programs() -> Row {
     } else {
         format!("without {}", lacking.join(", "))
     };
-    let needed: Vec<&str> = TEST_PROGRAMS.iter().map(|program| program.name).collect();
-    Row::new("test programs", found, needed.join(" "))
-        .require(lacking.is_empty(), "cargo xtask setup")
+    let needed: Vec<&str> = wanted.iter().map(|program| program.name).collect();
+    (found, needed.join(" "))
 }

@@ -24,23 +24,24 @@ pub enum Side {
 #[inline(always)]
 pub fn side(parsed: &Parsed) -> Result<Side, Reason> {
     let to = Endpoint::new(parsed.destination, parsed.destination_port, parsed.protocol);
-    let from = Endpoint::new(parsed.source, parsed.source_port, parsed.protocol);
-    match of(&to, &from) {
+    let from = || Endpoint::new(parsed.source, parsed.source_port, parsed.protocol);
+    match of(&to, from) {
         Some(side) => Ok(side),
         None => Err(stranger(parsed)),
     }
 }
 
-/// The side that a packet to `to` and from `from` is on.
+/// The side that a packet to `to` and from `from` is on; most are a client's, whose `from` is not
+/// looked up, and so not written to the stack either.
 #[inline(always)]
-pub fn of(to: &Endpoint, from: &Endpoint) -> Option<Side> {
+pub fn of(to: &Endpoint, from: impl FnOnce() -> Endpoint) -> Option<Side> {
     // SAFETY: this program never writes the map; the daemon may, and then the entry keeps either
     // its old or its new bytes for the few hundred nanoseconds that a packet takes.
     if let Some(listener) = unsafe { LISTENERS.get(to) } {
         return Some(Side::Client(listener));
     }
     // SAFETY: as above.
-    unsafe { REPLIES.get(from) }.map(Side::Backend)
+    unsafe { REPLIES.get(from()) }.map(Side::Backend)
 }
 
 /// Why a packet is neither's: it may still claim to come from a VIP.

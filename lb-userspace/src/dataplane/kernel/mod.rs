@@ -413,7 +413,10 @@ impl Dataplane for Kernel {
                 maps::absent_is_fine(name::REPLIES, self.maps.replies.remove(&Raw(*endpoint)))?;
             }
             Write::SetListener(endpoint, listener) => {
-                let insert = self.maps.listeners.insert(Raw(*endpoint), Raw(*listener), 0);
+                let insert = self
+                    .maps
+                    .listeners
+                    .insert(Raw(*endpoint), Raw(*listener), 0);
                 insert.map_err(KernelError::map(name::LISTENERS))?;
                 self.void_remembered()?;
             }

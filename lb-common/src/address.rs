@@ -26,6 +26,12 @@ impl Address {
         Self([0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])])
     }
 
+    /// From an IPv4 header's field, read as one word of memory.
+    #[inline(always)]
+    pub const fn from_v4_word(word: u32) -> Self {
+        Self::v4(word.to_ne_bytes())
+    }
+
     /// From the sixteen bytes of an IPv6 header's field.
     #[inline(always)]
     pub const fn v6(bytes: [u8; 16]) -> Self {
@@ -50,10 +56,12 @@ impl Address {
         matches!(self.0[1].to_ne_bytes(), [0, 0, 0xff, 0xff, ..]) && self.0[0] == 0
     }
 
-    /// The address as four words of memory.
+    /// The address as four words of memory. By arithmetic: read as an array of four, the compiler would
+    /// keep it as four throughout, and write map keys by parts, for which the kernel's hash waits.
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {
-        bytemuck::must_cast(self.0)
+        let [[a, b], [c, d]] = [split(self.0[0]), split(self.0[1])];
+        [a, b, c, d]
     }
 
     /// From [`Self::halves`].
@@ -90,6 +98,16 @@ impl Address {
             .unwrap_or(0);
         self.and(&Self::v6(kept.to_be_bytes()))
     }
+}
+
+/// A word of memory as the two that it is made of.
+#[inline(always)]
+const fn split(word: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+    ]
 }
 
 impl From<IpAddr> for Address {

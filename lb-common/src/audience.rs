@@ -98,6 +98,12 @@ impl Rule {
         self.conditions & condition != 0
     }
 
+    /// Whether it has no condition beyond its sources.
+    #[inline(always)]
+    pub const fn is_plain(&self) -> bool {
+        self.conditions == 0
+    }
+
     /// Whether all conditions hold. Each is worked out without a branch: there are few of them, and
     /// the processor has nothing to guess.
     #[inline(always)]
@@ -272,6 +278,12 @@ impl AudienceSet {
     #[inline(always)]
     pub const fn conditions(&self) -> u32 {
         self.conditions
+    }
+
+    /// Whether any rule could hold for a packet whose source is among these.
+    #[inline(always)]
+    pub const fn concerns(&self, members: u32) -> bool {
+        self.open(members) != 0
     }
 
     /// The rules that a packet may be in, a bit each: given which of them its source is among, and

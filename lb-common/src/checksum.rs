@@ -69,7 +69,8 @@ impl Sum {
         (!self.fold()).to_ne_bytes()
     }
 
-    /// The sum in 16 bits, carries wrapped around.
+    /// The sum in 16 bits, carries wrapped around. Thrice is enough for a sum below 2^44, and no
+    /// header has words for a larger one: below 2^28 and 2^16 are left, below 2^12 and 2^16, and 16 bits.
     #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
@@ -77,8 +78,7 @@ impl Sum {
     )]
     pub const fn fold(self) -> u16 {
         let mut x = self.0;
-        x = (x & 0xffff_ffff) + (x >> 32);
-        x = (x & 0xffff_ffff) + (x >> 32);
+        x = (x & 0xffff) + (x >> 16);
         x = (x & 0xffff) + (x >> 16);
         x = (x & 0xffff) + (x >> 16);
         x as u16
@@ -148,6 +148,21 @@ mod tests {
     fn udp_never_sends_zero_for_a_computed_sum() {
         let (old, new) = (Sum::word([0x55, 0x55]), Sum::word([0x32, 0x85]));
         assert_eq!(update_udp([0xdd, 0x2f], old, new), [0xff, 0xff]);
+    }
+
+    #[test]
+    fn the_largest_sums_that_are_folded_keep_their_carries() {
+        // One's complement sums are remainders by 0xffff, which itself stands for zero.
+        for sum in [
+            (1 << 44) - 1,
+            (1 << 44) - 0x1_0000,
+            0xffff_ffff * 9,
+            0x1_ffff,
+            0xffff,
+        ] {
+            let expected = (sum - 1) % 0xffff + 1;
+            assert_eq!(u64::from(Sum(sum).fold()), expected, "{sum:#x}");
+        }
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::address::Address;
+use crate::{address::Address, maps::REMEMBERED_BITS};
 
 /// What an endpoint is found by, on either side of the load balancer.
 #[repr(C)]
@@ -61,7 +61,26 @@ impl Endpoint {
     pub const fn protocol(&self) -> u8 {
         self.port_protocol.to_ne_bytes()[2]
     }
+
+    /// Where a listener with this key is remembered. No secret: only keys of listeners are, and a
+    /// client has no say in those.
+    #[inline(always)]
+    pub const fn place(&self) -> u32 {
+        let [upper, lower] = self.address.halves();
+        let sum = upper
+            .wrapping_mul(SCATTER[0])
+            .wrapping_add(lower.wrapping_mul(SCATTER[1]))
+            .wrapping_add(self.port_protocol.wrapping_mul(SCATTER[2]));
+        (sum >> (u64::BITS - REMEMBERED_BITS)) as u32
+    }
 }
+
+/// Odd numbers without a pattern (the fractions of the golden ratio, and of the roots of 2 and 3).
+const SCATTER: [u64; 3] = [
+    0x9e37_79b9_7f4a_7c15,
+    0x6a09_e667_f3bc_c909,
+    0xbb67_ae85_84ca_a73b,
+];
 
 /// What the packet path needs to know of a listener.
 #[repr(C)]
@@ -139,6 +158,42 @@ impl Listener {
     #[inline(always)]
     pub const fn backend_port(&self) -> [u8; 2] {
         self.backend_port
+    }
+}
+
+/// What one CPU has looked up last at a place; all zero, which no endpoint of a packet is, before that.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Remembered {
+    endpoint: Endpoint,
+    listener: Listener,
+    /// [`crate::node::Node::listeners`], read before the listener was.
+    generation: u32,
+}
+
+const _: () = assert!(size_of::<Remembered>() == 40);
+
+impl Remembered {
+    /// What stood at `endpoint` in that generation of listeners.
+    #[inline(always)]
+    pub const fn new(endpoint: Endpoint, listener: Listener, generation: u32) -> Self {
+        Self {
+            endpoint,
+            listener,
+            generation,
+        }
+    }
+
+    /// Whether this is what stands at `endpoint`.
+    #[inline(always)]
+    pub fn is(&self, endpoint: &Endpoint, generation: u32) -> bool {
+        self.endpoint == *endpoint && self.generation == generation
+    }
+
+    /// The listener.
+    #[inline(always)]
+    pub const fn listener(&self) -> &Listener {
+        &self.listener
     }
 }
 

@@ -1,7 +1,7 @@
 //! Names and sizes of the pinned objects, in one place.
 
 /// Changes with the layout or meaning of any map; part of the pin path.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "serin_xdp";
@@ -50,6 +50,10 @@ pub const MAX_LISTENERS: u32 = 4096;
 /// Keys that listeners are found by: with two portless ones each at most, for its fragments and
 /// for echo requests.
 pub const LISTENER_KEYS: u32 = MAX_LISTENERS * 3;
+/// Listeners' keys that each CPU remembers, as a power of two; two that share a place take turns in it.
+pub const REMEMBERED_BITS: u32 = 10;
+/// [`REMEMBERED_BITS`] as a number.
+pub const REMEMBERED: u32 = 1 << REMEMBERED_BITS;
 /// Pairs of a listener and a backend on one host (`nat` only).
 pub const MAX_REPLIES: u32 = 65_536;
 /// Keys that replies are found by: with a portless one for each backend, family and protocol.
@@ -123,6 +127,8 @@ pub mod name {
     /// `masked source → the time until which its connections are paid for`.
     pub const SOURCES: &str = "SOURCES";
 
+    /// `[Remembered; REMEMBERED]`, a CPU; of one loaded object, so not pinned.
+    pub const REMEMBERED: &str = "REMEMBERED";
     /// `[Trace; 1]`; of one process, so not pinned.
     pub const TRACE: &str = "TRACE";
 

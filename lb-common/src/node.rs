@@ -16,9 +16,12 @@ pub struct Node {
     client_mask_v6: Address,
     /// See the `Node::` constants.
     flags: u32,
-    /// Number of the live copy of [`crate::protect::Protect`]; 0 while there is no protection. The
-    /// one field that changes while the program is attached.
+    /// Number of the live copy of [`crate::protect::Protect`]; 0 while there is no protection. It
+    /// changes while the program is attached, and so does the next field; no other does.
     protect: u32,
+    /// Another number after each change of the listeners.
+    listeners: u32,
+    reserved: u32,
     encap: Encap,
 }
 
@@ -36,6 +39,8 @@ impl Node {
             client_mask_v6: ALL.masked(v6),
             flags: 0,
             protect: 0,
+            listeners: 0,
+            reserved: 0,
             encap: Encap::default(),
         }
     }
@@ -89,6 +94,20 @@ impl Node {
     #[inline(always)]
     pub const fn protect(&self) -> u32 {
         self.protect
+    }
+
+    /// The same settings after another change of the listeners than the `before`th.
+    #[must_use]
+    pub const fn after_listeners(mut self, before: u32) -> Self {
+        self.listeners = before.wrapping_add(1);
+        self
+    }
+
+    /// Another number after each change of the listeners: what was looked up under an earlier one
+    /// may be no more.
+    #[inline(always)]
+    pub const fn listeners(&self) -> u32 {
+        self.listeners
     }
 
     /// The secret of all hashes.

@@ -76,10 +76,19 @@ pub fn shares(packet: &Packet<'_>, parsed: &Parsed, record: &Record, decides: bo
 }
 
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "members are the lower half"
+)]
 fn decide(packet: &Packet<'_>, parsed: &Parsed, set: u32, share: u32, decides: bool) -> Decision {
     let Some(rules) = AUDIENCE_SETS.get(set).filter(|_| set != 0) else {
         return Decision::none(share);
     };
+    let members = source::members(rules.prefixes(), &parsed.source, parsed.v6);
+    // Most clients are in no audience.
+    if !rules.concerns(members as u32) {
+        return Decision::none(share);
+    }
     let mut kind = if parsed.v6 { V6 } else { 0 };
     if decides {
         kind |= DECIDES;
@@ -94,7 +103,6 @@ fn decide(packet: &Packet<'_>, parsed: &Parsed, set: u32, share: u32, decides: b
         let places = (parsed.network as u64) << 32 | parsed.transport as u64;
         serin_shown(packet.context().ctx, places, u64::from(needs) | kind)
     };
-    let members = source::members(rules.prefixes(), &parsed.source, parsed.v6);
     let port = u64::from(u16::from_ne_bytes(parsed.source_port));
     let given = u64::from(share) | port << 32 | u64::from(parsed.hops) << 48;
     let decision = serin_audience(u64::from(set) | kind, members, shown, given);
@@ -115,7 +123,7 @@ pub extern "C" fn serin_audience(set: u64, members: u64, shown: u64, given: u64)
     let Some(rules) = AUDIENCE_SETS.get(set as u32) else {
         return Decision::none(share).bits();
     };
-    let admits = |index| serin_rule(set, index, shown, given) != 0;
+    let admits = |index| rules.rule(index).is_plain() || serin_rule(set, index, shown, given) != 0;
     let found = audience::first(rules.candidates(members, set & DECIDES != 0), admits);
     rules.decision(members, found, share).bits()
 }

@@ -16,7 +16,7 @@ use crate::{
     choose, flow,
     forward::{self, Target},
     listen::{self, Side},
-    maps::{FRAGMENTS, REPLIES},
+    maps::{self, FRAGMENTS, REPLIES},
     mode::{Follow, Forward},
     packet::Packet,
     parse::{self, Parsed, Piece},
@@ -75,7 +75,7 @@ fn first(
 ) -> Result<Way, Reason> {
     // A packet whose first piece has come already was an earlier one, with the same identification.
     let known = known.filter(|pieces| !pieces.has_first());
-    match listen::side(parsed) {
+    match listen::side::<Forward>(maps::node()?, parsed) {
         Ok(Side::Client(listener)) => {
             let early = known.filter(|pieces| follows(pieces, parsed, listener));
             let target = match early {
@@ -182,7 +182,7 @@ fn later_reply(
         remember(key, pieces, piece)?;
         let [high, low, ..] = pieces.owner().to_ne_bytes();
         let from = Endpoint::new(parsed.source, [high, low], parsed.protocol);
-        // SAFETY: as in `listen::of`.
+        // SAFETY: as in `listen::listener`.
         return unsafe { REPLIES.get(from) }.ok_or(Reason::NotListening);
     }
     // Whatever the first piece turns out to be, most of a server's packets are replies.

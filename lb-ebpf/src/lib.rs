@@ -78,7 +78,7 @@ fn walk<M: Mode>(packet: &Packet<'_>) -> Result<Reason, Reason> {
             return Err(reason);
         }
     };
-    match listen::side(&parsed)? {
+    match listen::side::<M>(maps::node()?, &parsed)? {
         Side::Client(listener) => {
             if parsed.protocol == protocol::UDP && listener.has(Listener::QUIC) {
                 parsed.opens = quic::starts(packet, &parsed)?;

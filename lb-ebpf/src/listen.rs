@@ -2,12 +2,14 @@
 
 use lb_common::{
     address::Address,
-    listener::{Endpoint, Listener, Reply},
+    listener::{Endpoint, Listener, Remembered, Reply},
+    node::Node,
     reason::Reason,
 };
 
 use crate::{
-    maps::{LISTENERS, REPLIES},
+    maps::{LISTENERS, REMEMBERED, REPLIES},
+    mode::Mode,
     parse::{Network, Parsed},
 };
 
@@ -22,24 +24,60 @@ pub enum Side {
 
 /// Looks the packet's endpoints up; neither ours means that it is none of our business.
 #[inline(always)]
-pub fn side(parsed: &Parsed) -> Result<Side, Reason> {
+pub fn side<M: Mode>(node: &Node, parsed: &Parsed) -> Result<Side, Reason> {
     let to = Endpoint::new(parsed.destination, parsed.destination_port, parsed.protocol);
+    let listener = if M::TELLS {
+        listener(&to)
+    } else {
+        remembered(node, to)
+    };
+    if let Some(listener) = listener {
+        return Ok(Side::Client(listener));
+    }
     let from = Endpoint::new(parsed.source, parsed.source_port, parsed.protocol);
-    match of(&to, &from) {
+    match backend(&from) {
         Some(side) => Ok(side),
         None => Err(stranger(parsed)),
     }
 }
 
-/// The side that a packet to `to` and from `from` is on.
+/// The listener of an endpoint, out of what this CPU remembers: the kernel's hash map would take a
+/// third of a packet's whole time. Each change of the listeners makes all that is remembered void.
 #[inline(always)]
-pub fn of(to: &Endpoint, from: &Endpoint) -> Option<Side> {
+fn remembered(node: &Node, to: Endpoint) -> Option<&'static Listener> {
+    // Before the look-up: a listener that changes in between is then looked up again.
+    let generation = node.listeners();
+    let place = REMEMBERED.get_ptr_mut(to.place())?;
+    // SAFETY: the element is this CPU's own, and programs on one CPU don't interrupt each other.
+    let place = unsafe { &mut *place };
+    if !place.is(&to, generation) {
+        // A copy, so that only here the key is written to the stack.
+        let key = to;
+        *place = Remembered::new(key, *listener(&key)?, generation);
+    }
+    Some(place.listener())
+}
+
+/// The side that a packet to `to` and from `from` is on; most are a client's, whose `from` is not
+/// looked up, and so not written to the stack either.
+#[inline(always)]
+pub fn of(to: &Endpoint, from: impl FnOnce() -> Endpoint) -> Option<Side> {
+    match listener(to) {
+        Some(listener) => Some(Side::Client(listener)),
+        None => backend(&from()),
+    }
+}
+
+#[inline(always)]
+fn listener(to: &Endpoint) -> Option<&'static Listener> {
     // SAFETY: this program never writes the map; the daemon may, and then the entry keeps either
     // its old or its new bytes for the few hundred nanoseconds that a packet takes.
-    if let Some(listener) = unsafe { LISTENERS.get(to) } {
-        return Some(Side::Client(listener));
-    }
-    // SAFETY: as above.
+    unsafe { LISTENERS.get(to) }
+}
+
+#[inline(always)]
+fn backend(from: &Endpoint) -> Option<Side> {
+    // SAFETY: as in `listener`.
     unsafe { REPLIES.get(from) }.map(Side::Backend)
 }
 
@@ -56,8 +94,7 @@ fn stranger(parsed: &Parsed) -> Reason {
 #[inline(always)]
 pub fn vip(address: Address, protocol: u8) -> Option<&'static Listener> {
     let key = Endpoint::portless(address, protocol);
-    // SAFETY: as in `of`.
-    unsafe { LISTENERS.get(key) }
+    listener(&key)
 }
 
 /// Whose packet a piece that tells no ports is; `None` where it is neither's.
@@ -67,7 +104,7 @@ pub fn portless_side(network: &Network) -> Option<Side> {
         return Some(Side::Client(listener));
     }
     let from = Endpoint::portless(network.source, network.protocol);
-    // SAFETY: as in `of`.
+    // SAFETY: as in `listener`.
     let reply = unsafe { REPLIES.get(from) }?;
     Some(Side::Backend(reply))
 }

@@ -12,11 +12,11 @@ use lb_common::{
     decap::{EXITS, Settings},
     flow::{FlowKey, Pin},
     fragment::{FragmentKey, Pieces},
-    listener::{Endpoint, Listener, Reply},
+    listener::{Endpoint, Listener, Remembered, Reply},
     maps::{
         DEFAULT_FLOWS, DEFAULT_HALF_OPEN, LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES,
         MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_SOURCES,
-        MAX_TABLES, MAX_WORDS, REPLY_KEYS, aside,
+        MAX_TABLES, MAX_WORDS, REMEMBERED as PLACES, REPLY_KEYS, aside,
     },
     node::Node,
     pool::SLOT_COUNT,
@@ -33,6 +33,11 @@ pub static NODE: Array<Node, 1> = Array::new();
 /// {VIP, port, protocol} to listener. Full: the daemon refuses the configuration.
 #[btf_map]
 pub static LISTENERS: HashMap<Endpoint, Listener, { LISTENER_KEYS as usize }> = HashMap::new();
+
+/// Place to the listener that was looked up there last. Written here. Not pinned: a program that is
+/// loaded anew remembers nothing.
+#[btf_map]
+pub static REMEMBERED: PerCpuArray<Remembered, { PLACES as usize }> = PerCpuArray::new();
 
 /// Service to the index of its live record. The store that makes a release step.
 #[btf_map]

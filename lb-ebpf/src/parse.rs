@@ -115,7 +115,7 @@ const fn is_embedded(address: &Address) -> bool {
 #[inline(always)]
 fn is_martian(source: &Address, v6: bool) -> bool {
     if v6 {
-        return is_embedded(source) || source.bytes()[0] == 0xff;
+        return is_embedded(source) || source.halves()[0].to_ne_bytes()[0] == 0xff;
     }
     let first = source.v4_bytes()[0];
     first == 0 || first == 127 || first >= 224
@@ -133,8 +133,9 @@ struct Ipv4 {
     ttl: u8,
     protocol: u8,
     checksum: u16,
-    source: [u8; 4],
-    destination: [u8; 4],
+    /// Words: the compiler would read an array byte by byte.
+    source: u32,
+    destination: u32,
 }
 
 // SAFETY: numbers and bytes only.
@@ -299,8 +300,8 @@ impl Ipv4 {
             at,
             transport: at + length,
             rest: total - length,
-            source: Address::v4(self.source),
-            destination: Address::v4(self.destination),
+            source: Address::from_v4_word(self.source),
+            destination: Address::from_v4_word(self.destination),
         })
     }
 }

@@ -47,6 +47,7 @@ mod generations;
 mod model;
 mod quic;
 mod ramp;
+mod remembered;
 mod rest;
 mod sessions;
 mod taken;

@@ -189,12 +189,11 @@ fn network_v4(
     let [ttl, protocol, high, low] = packet
         .read::<[u8; 4]>(parsed.network + V4_TTL)
         .ok_or(Reason::TruncatedHeader)?;
-    let old = change.old.plus(Sum::word([ttl, protocol]));
-    let ttl = ttl - hops;
-    let new = change.new.plus(Sum::word([ttl, protocol]));
-    let [high, low] = update([high, low], old, new);
+    // What leaves the header is the number of hops in the place of the TTL, whatever that was.
+    let old = change.old.plus(Sum::word([hops, 0]));
+    let [high, low] = update([high, low], old, change.new);
     packet
-        .write(parsed.network + V4_TTL, [ttl, protocol, high, low])
+        .write(parsed.network + V4_TTL, [ttl - hops, protocol, high, low])
         .ok_or(Reason::TruncatedHeader)?;
     packet
         .write(parsed.network + at, address.v4_bytes())

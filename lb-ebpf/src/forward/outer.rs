@@ -58,9 +58,9 @@ impl Inner {
     fn pass_v4(packet: &Packet<'_>, parsed: &Parsed) -> Option<Self> {
         let [first, second, third] = packet.edit::<[[u8; 4]; 3]>(parsed.network)?;
         let [ttl, protocol, high, low] = *third;
-        let next = [ttl - 1, protocol];
-        let [high, low] = update([high, low], Sum::word([ttl, protocol]), Sum::word(next));
-        *third = [next[0], protocol, high, low];
+        // What leaves the header is a one in the place of the TTL, whatever that and the protocol are.
+        let [high, low] = update([high, low], Sum::word([1, 0]), Sum::ZERO);
+        *third = [ttl - 1, protocol, high, low];
         let [_, class, length @ ..] = *first;
         Some(Self {
             length: u16::from_be_bytes(length),

@@ -97,8 +97,8 @@ fn ipv4(packet: &Packet<'_>, at: usize) -> Result<Network, Reason> {
         at,
         transport: at + length,
         rest: 0,
-        source: Address::v4(header.source),
-        destination: Address::v4(header.destination),
+        source: Address::from_v4_word(header.source),
+        destination: Address::from_v4_word(header.destination),
     })
 }
 

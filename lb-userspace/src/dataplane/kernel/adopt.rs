@@ -212,11 +212,10 @@ fn fits(directory: &Path, flows: u32) -> Result<bool, KernelError> {
 /// Writes the node's settings; refuses a data plane whose pins were chosen by others.
 pub fn check_node(maps: &mut Maps, node: &Node, pins: &Path) -> Result<(), KernelError> {
     let found = maps.node()?;
-    // Which copy of the protection's settings is live is no setting of the node.
+    // Which copy of the protection's settings is live is no setting of the node. Listeners count as
+    // changed: a daemon may have died between a change of one and the number that says so.
     let node = node.protected(found.protect());
-    if found == node {
-        return Ok(());
-    }
+    let node = node.after_listeners(found.listeners());
     if found != bytemuck::Zeroable::zeroed() && !found.chooses_like(&node) {
         return Err(KernelError::OtherNode(pins.to_owned()));
     }

@@ -72,7 +72,7 @@ impl Decapsulator {
 fn load(object: &'static [u8], directory: &Path, settings: &Settings) -> Result<Ebpf, KernelError> {
     let mut loader = EbpfLoader::new();
     // The object's other maps are made as well, for nobody: as small as they can be.
-    for map in name::ALL {
+    for map in name::ALL.into_iter().chain([name::REMEMBERED]) {
         loader.map_max_entries(map, 1);
     }
     for map in [name::DECAP, name::DECAP_COUNTERS] {

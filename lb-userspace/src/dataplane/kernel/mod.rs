@@ -230,6 +230,14 @@ impl Kernel {
         write.map_err(KernelError::map(name::NODE))
     }
 
+    /// Makes void what the packet path remembers of the listeners; after each change of one.
+    fn void_remembered(&mut self) -> Result<(), KernelError> {
+        let node = self.maps.node()?;
+        let node = node.after_listeners(node.listeners());
+        let write = self.maps.node.set(0, Raw(node), 0);
+        write.map_err(KernelError::map(name::NODE))
+    }
+
     /// Puts the program on an interface, unless it is there already.
     pub fn attach(&mut self, ifindex: u32, name: &str, mode: Mode) -> Result<(), KernelError> {
         let program = maps::program(&mut self.object, self.program)?;
@@ -404,13 +412,17 @@ impl Dataplane for Kernel {
             Write::RemoveReply(endpoint) => {
                 maps::absent_is_fine(name::REPLIES, self.maps.replies.remove(&Raw(*endpoint)))?;
             }
-            Write::SetListener(endpoint, listener) => self
-                .maps
-                .listeners
-                .insert(Raw(*endpoint), Raw(*listener), 0)
-                .map_err(KernelError::map(name::LISTENERS))?,
+            Write::SetListener(endpoint, listener) => {
+                let insert = self
+                    .maps
+                    .listeners
+                    .insert(Raw(*endpoint), Raw(*listener), 0);
+                insert.map_err(KernelError::map(name::LISTENERS))?;
+                self.void_remembered()?;
+            }
             Write::RemoveListener(endpoint) => {
                 maps::absent_is_fine(name::LISTENERS, self.maps.listeners.remove(&Raw(*endpoint)))?;
+                self.void_remembered()?;
             }
             Write::AddPort(ifindex) => self
                 .maps

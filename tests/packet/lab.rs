@@ -41,6 +41,7 @@ pub struct Lab {
     image: Image,
     pins: PathBuf,
     counted: Counters,
+    made_from: (&'static [u8], &'static str, Node, u32),
     // In this order: the thread goes home, then its namespace goes.
     _inside: Entered,
     _namespace: Namespace,
@@ -89,22 +90,30 @@ impl Lab {
     ) -> Self {
         let inside = namespace.enter().expect("root enters namespaces");
         let pins = Path::new("/sys/fs/bpf").join(unique::name());
-        let kernel = Kernel::open(&Settings {
+        let mut lab = Self {
+            counted: Counters::default(),
+            kernel: None,
+            image: Image::default(),
+            pins,
+            made_from: (object, program, node, flows),
+            _inside: inside,
+            _namespace: namespace,
+        };
+        let kernel = Kernel::open(&lab.settings()).expect("root loads the program");
+        lab.counted = kernel.counters(&[], &[]).expect("counters are readable");
+        lab.kernel = Some(kernel);
+        lab
+    }
+
+    fn settings(&self) -> Settings<'_> {
+        let (object, program, node, flows) = self.made_from;
+        Settings {
             object,
             program,
-            pins: &pins,
+            pins: &self.pins,
             node,
             flows,
             moving: false,
-        });
-        let kernel = kernel.expect("root loads the program");
-        Self {
-            counted: kernel.counters(&[], &[]).expect("counters are readable"),
-            kernel: Some(kernel),
-            image: Image::default(),
-            pins,
-            _inside: inside,
-            _namespace: namespace,
         }
     }
 
@@ -209,6 +218,20 @@ impl Lab {
             .each_pin(&mut |key, pin| pins.push((key, pin)));
         each.expect("the flow table is readable");
         pins
+    }
+
+    /// What a sweep finds that the flow table has evicted so far.
+    pub fn evicted(&mut self) -> u64 {
+        let swept = self.kernel().sweep_pins(&mut |_, _| {});
+        swept.expect("the flow table is readable");
+        self.flow_events(FlowEvent::Evicted)
+    }
+
+    /// The daemon dies, and another starts.
+    pub fn restart(&mut self) {
+        self.kernel = None;
+        let kernel = Kernel::open(&self.settings());
+        self.kernel = Some(kernel.expect("the pins are adopted"));
     }
 
     /// The data plane itself.

@@ -15,6 +15,7 @@ mod world;
 mod decap;
 mod echo;
 mod encap;
+mod evicted;
 mod fragments;
 mod icmp;
 mod l2;

@@ -168,6 +168,14 @@ pub trait Dataplane: Send {
     /// Shows every pin to `each`.
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), kernel::KernelError>;
 
+    /// Shows every pin to `each`; [`FlowEvent::Evicted`] is up to date then.
+    fn sweep_pins(
+        &mut self,
+        each: &mut dyn FnMut(FlowKey, Pin),
+    ) -> Result<(), kernel::KernelError> {
+        self.each_pin(each)
+    }
+
     /// What the packet path would do with a packet. Nothing comes of the question.
     fn whois(&mut self, question: &Question) -> Result<Trace, kernel::KernelError>;
 

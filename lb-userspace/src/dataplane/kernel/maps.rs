@@ -26,7 +26,7 @@ use lb_common::{
     release::Record,
 };
 
-use super::{KernelError, error::errno, sum, tables::Tables};
+use super::{KernelError, batch, error::errno, sum, tables::Tables};
 
 /// Lets aya carry a type whose lack of padding bytemuck has proved.
 #[repr(transparent)]
@@ -93,6 +93,37 @@ impl Maps {
     pub fn pins(&self) -> [(BorrowedFd<'_>, &'static str); 2] {
         let handles = self.pin_handles.each_ref();
         handles.map(|(handle, name)| (handle.fd().as_fd(), *name))
+    }
+
+    /// Shows every pin to `each`: live connections first, so that one which becomes one meanwhile is
+    /// shown twice rather than not at all.
+    pub fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
+        for (map, name) in self.pins() {
+            batch::each::<FlowKey, Pin>(map, name, each)?;
+        }
+        Ok(())
+    }
+
+    /// The ids of those maps, as one number.
+    pub fn pin_tables(&self) -> Result<u64, KernelError> {
+        let mut both = 0;
+        for (handle, name) in &self.pin_handles {
+            let info = handle.info().map_err(KernelError::map(name))?;
+            both = both << 32 | u64::from(info.id());
+        }
+        Ok(both)
+    }
+
+    /// Writes a counter that the packet path does not.
+    pub fn set_counter(&mut self, index: u32, value: u64) -> Result<(), KernelError> {
+        let mut values = vec![0; cpus()?];
+        values[0] = value;
+        let values = PerCpuValues::try_from(values).map_err(|source| KernelError::System {
+            what: "counting the CPUs",
+            source,
+        })?;
+        let written = self.counters.set(index, values, 0);
+        written.map_err(KernelError::map(name::COUNTERS))
     }
 
     pub fn node(&self) -> Result<Node, KernelError> {
@@ -200,6 +231,16 @@ where
         Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(()),
         other => other.map_err(KernelError::map(map)),
     }
+}
+
+/// How many entries a removal has removed.
+pub fn removed<E>(map: &'static str, result: Result<(), E>) -> Result<u64, KernelError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let found = result.is_ok();
+    absent_is_fine(map, result)?;
+    Ok(found.into())
 }
 
 /// One program of a loaded object.

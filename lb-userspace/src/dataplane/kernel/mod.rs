@@ -17,6 +17,7 @@ pub mod decap;
 mod directories;
 mod error;
 mod fault;
+mod ledger;
 mod link;
 mod maps;
 mod names;
@@ -139,6 +140,9 @@ impl Kernel {
         match earlier.last() {
             Some(before) => copied = carry::copy(before, &directory)?,
             None => attach::update_links(program, &directory)?,
+        }
+        if earlier.is_empty() {
+            ledger::begin(&mut maps)?;
         }
         fault::moment();
         let (program, live) = (settings.program, HashMap::new());
@@ -284,7 +288,7 @@ impl Kernel {
             tracing::info!("took over from {}", earlier.display());
         }
         self.copied.clear();
-        Ok(())
+        ledger::begin(&mut self.maps)
     }
 
     /// Ends the data plane.
@@ -325,6 +329,11 @@ impl Kernel {
     pub fn put_pin(&mut self, key: &FlowKey, pin: Pin) -> Result<(), KernelError> {
         let written = self.maps.flows.insert(Raw(*key), Raw(pin), 0);
         written.map_err(KernelError::map(name::FLOWS))
+    }
+
+    /// Writes removals down that are not made, for tests of a daemon that is killed between the two.
+    pub fn write_ahead(&mut self, removals: u64) -> Result<(), KernelError> {
+        ledger::write_down(&mut self.maps, removals).map(|_| ())
     }
 
     /// The loaded object, for the benchmark, which has programs and maps of its own in it.
@@ -463,10 +472,15 @@ impl Dataplane for Kernel {
     }
 
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
-        for (map, name) in self.maps.pins() {
-            batch::each::<FlowKey, Pin>(map, name, each)?;
+        self.maps.each_pin(each)
+    }
+
+    fn sweep_pins(&mut self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
+        if self.takes_over() {
+            // What the program before still counts is not in these counters yet.
+            return self.each_pin(each);
         }
-        Ok(())
+        ledger::sweep(&mut self.maps, each)
     }
 
     fn whois(&mut self, question: &Question) -> Result<Trace, KernelError> {
@@ -474,11 +488,7 @@ impl Dataplane for Kernel {
     }
 
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {
-        for key in keys {
-            maps::absent_is_fine(name::FLOWS, self.maps.flows.remove(&Raw(*key)))?;
-            maps::absent_is_fine(name::HALF_OPEN, self.maps.half_open.remove(&Raw(*key)))?;
-        }
-        Ok(())
+        ledger::remove(&mut self.maps, keys)
     }
 }
 

@@ -77,6 +77,9 @@ pub enum Reason {
     NoRecord,
     /// The pool has no table: the daemon is at fault.
     NoTable,
+    /// A program that few packets are given to is not there, or can't take this one: the daemon is at
+    /// fault.
+    NoProgram,
     /// The pool has no backend that may serve.
     EmptyPool,
     /// The slot names a backend that has no entry for this address family.
@@ -108,7 +111,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::Transmitted,
         Self::Redirected,
         Self::ReplyTransmitted,
@@ -145,6 +148,7 @@ impl Reason {
         Self::TtlExceeded,
         Self::NoRecord,
         Self::NoTable,
+        Self::NoProgram,
         Self::EmptyPool,
         Self::NoBackend,
         Self::NoRoute,
@@ -209,6 +213,7 @@ impl Reason {
             Self::TtlExceeded => "ttl_exceeded",
             Self::NoRecord => "no_record",
             Self::NoTable => "no_table",
+            Self::NoProgram => "no_program",
             Self::EmptyPool => "empty_pool",
             Self::NoBackend => "no_backend",
             Self::NoRoute => "no_route",

@@ -45,6 +45,7 @@ mod flood;
 mod flow;
 mod full_table;
 mod generations;
+mod missing;
 mod model;
 mod quic;
 mod ramp;

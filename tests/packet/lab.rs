@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use lb_common::{
     flow::{FlowKey, Pin},
     hash::{HashKey, KEY_WORDS, mix},
-    maps::{ABI_VERSION, PROGRAM},
+    maps::{ABI_VERSION, PROGRAM, aside},
     node::Node,
+    protocol::{TCP, UDP},
     reason::FlowEvent,
     release::Record,
     trace::Trace,
@@ -114,6 +115,7 @@ impl Lab {
             node,
             flows,
             moving: false,
+            sparing: true,
         }
     }
 
@@ -143,6 +145,7 @@ impl Lab {
 
     /// Sends one frame through the program, and proves that exactly one way out was counted.
     pub fn send(&mut self, frame: &[u8]) -> Outcome {
+        self.prepare(frame);
         let ran = self
             .kernel()
             .test_run(frame)
@@ -166,8 +169,28 @@ impl Lab {
         }
     }
 
+    /// All programs are loaded, for a test of the programs themselves.
+    pub fn complete(&mut self) {
+        for index in 0..aside::COUNT {
+            let loaded = self.kernel().load_aside(index);
+            loaded.expect("root loads the program");
+        }
+        let loaded = self.kernel().load_teller();
+        loaded.expect("root loads the program");
+    }
+
+    /// Loads what a frame may be given to. The verifier takes most of the time of most tests, and the
+    /// programs for pieces and ICMP most of that.
+    fn prepare(&mut self, frame: &[u8]) {
+        for &index in rare_programs(frame) {
+            let loaded = self.kernel().load_aside(index);
+            loaded.expect("root loads the program");
+        }
+    }
+
     /// [`Self::send`] for a frame that comes in by another interface than `lo`.
     pub fn send_from(&mut self, ifindex: u32, frame: &[u8]) -> Outcome {
+        self.prepare(frame);
         let object = self.kernel().object();
         let ran = ingress::run(object, PROGRAM, ifindex, frame);
         self.account(frame, ran)
@@ -175,6 +198,7 @@ impl Lab {
 
     /// Sends one frame through the program, without a look at the counters.
     pub fn pass_through(&mut self, frame: &[u8]) -> (Verdict, Vec<u8>) {
+        self.prepare(frame);
         let (action, out) = self
             .kernel()
             .test_run(frame)
@@ -184,6 +208,8 @@ impl Lab {
 
     /// What would become of a frame.
     pub fn tell(&mut self, frame: &[u8]) -> Trace {
+        let loaded = self.kernel().load_teller();
+        loaded.expect("root loads the program");
         let told = self.kernel().tell(frame);
         told.expect("the telling program runs")
     }
@@ -253,6 +279,33 @@ impl Drop for Lab {
         if let Err(error) = detach(&self.pins) {
             eprintln!("{} is left behind: {error}", self.pins.display());
         }
+    }
+}
+
+/// The programs beside the main one that a frame may be given to: none of what plainly is a whole
+/// segment or datagram, which is what most tests send.
+fn rare_programs(frame: &[u8]) -> &'static [u32] {
+    const BOTH: [u32; 2] = [aside::FRAGMENT, aside::ICMP];
+    match frame.get(12..34) {
+        Some(
+            &[
+                0x08,
+                0,
+                0x45,
+                _,
+                _,
+                _,
+                _,
+                _,
+                flags,
+                offset,
+                _,
+                TCP | UDP,
+                ..,
+            ],
+        ) if flags & 0x3f == 0 && offset == 0 => &[],
+        Some([0x86, 0xdd, _, _, _, _, _, _, TCP | UDP, ..]) => &[],
+        _ => &BOTH,
     }
 }
 

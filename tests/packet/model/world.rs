@@ -308,6 +308,7 @@ impl World {
             node: node(&config),
             flows: config.node.connections,
             moving: false,
+            sparing: false,
         })?;
         let image = kernel.image()?;
         let saved = StateFile::new(&config.node.state).load()?;

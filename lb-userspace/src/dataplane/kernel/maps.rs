@@ -251,32 +251,27 @@ pub fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Kern
     }
 }
 
-/// Loads the programs that the main one gives few packets to, where the object has them.
-pub fn load_asides(object: &mut Ebpf) -> Result<(), KernelError> {
-    let mut handles = Vec::new();
-    for (index, called) in (0..).zip(aside::PROGRAMS) {
-        if let Some(Program::Xdp(program)) = object.program_mut(called) {
-            load(program)?;
-            let handle = program.fd().map_err(KernelError::program)?;
-            handles.push((
-                index,
-                handle
-                    .try_clone()
-                    .map_err(|error| KernelError::program(error.into()))?,
-            ));
-        }
+/// Loads a program that the main one gives few packets to, where the object has it and it is not
+/// loaded yet.
+pub fn load_aside(object: &mut Ebpf, index: u32) -> Result<(), KernelError> {
+    let called = aside::PROGRAMS[index as usize];
+    let Some(Program::Xdp(program)) = object.program_mut(called) else {
+        return Ok(());
+    };
+    if program.fd().is_ok() {
+        return Ok(());
     }
+    load(program)?;
+    let handle = program.fd().map_err(KernelError::program)?.try_clone();
+    let handle = handle.map_err(|error| KernelError::program(error.into()))?;
     // The map stays the object's, whose programs refer to it.
     let programs = object.map_mut(name::PROGRAMS);
     let programs =
         programs.ok_or_else(|| KernelError::Incomplete(format!("map {}", name::PROGRAMS)))?;
     let mut programs =
         ProgramArray::try_from(programs).map_err(KernelError::map(name::PROGRAMS))?;
-    for (index, handle) in handles {
-        let set = programs.set(index, &handle, 0);
-        set.map_err(KernelError::map(name::PROGRAMS))?;
-    }
-    Ok(())
+    let set = programs.set(index, &handle, 0);
+    set.map_err(KernelError::map(name::PROGRAMS))
 }
 
 /// How often a load is tried; as often as libbpf does (`PROG_LOAD_ATTEMPTS`).

@@ -37,7 +37,7 @@ use lb_common::{
     backend::Backend,
     counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
-    maps::{RECORDS_PER_SERVICE, WHOIS, half_open, name},
+    maps::{RECORDS_PER_SERVICE, WHOIS, aside, half_open, name},
     node::Node,
     protect::{PROTECTS, Protect},
     reason::{FlowEvent, Reason, flow_event_index},
@@ -73,6 +73,9 @@ pub struct Settings<'a> {
     pub flows: u32,
     /// A change has not settled: pins are in use, and more are made at any moment.
     pub moving: bool,
+    /// Programs that few packets or nobody needs are loaded when they are asked for; for tests, which
+    /// the verifier's time is most of.
+    pub sparing: bool,
 }
 
 /// A loaded data plane.
@@ -129,12 +132,20 @@ impl Kernel {
         adopt::check_node(&mut maps, &settings.node, settings.pins)?;
         let program = maps::program(&mut object, settings.program)?;
         maps::load(program)?;
-        maps::load_asides(&mut object)?;
-        // Packets must not wait for the one who tells of them.
-        let teller = Teller::load(&mut object).unwrap_or_else(|error| {
-            tracing::error!("`serin whois` can't answer: {error}");
-            None
-        });
+        for index in 0..aside::COUNT {
+            let is_small = matches!(index, aside::RESET | aside::TOO_BIG);
+            if is_small || !settings.sparing {
+                maps::load_aside(&mut object, index)?;
+            }
+        }
+        let mut teller = None;
+        if !settings.sparing {
+            // Packets must not wait for the one who tells of them.
+            teller = Teller::load(&mut object).unwrap_or_else(|error| {
+                tracing::error!("`serin whois` can't answer: {error}");
+                None
+            });
+        }
         let program = maps::program(&mut object, settings.program)?;
         let mut copied = Vec::new();
         match earlier.last() {
@@ -309,6 +320,19 @@ impl Kernel {
     /// Runs the program on one frame, as if it had come in by `lo`.
     pub fn test_run(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), KernelError> {
         maps::test_run(maps::program(&mut self.object, self.program)?, frame)
+    }
+
+    /// Loads a program that few packets are given to, unless it is; see [`Settings::sparing`].
+    pub fn load_aside(&mut self, index: u32) -> Result<(), KernelError> {
+        maps::load_aside(&mut self.object, index)
+    }
+
+    /// Loads the program that tells, unless it is; see [`Settings::sparing`].
+    pub fn load_teller(&mut self) -> Result<(), KernelError> {
+        if self.teller.is_none() {
+            self.teller = Teller::load(&mut self.object)?;
+        }
+        Ok(())
     }
 
     /// What would become of a frame; neither a pin nor a counter comes of it.

@@ -1,7 +1,7 @@
 //! Names and sizes of the pinned objects, in one place.
 
 /// Changes with the layout or meaning of any map; part of the pin path.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "serin_xdp";

@@ -30,6 +30,7 @@ mod vlan;
 mod broken;
 mod chains;
 mod lies;
+mod next_hops;
 mod noise;
 mod options;
 mod passed;

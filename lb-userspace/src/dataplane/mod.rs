@@ -98,8 +98,8 @@ pub struct Image {
 pub enum Write {
     /// Allow sending on an interface.
     AddPort(u32),
-    /// Write a backend's entry. An address never changes under one id; a next hop does, in place:
-    /// a packet that reads it at that moment may go to neither, as when a route moves.
+    /// Write a backend's entry. An address never changes under one id; a next hop does, and a packet
+    /// takes all of the old one or all of the new one.
     SetBackend(u32, Backend),
     /// Write whose reply a backend's packet is.
     SetReply(Endpoint, Reply),

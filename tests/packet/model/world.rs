@@ -450,7 +450,7 @@ impl World {
             return None;
         };
         let index = index(id, family == Family::V6);
-        Some(book(&self.book).image.backends[&index].macs())
+        Some(book(&self.book).image.backends[&index].next_hop().macs())
     }
 
     /// The flow table and the counters are what the model says.

@@ -176,7 +176,7 @@ impl Maps {
                 .get(&index, 0)
                 .map_err(KernelError::map(name::BACKENDS))?;
             if entry.0.is_present() {
-                present.insert(index, entry.0);
+                present.insert(index, entry.0.settled());
             }
         }
         Ok(present)

@@ -395,6 +395,25 @@ impl Kernel {
         Ok(())
     }
 
+    /// Writes a backend's entry; one whose next hop moves in two steps, and no packet meets a half.
+    fn set_backend(&mut self, index: u32, backend: Backend) -> Result<(), KernelError> {
+        let found = self.maps.backends.get(&index, 0);
+        let Raw(found) = found.map_err(KernelError::map(name::BACKENDS))?;
+        let steps = match found.steps_to(backend) {
+            Some(steps) => {
+                // Packets that look at the next hop before the last one.
+                barrier::wait_for_packets()?;
+                steps.to_vec()
+            }
+            None => vec![backend],
+        };
+        for step in steps {
+            let written = self.maps.backends.set(index, Raw(step), 0);
+            written.map_err(KernelError::map(name::BACKENDS))?;
+        }
+        Ok(())
+    }
+
     fn remove_backend(&mut self, index: u32) -> Result<(), KernelError> {
         let entry = self.maps.backends.set(index, Raw(Backend::zeroed()), 0);
         entry.map_err(KernelError::map(name::BACKENDS))?;
@@ -423,11 +442,7 @@ impl Dataplane for Kernel {
             Write::ForgetAudience(number) => self.maps.clear_audience_counters(*number)?,
             // What they named stays, to be written again.
             Write::RemoveTable(_) | Write::RemoveAudiences(_) | Write::RemoveBlock(_) => {}
-            Write::SetBackend(index, backend) => self
-                .maps
-                .backends
-                .set(*index, Raw(*backend), 0)
-                .map_err(KernelError::map(name::BACKENDS))?,
+            Write::SetBackend(index, backend) => self.set_backend(*index, *backend)?,
             Write::RemoveBackend(index) => self.remove_backend(*index)?,
             Write::SetReply(endpoint, reply) => self
                 .maps

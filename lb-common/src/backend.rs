@@ -22,21 +22,57 @@ pub const ENTRIES: u32 = MAX_BACKENDS * 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Backend {
     address: Address,
-    macs: Macs,
-    /// 0 while the next hop is not resolved.
-    ifindex: u32,
+    /// One is live, as the flags say; the other may be written.
+    hops: [NextHop; 2],
     /// Network byte order; 0 keeps the listener's.
     port: [u8; 2],
     generation: u16,
     /// The one's complement sum of the address, folded, in memory order.
     address_sum: u16,
     flags: u16,
-    /// Bytes of the largest IP packet that the way to the next hop takes.
-    mtu: u16,
-    reserved: [u16; 3],
 }
 
-const _: () = assert!(size_of::<Backend>() == 48);
+const _: () = assert!(size_of::<Backend>() == 64);
+
+/// Where a backend's packets go next.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct NextHop {
+    macs: Macs,
+    /// 0 while it is not resolved.
+    ifindex: u32,
+    /// Bytes of the largest IP packet that the way there takes.
+    mtu: u32,
+}
+
+const _: () = assert!(size_of::<NextHop>() == 20);
+
+impl NextHop {
+    const UNRESOLVED: Self = Self {
+        macs: Macs([0; 3]),
+        ifindex: 0,
+        mtu: u16::MAX as u32,
+    };
+
+    /// The interface towards it, 0 if unresolved.
+    #[inline(always)]
+    pub const fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// Destination and source address of the frame, in the order of an Ethernet header.
+    #[inline(always)]
+    pub const fn macs(&self) -> Macs {
+        self.macs
+    }
+
+    /// Bytes of the largest IP packet that the way there takes.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it was 16 bits")]
+    pub const fn mtu(&self) -> u16 {
+        self.mtu as u16
+    }
+}
 
 /// Destination and source address of a frame, as they lie in an Ethernet header; words, so that
 /// they are copied as such.
@@ -77,6 +113,8 @@ impl Macs {
 const PRESENT: u16 = 1;
 /// Its address is an IPv6 address.
 const V6: u16 = 1 << 1;
+/// The second next hop is the live one.
+const SECOND: u16 = 1 << 2;
 
 impl Backend {
     /// A backend whose next hop is not known yet; `port` 0 keeps the listener's.
@@ -88,22 +126,19 @@ impl Backend {
         };
         Self {
             address,
-            macs: Macs::default(),
-            ifindex: 0,
+            hops: [NextHop::UNRESOLVED; 2],
             port: port.to_be_bytes(),
             generation,
             address_sum: sum.fold(),
             flags: PRESENT | family,
-            mtu: u16::MAX,
-            reserved: [0; 3],
         }
     }
 
     /// The same backend, reached over interface `ifindex` through `next_hop_mac`.
     #[must_use]
     pub const fn via(mut self, ifindex: u32, source_mac: [u8; 6], next_hop_mac: [u8; 6]) -> Self {
-        self.ifindex = ifindex;
-        self.macs = Macs::new(next_hop_mac, source_mac);
+        self.hops[0].ifindex = ifindex;
+        self.hops[0].macs = Macs::new(next_hop_mac, source_mac);
         self
     }
 
@@ -111,8 +146,33 @@ impl Backend {
     /// length.
     #[must_use]
     pub fn with_mtu(mut self, mtu: u32) -> Self {
-        self.mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        self.hops[0].mtu = mtu.min(u16::MAX.into());
         self
+    }
+
+    /// The same as it is compared and kept: its live next hop is the first, and there is no other.
+    #[must_use]
+    pub const fn settled(mut self) -> Self {
+        let live = self.hops[self.live()];
+        self.hops = [live, NextHop::UNRESOLVED];
+        self.flags &= !SECOND;
+        self
+    }
+
+    /// The two writes that bring an entry to `next` so that no packet meets half a next hop: one where
+    /// no packet looks, and one that changes a single bit. Nothing where more than that differs.
+    pub fn steps_to(self, next: Self) -> Option<[Self; 2]> {
+        let live = self.live();
+        let mut aside = self;
+        aside.hops[1 - live] = next.hops[next.live()];
+        let mut turned = aside;
+        turned.flags ^= SECOND;
+        (turned.settled() == next.settled() && self.is_present()).then_some([aside, turned])
+    }
+
+    #[inline(always)]
+    const fn live(&self) -> usize {
+        (self.flags & SECOND != 0) as usize
     }
 
     /// Whether the entry names a backend at all.
@@ -126,12 +186,6 @@ impl Backend {
     #[inline(always)]
     pub const fn is_v6(&self) -> bool {
         self.flags & V6 != 0
-    }
-
-    /// Bytes of the largest IP packet that the way to the next hop takes.
-    #[inline(always)]
-    pub const fn mtu(&self) -> u16 {
-        self.mtu
     }
 
     /// The backend's address.
@@ -163,14 +217,46 @@ impl Backend {
     }
 
     /// The interface towards the next hop, 0 if unresolved.
-    #[inline(always)]
     pub const fn ifindex(&self) -> u32 {
-        self.ifindex
+        self.hops[self.live()].ifindex
     }
 
-    /// Destination and source address of the frame, in the order of an Ethernet header.
+    /// The next hop, all of it as it was at one moment: which of the two is live is read once, and
+    /// that one stays as it is until no packet is under way that has read so.
     #[inline(always)]
-    pub const fn macs(&self) -> Macs {
-        self.macs
+    pub fn next_hop(&self) -> &NextHop {
+        // SAFETY: the reference is to a live field; the daemon may write it meanwhile.
+        let flags = unsafe { (&raw const self.flags).read_volatile() };
+        &self.hops[usize::from(flags & SECOND != 0)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend(generation: u16, mac: u8) -> Backend {
+        Backend::new(Address::v4([10, 0, 0, 1]), 80, generation).via(mac.into(), [mac; 6], [mac; 6])
+    }
+
+    #[test]
+    fn a_next_hop_is_written_where_no_packet_looks_and_then_made_the_live_one() {
+        let mut entry = backend(1, 1);
+        for mac in 2..6 {
+            let next = backend(1, mac).with_mtu(1400 + u32::from(mac));
+            let [aside, turned] = entry.steps_to(next).expect("only its next hop differs");
+            assert_eq!(aside.next_hop(), entry.next_hop());
+            assert_eq!(aside.settled(), entry.settled());
+            assert_eq!(turned.settled(), next);
+            assert_eq!(turned.flags ^ aside.flags, SECOND);
+            assert_eq!(turned.hops, aside.hops);
+            entry = turned;
+        }
+    }
+
+    #[test]
+    fn another_backend_is_written_at_once() {
+        assert_eq!(backend(1, 1).steps_to(backend(2, 2)), None);
+        assert_eq!(Backend::zeroed().steps_to(backend(1, 2)), None);
     }
 }

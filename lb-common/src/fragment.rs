@@ -48,6 +48,7 @@ pub struct Pieces {
     lowest: u16,
     /// Tick of the last piece; the top bit says that the packet is refused.
     seen: u32,
+    /// See [`Self::owner`]; above it the protocol.
     owner: u32,
 }
 
@@ -55,6 +56,11 @@ const _: () = assert!(size_of::<Pieces>() == 16);
 
 /// In `Pieces::seen`: two pieces have overlapped.
 const REFUSED: u32 = 1 << 31;
+
+/// In `Pieces::owner`: the protocol.
+const PROTOCOL_SHIFT: u32 = 24;
+/// In `Pieces::owner`: the owner.
+const OWNER: u32 = (1 << PROTOCOL_SHIFT) - 1;
 
 /// Ticks of [`crate::flow::tick`] that a decision waits for more pieces. They follow one another at
 /// once, and a sender may use an identification again within seconds.
@@ -158,11 +164,35 @@ impl Pieces {
         self.generation
     }
 
-    /// Requests: the service. Replies whose first piece has come: the backend's port, in network byte
-    /// order in the first two bytes of memory.
+    /// The same; its first piece has the header of this protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn carrying(mut self, protocol: u8) -> Self {
+        self.owner = self.owner & OWNER | (protocol as u32) << PROTOCOL_SHIFT;
+        self
+    }
+
+    /// What the first piece has the header of, once it has come.
+    #[inline(always)]
+    pub const fn protocol(&self) -> u8 {
+        (self.owner >> PROTOCOL_SHIFT) as u8
+    }
+
+    /// Requests: the service. Replies whose first piece has come: the backend's port, the first byte
+    /// on the wire first in memory.
     #[inline(always)]
     pub const fn owner(&self) -> u32 {
-        self.owner
+        self.owner & OWNER
+    }
+
+    /// The owner of replies: a port in network byte order.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a port is all there is of it"
+    )]
+    pub const fn port(&self) -> [u8; 2] {
+        (self.owner as u16).to_ne_bytes()
     }
 
     /// Whether the first piece has come.
@@ -199,6 +229,13 @@ mod tests {
             bytemuck::bytes_of(&pieces.words()),
             bytemuck::bytes_of(&pieces)
         );
+    }
+
+    #[test]
+    fn the_owner_stays_what_it_is_whatever_the_protocol() {
+        let pieces = Pieces::of(1, 1, 0xffff).carrying(17);
+        assert_eq!((pieces.owner(), pieces.protocol()), (0xffff, 17));
+        assert_eq!(pieces.carrying(6).protocol(), 6);
     }
 
     #[test]

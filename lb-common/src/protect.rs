@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::prefix::Prefixes;
+use crate::{limit::Limit, prefix::Prefixes};
 
 /// Copies of the settings; one is live, another may be written. Number 0 stands for "off".
 ///
@@ -15,10 +15,8 @@ pub const PROTECTS: u32 = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Protect {
     denied: Prefixes,
-    /// Nanoseconds that one new connection of a source costs; 0 for no limit.
-    interval_ns: u64,
-    /// Nanoseconds that a source may run ahead.
-    burst_ns: u64,
+    /// Of the new connections of a source; one of none a second stands for no limit.
+    limit: Limit,
 }
 
 const _: () = assert!(size_of::<Protect>() == 40);
@@ -27,14 +25,9 @@ impl Protect {
     /// Denies these sources, and allows each other one `per_second` new connections, `burst` of
     /// them at once; 0 a second for no limit.
     pub const fn new(denied: Prefixes, per_second: u32, burst: u32) -> Self {
-        let interval_ns = match per_second {
-            0 => 0,
-            limit => 1_000_000_000 / limit as u64,
-        };
         Self {
             denied,
-            interval_ns,
-            burst_ns: interval_ns * burst as u64,
+            limit: Limit::new(per_second, burst),
         }
     }
 
@@ -54,22 +47,13 @@ impl Protect {
     /// Whether new connections are limited.
     #[inline(always)]
     pub const fn limits(&self) -> bool {
-        self.interval_ns != 0
+        !self.limit.is_none()
     }
 
     /// A source's account after one more new connection at `now`, or nothing if it may have none.
-    ///
-    /// The account is the time until which its past connections are paid for (the generic cell
-    /// rate algorithm of ITU-T I.371): one number, where a bucket of tokens needs two.
     #[inline(always)]
     pub const fn admit(&self, account: u64, now: u64) -> Option<u64> {
-        let from = if account > now { account } else { now };
-        let next = from + self.interval_ns;
-        if next - now > self.burst_ns {
-            None
-        } else {
-            Some(next)
-        }
+        self.limit.admit(account, now)
     }
 }
 

@@ -77,6 +77,9 @@ pub enum Reason {
     NoRecord,
     /// The pool has no table: the daemon is at fault.
     NoTable,
+    /// A program that few packets are given to is not there, or can't take this one: the daemon is at
+    /// fault.
+    NoProgram,
     /// The pool has no backend that may serve.
     EmptyPool,
     /// The slot names a backend that has no entry for this address family.
@@ -108,7 +111,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::Transmitted,
         Self::Redirected,
         Self::ReplyTransmitted,
@@ -145,6 +148,7 @@ impl Reason {
         Self::TtlExceeded,
         Self::NoRecord,
         Self::NoTable,
+        Self::NoProgram,
         Self::EmptyPool,
         Self::NoBackend,
         Self::NoRoute,
@@ -209,6 +213,7 @@ impl Reason {
             Self::TtlExceeded => "ttl_exceeded",
             Self::NoRecord => "no_record",
             Self::NoTable => "no_table",
+            Self::NoProgram => "no_program",
             Self::EmptyPool => "empty_pool",
             Self::NoBackend => "no_backend",
             Self::NoRoute => "no_route",
@@ -232,24 +237,30 @@ impl Reason {
 pub enum FlowEvent {
     /// The table was looked at: never at rest.
     Lookup = 0,
-    /// A connection that lives was pinned.
+    /// A connection that lives was pinned, and had no pin before.
     Pinned,
     /// The table took no further pin; the packet went by the rule for unknown connections.
     Refused,
-    /// A pin was made void, since its connection began anew.
+    /// A pin was removed: its connection began anew, was cut, or has lost its backend.
     Unpinned,
-    /// A connection that starts was pinned for the time of its handshake.
+    /// A connection that starts was pinned for the time of its handshake, and had no pin before.
     HalfOpened,
+    /// A pin for the time of a handshake was removed, since the connection lives.
+    Completed,
+    /// A full table threw a pin out. The kernel does not tell: the daemon works it out as it sweeps.
+    Evicted,
 }
 
 impl FlowEvent {
     /// All events, in the order of their counters.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Lookup,
         Self::Pinned,
         Self::Refused,
         Self::Unpinned,
         Self::HalfOpened,
+        Self::Completed,
+        Self::Evicted,
     ];
 
     /// The name in metrics and listings.
@@ -260,12 +271,20 @@ impl FlowEvent {
             Self::Refused => "refused",
             Self::Unpinned => "unpinned",
             Self::HalfOpened => "half_opened",
+            Self::Completed => "completed",
+            Self::Evicted => "evicted",
         }
     }
 }
 
-/// Entries of the counters' array: reasons first, then flow events.
-pub const COUNTERS: u32 = FIRST_EVENT + FlowEvent::HalfOpened as u32 + 1;
+/// Entries of the counters' array: reasons first, then flow events, then the daemon's books.
+pub const COUNTERS: u32 = SWEPT_TABLES + 1;
+
+/// Pins that the daemon has removed, which has to be known in order to tell what was evicted. Written
+/// by the daemon, beside the counters that it is reckoned with, so that both live as long.
+pub const SWEPT: u32 = FIRST_EVENT + FlowEvent::Evicted as u32 + 1;
+/// Which tables the books are about. Written by the daemon.
+pub const SWEPT_TABLES: u32 = SWEPT + 1;
 
 const FIRST_EVENT: u32 = REASONS;
 

@@ -37,14 +37,15 @@ pub fn give(packet: &Packet<'_>, reason: Reason) {
 pub fn reset(packet: &Packet<'_>) -> Reason {
     // SAFETY: nothing here waits to be dropped.
     unsafe { PROGRAMS.tail_call(packet.context(), aside::RESET) };
-    Reason::NoTable
+    Reason::NoProgram
 }
 
-/// Gives a packet away that is too big for its way; returns where nobody takes it.
+/// Gives a packet away that is too big for its way; returns where nobody takes it, which drops it.
 #[inline(always)]
-pub fn too_big(packet: &Packet<'_>) {
+pub fn too_big(packet: &Packet<'_>) -> Reason {
     // SAFETY: nothing here waits to be dropped.
     unsafe { PROGRAMS.tail_call(packet.context(), aside::TOO_BIG) };
+    Reason::NoProgram
 }
 
 /// Takes a packet that is too big for its way.

@@ -198,7 +198,7 @@ fn check(packet: &Packet<'_>, inner: &Inner) -> Option<()> {
     } else {
         (4, usize::from(u16::from_be_bytes([a, b])))
     };
-    let fits = version >> 4 == expected && inner.at + length <= packet.length();
+    let fits = version >> 4 == expected && packet.reaches(inner.at + length);
     (fits && length >= IPV4).then_some(())
 }
 

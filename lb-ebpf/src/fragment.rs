@@ -34,7 +34,14 @@ enum Way {
 /// Takes a packet that is a piece.
 #[inline(always)]
 pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
-    let piece = parse::piece(packet)?;
+    let mut piece = parse::piece(packet)?;
+    let key = piece.key();
+    // SAFETY: the entry is copied at once; if another CPU evicts it meanwhile, a piece may go astray.
+    let known = unsafe { FRAGMENTS.get(key) }.copied();
+    let known = known.filter(|pieces| pieces.is_current(flow::now()));
+    if let Some(pieces) = &known {
+        piece.learn(pieces);
+    }
     // A VIP has an entry for ICMP as well, whose pieces have no ports in any of them.
     if !matches!(piece.network.protocol, protocol::TCP | protocol::UDP) {
         return Err(Reason::Fragment);
@@ -44,10 +51,6 @@ pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
     if matches!(side, Side::Client(_)) {
         piece.network.check_source()?;
     }
-    let key = piece.key();
-    // SAFETY: the entry is copied at once; if another CPU evicts it meanwhile, a piece may go astray.
-    let known = unsafe { FRAGMENTS.get(key) }.copied();
-    let known = known.filter(|pieces| pieces.is_current(flow::now()));
     let parsed = if piece.start == 0 {
         piece.first(packet)?
     } else {
@@ -82,19 +85,24 @@ fn first(
                 Some(pieces) => going_on(&pieces, listener)?,
                 None => choose::<Forward>(packet, parsed, listener, false)?,
             };
-            let pieces = taking(&target, parsed, listener);
+            let pieces = taking(&target, parsed, listener).carrying(parsed.protocol);
             remember(key, pieces.after(known), piece)?;
             Ok(Way::Request(target))
         }
         Ok(Side::Backend(reply)) => {
-            let [high, low] = parsed.source_port;
-            let port = u32::from_ne_bytes([high, low, 0, 0]);
-            let pieces = Pieces::of(reply.backend(), 0, port);
+            let port = u16::from_ne_bytes(parsed.source_port);
+            let pieces = Pieces::of(reply.backend(), 0, port.into()).carrying(parsed.protocol);
             remember(key, pieces.after(known), piece)?;
             Ok(Way::Reply(reply))
         }
         Err(reason) => {
-            remember(key, Pieces::of(NONE, 0, 0).after(known), piece)?;
+            remember(
+                key,
+                Pieces::of(NONE, 0, 0)
+                    .carrying(parsed.protocol)
+                    .after(known),
+                piece,
+            )?;
             Err(reason)
         }
     }
@@ -180,8 +188,8 @@ fn later_reply(
 ) -> Result<&'static Reply, Reason> {
     if let Some(pieces) = known.filter(Pieces::has_first) {
         remember(key, pieces, piece)?;
-        let [high, low, ..] = pieces.owner().to_ne_bytes();
-        let from = Endpoint::new(parsed.source, [high, low], parsed.protocol);
+        let port = pieces.port();
+        let from = Endpoint::new(parsed.source, port, parsed.protocol);
         // SAFETY: as in `listen::listener`.
         return unsafe { REPLIES.get(from) }.ok_or(Reason::NotListening);
     }

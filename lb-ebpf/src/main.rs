@@ -32,8 +32,8 @@ mod program {
         lb_ebpf::aside::refused(&ctx)
     }
 
-    /// Attached to the interfaces of backends, by `serin decap`.
-    #[xdp]
+    /// Attached to the interfaces of backends, by `serin decap`; as [`serin_xdp`], in several buffers too.
+    #[xdp(frags)]
     pub fn serin_decap(ctx: XdpContext) -> u32 {
         lb_ebpf::decap::process(&ctx)
     }

@@ -1,7 +1,7 @@
 //! Protection: sources that are denied, and sources that begin too many connections.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use lb_common::{address::Address, node::Node, protocol, reason::Reason};
+use lb_common::{address::Address, node::Node, protect::Protect, protocol, reason::Reason};
 
 use crate::{
     maps::{PROTECT, SOURCES},
@@ -16,10 +16,10 @@ const CHARGES: u64 = 1 << 33;
 /// Lets a client's packet in, or says why not.
 #[inline(always)]
 pub fn admit<M: Mode>(node: &Node, parsed: &Parsed) -> Result<(), Reason> {
-    check_denied(node, &parsed.source, parsed.v6)?;
-    let Some(protect) = PROTECT.get(node.protect()) else {
+    let Some(protect) = live(node) else {
         return Ok(());
     };
+    refuse_denied(protect, &parsed.source, parsed.v6)?;
     // QUIC sends several packets that may begin a connection.
     if parsed.opens && parsed.protocol == protocol::TCP && protect.limits() {
         let [upper, lower] = node.client(&parsed.source, parsed.v6).halves();
@@ -34,10 +34,21 @@ pub fn admit<M: Mode>(node: &Node, parsed: &Parsed) -> Result<(), Reason> {
 /// Refuses a source that is on the deny list.
 #[inline(always)]
 pub fn check_denied(node: &Node, source: &Address, v6: bool) -> Result<(), Reason> {
-    let protect = PROTECT.get(node.protect()).filter(|_| node.protect() != 0);
-    match protect.map(|protect| source::members(protect.denied(), source, v6) & 1) {
-        Some(1..) => Err(Reason::Denied),
-        _ => Ok(()),
+    live(node).map_or(Ok(()), |protect| refuse_denied(protect, source, v6))
+}
+
+/// The settings in force, if anything is kept from the services.
+#[inline(always)]
+fn live(node: &Node) -> Option<&'static Protect> {
+    PROTECT.get(node.protect()).filter(|_| node.protect() != 0)
+}
+
+#[inline(always)]
+fn refuse_denied(protect: &Protect, source: &Address, v6: bool) -> Result<(), Reason> {
+    if source::members(protect.denied(), source, v6) & 1 == 0 {
+        Ok(())
+    } else {
+        Err(Reason::Denied)
     }
 }
 

@@ -4,7 +4,7 @@
 //! sequence number, so that the client takes it (RFC 5961, section 3.2, wants it exact); the reset
 //! of any other acknowledges what it brings. A reset is never answered.
 
-use lb_common::{address::Address, checksum::Sum, protocol, reason::Reason};
+use lb_common::{address::Address, backend::Macs, checksum::Sum, protocol, reason::Reason};
 
 use crate::{
     packet::{Header, Packet},
@@ -53,8 +53,8 @@ pub fn is_reset(packet: &Packet<'_>, parsed: &Parsed) -> bool {
 #[inline(always)]
 pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
     // Nothing that is cut goes on to the host.
-    let parsed = parse::headed(packet).map_err(|_| Reason::NoTable)?;
-    make(packet, &parsed).ok_or(Reason::NoTable)?;
+    let parsed = parse::headed(packet).map_err(|_| Reason::NoProgram)?;
+    make(packet, &parsed).ok_or(Reason::NoProgram)?;
     Ok(Reason::Reset)
 }
 
@@ -62,12 +62,12 @@ pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
 fn make(packet: &Packet<'_>, parsed: &Parsed) -> Option<()> {
     // The lower address first: its bounds would follow from the other's, for the compiler, which then
     // leaves out a comparison that the verifier needs.
-    let macs = packet.read::<[[u8; 6]; 2]>(0)?;
+    let macs = packet.read::<Macs>(0)?;
     let segment = packet.read::<Segment>(parsed.transport + 4)?;
     let tcp = reset(parsed, &segment, payload(parsed, &segment)?);
     let header = if parsed.v6 { IPV6 } else { IPV4 };
     shorten(packet, parsed.network + header + TCP);
-    packet.write(0, [macs[1], macs[0]])?;
+    packet.write(0, macs.swapped())?;
     if parsed.v6 {
         packet.write(parsed.network, ipv6(parsed))?;
     } else {

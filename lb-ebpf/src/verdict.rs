@@ -44,6 +44,7 @@ pub const fn action(reason: Reason) -> u32 {
         | Reason::IcmpContradiction
         | Reason::NoRecord
         | Reason::NoTable
+        | Reason::NoProgram
         | Reason::EmptyPool
         | Reason::NoBackend
         | Reason::NoRoute

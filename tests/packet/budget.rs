@@ -32,6 +32,7 @@ const FLOW_BYTES: u64 = 128;
 #[test]
 fn the_program_is_small_and_soon_verified() {
     let mut lab = Lab::sized(&at_rest(), 1024);
+    lab.complete();
     for name in [PROGRAM, WHOIS].into_iter().chain(aside::PROGRAMS) {
         let Some(Program::Xdp(program)) = lab.kernel().object().program_mut(name) else {
             panic!("the object has no program {name}");

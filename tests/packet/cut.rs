@@ -236,7 +236,7 @@ fn reset_of(frame: &Frame, flags: u8, payload: usize) -> Vec<u8> {
 }
 
 /// A cutover has just been made.
-fn cutting() -> Record {
+pub fn cutting() -> Record {
     Record {
         active: NEW_TABLE,
         touched_ppm: 1_000_000,

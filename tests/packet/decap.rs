@@ -161,6 +161,30 @@ fn what_the_edge_puts_into_a_packet_is_taken_out() {
 }
 
 #[test]
+fn a_packet_in_a_frame_of_several_buffers_is_taken_out() {
+    let mut lab = Lab::new();
+    for (forward, outer_family, exit) in TUNNELS {
+        for (family, protocol) in KINDS {
+            let large = Frame {
+                // More than the kernel's test run puts into one buffer, which is less than a page.
+                payload: (0..=u8::MAX).cycle().take(8900).collect(),
+                ..request(family, protocol)
+            };
+            let outer = outer(forward, outer_family, &large, protocol);
+            let (outside, inside) = wrap(&large.bytes(), &outer);
+            let (verdict, left, out) = lab.send(&outside);
+            assert_eq!((verdict, left), (Verdict::Pass, exit), "{outer:?}");
+            assert!(
+                out == inside,
+                "{outer:?}: {} bytes of {}",
+                out.len(),
+                inside.len()
+            );
+        }
+    }
+}
+
+#[test]
 fn congestion_marks_come_in_by_the_table_of_rfc_6040() {
     const NOT_ECT: u8 = 0;
     const ECT_1: u8 = 1;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use lb_common::{
     flow::{FlowKey, Pin},
     hash::{HashKey, KEY_WORDS, mix},
-    maps::{ABI_VERSION, PROGRAM},
+    maps::{ABI_VERSION, PROGRAM, aside},
     node::Node,
+    protocol::{TCP, UDP},
     reason::FlowEvent,
     release::Record,
     trace::Trace,
@@ -41,6 +42,7 @@ pub struct Lab {
     image: Image,
     pins: PathBuf,
     counted: Counters,
+    made_from: (&'static [u8], &'static str, Node, u32),
     // In this order: the thread goes home, then its namespace goes.
     _inside: Entered,
     _namespace: Namespace,
@@ -89,22 +91,31 @@ impl Lab {
     ) -> Self {
         let inside = namespace.enter().expect("root enters namespaces");
         let pins = Path::new("/sys/fs/bpf").join(unique::name());
-        let kernel = Kernel::open(&Settings {
+        let mut lab = Self {
+            counted: Counters::default(),
+            kernel: None,
+            image: Image::default(),
+            pins,
+            made_from: (object, program, node, flows),
+            _inside: inside,
+            _namespace: namespace,
+        };
+        let kernel = Kernel::open(&lab.settings()).expect("root loads the program");
+        lab.counted = kernel.counters(&[], &[]).expect("counters are readable");
+        lab.kernel = Some(kernel);
+        lab
+    }
+
+    fn settings(&self) -> Settings<'_> {
+        let (object, program, node, flows) = self.made_from;
+        Settings {
             object,
             program,
-            pins: &pins,
+            pins: &self.pins,
             node,
             flows,
             moving: false,
-        });
-        let kernel = kernel.expect("root loads the program");
-        Self {
-            counted: kernel.counters(&[], &[]).expect("counters are readable"),
-            kernel: Some(kernel),
-            image: Image::default(),
-            pins,
-            _inside: inside,
-            _namespace: namespace,
+            sparing: true,
         }
     }
 
@@ -134,6 +145,7 @@ impl Lab {
 
     /// Sends one frame through the program, and proves that exactly one way out was counted.
     pub fn send(&mut self, frame: &[u8]) -> Outcome {
+        self.prepare(frame);
         let ran = self
             .kernel()
             .test_run(frame)
@@ -157,8 +169,28 @@ impl Lab {
         }
     }
 
+    /// All programs are loaded, for a test of the programs themselves.
+    pub fn complete(&mut self) {
+        for index in 0..aside::COUNT {
+            let loaded = self.kernel().load_aside(index);
+            loaded.expect("root loads the program");
+        }
+        let loaded = self.kernel().load_teller();
+        loaded.expect("root loads the program");
+    }
+
+    /// Loads what a frame may be given to. The verifier takes most of the time of most tests, and the
+    /// programs for pieces and ICMP most of that.
+    fn prepare(&mut self, frame: &[u8]) {
+        for &index in rare_programs(frame) {
+            let loaded = self.kernel().load_aside(index);
+            loaded.expect("root loads the program");
+        }
+    }
+
     /// [`Self::send`] for a frame that comes in by another interface than `lo`.
     pub fn send_from(&mut self, ifindex: u32, frame: &[u8]) -> Outcome {
+        self.prepare(frame);
         let object = self.kernel().object();
         let ran = ingress::run(object, PROGRAM, ifindex, frame);
         self.account(frame, ran)
@@ -166,6 +198,7 @@ impl Lab {
 
     /// Sends one frame through the program, without a look at the counters.
     pub fn pass_through(&mut self, frame: &[u8]) -> (Verdict, Vec<u8>) {
+        self.prepare(frame);
         let (action, out) = self
             .kernel()
             .test_run(frame)
@@ -175,6 +208,8 @@ impl Lab {
 
     /// What would become of a frame.
     pub fn tell(&mut self, frame: &[u8]) -> Trace {
+        let loaded = self.kernel().load_teller();
+        loaded.expect("root loads the program");
         let told = self.kernel().tell(frame);
         told.expect("the telling program runs")
     }
@@ -211,6 +246,20 @@ impl Lab {
         pins
     }
 
+    /// What a sweep finds that the flow table has evicted so far.
+    pub fn evicted(&mut self) -> u64 {
+        let swept = self.kernel().sweep_pins(&mut |_, _| {});
+        swept.expect("the flow table is readable");
+        self.flow_events(FlowEvent::Evicted)
+    }
+
+    /// The daemon dies, and another starts.
+    pub fn restart(&mut self) {
+        self.kernel = None;
+        let kernel = Kernel::open(&self.settings());
+        self.kernel = Some(kernel.expect("the pins are adopted"));
+    }
+
     /// The data plane itself.
     pub fn kernel(&mut self) -> &mut Kernel {
         self.kernel
@@ -230,6 +279,33 @@ impl Drop for Lab {
         if let Err(error) = detach(&self.pins) {
             eprintln!("{} is left behind: {error}", self.pins.display());
         }
+    }
+}
+
+/// The programs beside the main one that a frame may be given to: none of what plainly is a whole
+/// segment or datagram, which is what most tests send.
+fn rare_programs(frame: &[u8]) -> &'static [u32] {
+    const BOTH: [u32; 2] = [aside::FRAGMENT, aside::ICMP];
+    match frame.get(12..34) {
+        Some(
+            &[
+                0x08,
+                0,
+                0x45,
+                _,
+                _,
+                _,
+                _,
+                _,
+                flags,
+                offset,
+                _,
+                TCP | UDP,
+                ..,
+            ],
+        ) if flags & 0x3f == 0 && offset == 0 => &[],
+        Some([0x86, 0xdd, _, _, _, _, _, _, TCP | UDP, ..]) => &[],
+        _ => &BOTH,
     }
 }
 

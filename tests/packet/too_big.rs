@@ -51,6 +51,16 @@ fn image(forward: u32, outer: Option<Family>) -> Image {
     image
 }
 
+/// A data plane with a way that is narrower than usual.
+pub fn narrow() -> Image {
+    image(Record::FORWARD_NAT, None)
+}
+
+/// A packet that is too big for it.
+pub fn large(family: Family) -> Frame {
+    of_length(request(family, Protocol::Udp), MTU + 1)
+}
+
 /// A packet of `length` bytes, IP header included.
 fn of_length(plain: Frame, length: usize) -> Frame {
     let headers = plain.bytes().len() - plain.payload.len() - network(&plain.bytes());

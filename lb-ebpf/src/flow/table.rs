@@ -1,6 +1,10 @@
 //! The two tables of pins: live connections, and those of which only the first packet was seen.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    btf_maps::LruHashMap,
+    helpers::generated::bpf_ktime_get_coarse_ns,
+};
 use lb_common::{
     backend,
     flow::{self, FRESH_TICKS, FlowKey, Pin},
@@ -26,8 +30,8 @@ pub fn known<M: Mode>(key: &FlowKey, step: Step) -> Option<u16> {
     let pin = unsafe { Pin::load(entry) };
     if !holds::<M>(pin, step) {
         // A connection has one pin, in one of the tables.
-        if !M::TELLS {
-            let _ = FLOWS.remove(key);
+        if !M::TELLS && FLOWS.remove(key).is_ok() {
+            count::flow::<M>(FlowEvent::Unpinned);
         }
         return None;
     }
@@ -51,7 +55,9 @@ fn half_open<M: Mode>(key: &FlowKey, step: Step) -> Option<u16> {
         return held.then_some(pin.backend());
     }
     if !held {
-        let _ = HALF_OPEN.remove(key);
+        if HALF_OPEN.remove(key).is_ok() {
+            count::flow::<M>(FlowEvent::Unpinned);
+        }
         return None;
     }
     if step.closes || step.opens {
@@ -61,7 +67,9 @@ fn half_open<M: Mode>(key: &FlowKey, step: Step) -> Option<u16> {
         // In this order, so that the connection is never without a pin.
         insert::<M>(key, pin.seen(now(), false));
         // Who removed it instead has made the same of it.
-        let _ = HALF_OPEN.remove(key);
+        if HALF_OPEN.remove(key).is_ok() {
+            count::flow::<M>(FlowEvent::Completed);
+        }
     }
     Some(pin.backend())
 }
@@ -79,8 +87,7 @@ pub fn pin<M: Mode>(key: &FlowKey, backend: u16, v6: bool) {
 
 #[inline(always)]
 fn insert<M: Mode>(key: &FlowKey, pin: Pin) {
-    let inserted = FLOWS.insert(key, pin, 0);
-    count_insertion::<M>(inserted.is_ok(), FlowEvent::Pinned);
+    enter::<M, _>(&FLOWS, key, pin, FlowEvent::Pinned);
 }
 
 /// Pins a connection that starts.
@@ -88,8 +95,7 @@ fn insert<M: Mode>(key: &FlowKey, pin: Pin) {
 pub fn insert_half_open<M: Mode>(key: &FlowKey, backend: u16, v6: bool) {
     if let Some(generation) = generation(backend, v6) {
         let pin = Pin::half_open(backend, generation, now());
-        let inserted = HALF_OPEN.insert(key, pin, 0);
-        count_insertion::<M>(inserted.is_ok(), FlowEvent::HalfOpened);
+        enter::<M, _>(&HALF_OPEN, key, pin, FlowEvent::HalfOpened);
     }
 }
 
@@ -126,7 +132,18 @@ fn holds<M: Mode>(pin: Pin, step: Step) -> bool {
     valid && (!step.opens || pin.idle_ticks(now()) <= FRESH_TICKS)
 }
 
+/// Writes a pin; counted is one where none was. In two steps, since an insertion that may write over
+/// an entry does not tell whether it did: what is evicted is reckoned from how many entries came.
 #[inline(always)]
-fn count_insertion<M: Mode>(succeeded: bool, event: FlowEvent) {
-    count::flow::<M>(if succeeded { event } else { FlowEvent::Refused });
+fn enter<M: Mode, const SIZE: usize>(
+    table: &LruHashMap<FlowKey, Pin, SIZE>,
+    key: &FlowKey,
+    pin: Pin,
+    event: FlowEvent,
+) {
+    if table.insert(key, pin, BPF_NOEXIST.into()).is_ok() {
+        count::flow::<M>(event);
+    } else if table.insert(key, pin, BPF_ANY.into()).is_err() {
+        count::flow::<M>(FlowEvent::Refused);
+    }
 }

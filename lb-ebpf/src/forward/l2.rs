@@ -13,6 +13,6 @@ pub fn rewrite(packet: &Packet<'_>, macs: Macs) -> Result<(), Reason> {
 /// Swaps the frame's addresses.
 #[inline(always)]
 pub fn turn_back(packet: &Packet<'_>) -> Option<()> {
-    let [to, from] = packet.read::<[[u8; 6]; 2]>(0)?;
-    packet.write(0, Macs::new(from, to))
+    let macs = packet.read::<Macs>(0)?;
+    packet.write(0, macs.swapped())
 }

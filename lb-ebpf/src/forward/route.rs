@@ -47,11 +47,12 @@ pub struct Sent {
 /// The way to a backend.
 #[inline(always)]
 pub fn to_backend(packet: &Packet<'_>, parsed: &Parsed, backend: &Backend) -> Result<Hop, Reason> {
-    if backend.ifindex() != 0 {
+    let hop = backend.next_hop();
+    if hop.ifindex() != 0 {
         return Ok(Hop {
-            ifindex: backend.ifindex(),
-            macs: backend.macs(),
-            mtu: backend.mtu(),
+            ifindex: hop.ifindex(),
+            macs: hop.macs(),
+            mtu: hop.mtu(),
         });
     }
     // With direct server return the next hop may be of the other family.

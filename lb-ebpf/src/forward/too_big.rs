@@ -41,6 +41,9 @@ const UNREACHABLE_TOO_BIG: [u8; 2] = [3, 4];
 /// Packet too big (RFC 4443).
 const PACKET_TOO_BIG: [u8; 2] = [2, 0];
 
+/// Answers at once, after a rest.
+const BURST: u32 = 50;
+
 /// What the answer needs to know of the packet.
 struct Refused {
     source: Address,
@@ -62,7 +65,7 @@ pub fn answer<M: Mode>(packet: &Packet<'_>, mtu: usize) -> Reason {
     if let Some(place) = MTU.get_ptr_mut(0) {
         // SAFETY: the element is this CPU's own, and programs on one CPU don't interrupt each other.
         unsafe { *place = mtu as u32 };
-        aside::too_big(packet);
+        return aside::too_big(packet);
     }
     Reason::TooBigUntold
 }
@@ -130,7 +133,7 @@ fn may_answer() -> bool {
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: the element is this CPU's own, and programs on one CPU don't interrupt each other.
     let state = unsafe { &mut *state };
-    let Some(next) = Limit::new(node.encap().too_big_per_second()).admit(*state, now) else {
+    let Some(next) = Limit::new(node.encap().too_big_per_second(), BURST).admit(*state, now) else {
         return false;
     };
     *state = next;

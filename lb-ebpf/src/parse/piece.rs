@@ -1,7 +1,7 @@
 //! Pieces of fragmented packets.
 
 use lb_common::{
-    fragment::FragmentKey,
+    fragment::{FragmentKey, Pieces},
     protocol::{TCP, UDP},
     reason::Reason,
 };
@@ -94,14 +94,28 @@ fn ipv6(packet: &Packet<'_>, at: usize) -> Result<Piece, Reason> {
 }
 
 impl Piece {
-    /// The packet that it is a piece of.
+    /// The packet that it is a piece of. IPv6's pieces are told apart without what follows their
+    /// headers, which need not be the same in all (RFC 8200, section 4.5).
     #[inline(always)]
     pub const fn key(&self) -> FragmentKey {
+        let protocol = if self.network.v6 {
+            0
+        } else {
+            self.network.protocol
+        };
         FragmentKey::new(
             (self.network.source, self.network.destination),
             self.identification,
-            self.network.protocol,
+            protocol,
         )
+    }
+
+    /// What its first piece was found to be, which alone tells where more headers were divided too.
+    #[inline(always)]
+    pub fn learn(&mut self, first: &Pieces) {
+        if self.network.v6 && self.start != 0 && first.has_first() {
+            self.network.protocol = first.protocol();
+        }
     }
 
     /// Refuses what no honest sender makes.

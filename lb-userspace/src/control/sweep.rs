@@ -98,7 +98,7 @@ impl<D: Dataplane> Control<D> {
             .iter()
             .map(|(name, s)| (s.id, Rule::of(name, s, config)))
             .collect();
-        self.dataplane.each_pin(&mut |key, pin| {
+        self.dataplane.sweep_pins(&mut |key, pin| {
             let place = listeners.0.get(&key.listener());
             let rule = place.and_then(|(service, _)| rules.get(service));
             let (Some((service, endpoint)), Some(rule)) = (place, rule) else {

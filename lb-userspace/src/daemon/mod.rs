@@ -144,6 +144,7 @@ fn open(
         node: node(&config),
         flows: config.node.connections,
         moving,
+        sparing: false,
     })?;
     let fresh = kernel.is_fresh();
     start(kernel, config, file, view).inspect_err(|_| {

@@ -98,8 +98,8 @@ pub struct Image {
 pub enum Write {
     /// Allow sending on an interface.
     AddPort(u32),
-    /// Write a backend's entry. An address never changes under one id; a next hop does, in place:
-    /// a packet that reads it at that moment may go to neither, as when a route moves.
+    /// Write a backend's entry. An address never changes under one id; a next hop does, and a packet
+    /// takes all of the old one or all of the new one.
     SetBackend(u32, Backend),
     /// Write whose reply a backend's packet is.
     SetReply(Endpoint, Reply),
@@ -167,6 +167,14 @@ pub trait Dataplane: Send {
 
     /// Shows every pin to `each`.
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), kernel::KernelError>;
+
+    /// Shows every pin to `each`; [`FlowEvent::Evicted`] is up to date then.
+    fn sweep_pins(
+        &mut self,
+        each: &mut dyn FnMut(FlowKey, Pin),
+    ) -> Result<(), kernel::KernelError> {
+        self.each_pin(each)
+    }
 
     /// What the packet path would do with a packet. Nothing comes of the question.
     fn whois(&mut self, question: &Question) -> Result<Trace, kernel::KernelError>;

@@ -4,18 +4,20 @@ use super::*;
 
 #[test]
 fn a_new_connection_below_the_share_goes_to_the_candidate_and_stays_there() {
-    use FlowEvent::{HalfOpened, Lookup, Pinned, Unpinned};
+    use FlowEvent::{Completed, HalfOpened, Lookup, Pinned, Unpinned};
     let mut lab = Lab::new(&with_record(ramping(SHARE)));
     for family in FAMILIES {
         let from = client_in(family, SHARE, true);
+        let lives = vec![Lookup, Pinned, Completed];
         let opened = vec![Lookup, HalfOpened];
-        assert_eq!(goes(&mut lab, from, flag::SYN), (NEW, opened.clone()));
-        assert_eq!(goes(&mut lab, from, flag::SYN), (NEW, opened), "repeated");
-        assert_eq!(goes(&mut lab, from, flag::ACK), (NEW, vec![Lookup, Pinned]));
+        assert_eq!(goes(&mut lab, from, flag::SYN), (NEW, opened));
+        let repeated = (NEW, vec![Lookup]);
+        assert_eq!(goes(&mut lab, from, flag::SYN), repeated, "no other pin");
+        assert_eq!(goes(&mut lab, from, flag::ACK), (NEW, lives.clone()));
         assert_eq!(goes(&mut lab, from, flag::ACK), (NEW, vec![Lookup]));
         let again = vec![Lookup, Unpinned, HalfOpened];
         assert_eq!(goes(&mut lab, from, flag::SYN), (NEW, again), "port reuse");
-        assert_eq!(goes(&mut lab, from, flag::ACK), (NEW, vec![Lookup, Pinned]));
+        assert_eq!(goes(&mut lab, from, flag::ACK), (NEW, lives));
         lab.set_record(Record {
             touched_ppm: SHARE,
             ..ramping(0)

@@ -99,10 +99,10 @@ fn a_datagram_takes_the_new_answer_whichever_piece_comes_first() {
 fn pieces_of_a_backend_that_is_gone_go_by_the_rule_for_those_alone() {
     let image = keyed(two_pools());
     let mut lab = Lab::new(&image);
-    for (family, protocol) in KINDS {
+    for (id, (family, protocol)) in (1..).zip(KINDS) {
         lab.become_image(&image);
         let frame = large(family, protocol, client(family, 7));
-        assert_eq!(goes(&mut lab, &frame, 1, CUTS[0]).0, OLD);
+        assert_eq!(goes(&mut lab, &frame, id, CUTS[0]).0, OLD);
         lab.set_record(cut_over());
         lab.change(|image| {
             for v6 in [false, true] {
@@ -110,7 +110,7 @@ fn pieces_of_a_backend_that_is_gone_go_by_the_rule_for_those_alone() {
                 image.backends.remove(&entry);
             }
         });
-        let expected = piece(&translated(frame.clone(), family, NEW), 1, CUTS[1]);
-        assert_eq!(goes(&mut lab, &frame, 1, CUTS[1]), (NEW, expected));
+        let expected = piece(&translated(frame.clone(), family, NEW), id, CUTS[1]);
+        assert_eq!(goes(&mut lab, &frame, id, CUTS[1]), (NEW, expected));
     }
 }

@@ -1,6 +1,7 @@
 //! Packets in pieces: requests and replies, TCP and UDP, in every order; whole outputs compared.
 
 mod change;
+mod extension;
 mod order;
 mod refused;
 mod replies;

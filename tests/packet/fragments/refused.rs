@@ -46,14 +46,14 @@ fn a_piece_that_overlaps_the_first_one_refuses_all_that_follow() {
 #[test]
 fn a_first_piece_that_overlaps_an_earlier_later_one_is_refused() {
     let mut lab = Lab::new(&two_backends());
-    for (family, protocol) in KINDS {
+    for (id, (family, protocol)) in (1..).zip(KINDS) {
         let frame = large(family, protocol, client(family, 7));
         assert_eq!(
-            lab.send(&piece(&frame, 1, CUTS[1])).reason,
+            lab.send(&piece(&frame, id, CUTS[1])).reason,
             Reason::Transmitted
         );
         for cut in [(0, 72), CUTS[2]] {
-            let input = piece(&frame, 1, cut);
+            let input = piece(&frame, id, cut);
             dropped("after", input, Reason::FragmentOverlap).check(&mut lab);
         }
     }

@@ -308,6 +308,7 @@ impl World {
             node: node(&config),
             flows: config.node.connections,
             moving: false,
+            sparing: false,
         })?;
         let image = kernel.image()?;
         let saved = StateFile::new(&config.node.state).load()?;
@@ -449,7 +450,7 @@ impl World {
             return None;
         };
         let index = index(id, family == Family::V6);
-        Some(book(&self.book).image.backends[&index].macs())
+        Some(book(&self.book).image.backends[&index].next_hop().macs())
     }
 
     /// The flow table and the counters are what the model says.

@@ -57,6 +57,7 @@ impl Lab {
             node: Node::new(HashKey::new(words), 32, 64),
             flows: FLOWS,
             moving: false,
+            sparing: false,
         });
         let mut lab = Self {
             kernel: None,

@@ -26,7 +26,7 @@ use lb_common::{
     release::Record,
 };
 
-use super::{KernelError, error::errno, sum, tables::Tables};
+use super::{KernelError, batch, error::errno, sum, tables::Tables};
 
 /// Lets aya carry a type whose lack of padding bytemuck has proved.
 #[repr(transparent)]
@@ -95,6 +95,37 @@ impl Maps {
         handles.map(|(handle, name)| (handle.fd().as_fd(), *name))
     }
 
+    /// Shows every pin to `each`: live connections first, so that one which becomes one meanwhile is
+    /// shown twice rather than not at all.
+    pub fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
+        for (map, name) in self.pins() {
+            batch::each::<FlowKey, Pin>(map, name, each)?;
+        }
+        Ok(())
+    }
+
+    /// The ids of those maps, as one number.
+    pub fn pin_tables(&self) -> Result<u64, KernelError> {
+        let mut both = 0;
+        for (handle, name) in &self.pin_handles {
+            let info = handle.info().map_err(KernelError::map(name))?;
+            both = both << 32 | u64::from(info.id());
+        }
+        Ok(both)
+    }
+
+    /// Writes a counter that the packet path does not.
+    pub fn set_counter(&mut self, index: u32, value: u64) -> Result<(), KernelError> {
+        let mut values = vec![0; cpus()?];
+        values[0] = value;
+        let values = PerCpuValues::try_from(values).map_err(|source| KernelError::System {
+            what: "counting the CPUs",
+            source,
+        })?;
+        let written = self.counters.set(index, values, 0);
+        written.map_err(KernelError::map(name::COUNTERS))
+    }
+
     pub fn node(&self) -> Result<Node, KernelError> {
         let node = self.node.get(&0, 0);
         Ok(node.map_err(KernelError::map(name::NODE))?.0)
@@ -145,7 +176,7 @@ impl Maps {
                 .get(&index, 0)
                 .map_err(KernelError::map(name::BACKENDS))?;
             if entry.0.is_present() {
-                present.insert(index, entry.0);
+                present.insert(index, entry.0.settled());
             }
         }
         Ok(present)
@@ -202,6 +233,16 @@ where
     }
 }
 
+/// How many entries a removal has removed.
+pub fn removed<E>(map: &'static str, result: Result<(), E>) -> Result<u64, KernelError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let found = result.is_ok();
+    absent_is_fine(map, result)?;
+    Ok(found.into())
+}
+
 /// One program of a loaded object.
 pub fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, KernelError> {
     match object.program_mut(name) {
@@ -210,32 +251,27 @@ pub fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Kern
     }
 }
 
-/// Loads the programs that the main one gives few packets to, where the object has them.
-pub fn load_asides(object: &mut Ebpf) -> Result<(), KernelError> {
-    let mut handles = Vec::new();
-    for (index, called) in (0..).zip(aside::PROGRAMS) {
-        if let Some(Program::Xdp(program)) = object.program_mut(called) {
-            load(program)?;
-            let handle = program.fd().map_err(KernelError::program)?;
-            handles.push((
-                index,
-                handle
-                    .try_clone()
-                    .map_err(|error| KernelError::program(error.into()))?,
-            ));
-        }
+/// Loads a program that the main one gives few packets to, where the object has it and it is not
+/// loaded yet.
+pub fn load_aside(object: &mut Ebpf, index: u32) -> Result<(), KernelError> {
+    let called = aside::PROGRAMS[index as usize];
+    let Some(Program::Xdp(program)) = object.program_mut(called) else {
+        return Ok(());
+    };
+    if program.fd().is_ok() {
+        return Ok(());
     }
+    load(program)?;
+    let handle = program.fd().map_err(KernelError::program)?.try_clone();
+    let handle = handle.map_err(|error| KernelError::program(error.into()))?;
     // The map stays the object's, whose programs refer to it.
     let programs = object.map_mut(name::PROGRAMS);
     let programs =
         programs.ok_or_else(|| KernelError::Incomplete(format!("map {}", name::PROGRAMS)))?;
     let mut programs =
         ProgramArray::try_from(programs).map_err(KernelError::map(name::PROGRAMS))?;
-    for (index, handle) in handles {
-        let set = programs.set(index, &handle, 0);
-        set.map_err(KernelError::map(name::PROGRAMS))?;
-    }
-    Ok(())
+    let set = programs.set(index, &handle, 0);
+    set.map_err(KernelError::map(name::PROGRAMS))
 }
 
 /// How often a load is tried; as often as libbpf does (`PROG_LOAD_ATTEMPTS`).

@@ -17,6 +17,7 @@ pub mod decap;
 mod directories;
 mod error;
 mod fault;
+mod ledger;
 mod link;
 mod maps;
 mod names;
@@ -36,7 +37,7 @@ use lb_common::{
     backend::Backend,
     counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
-    maps::{RECORDS_PER_SERVICE, WHOIS, half_open, name},
+    maps::{RECORDS_PER_SERVICE, WHOIS, aside, half_open, name},
     node::Node,
     protect::{PROTECTS, Protect},
     reason::{FlowEvent, Reason, flow_event_index},
@@ -72,6 +73,9 @@ pub struct Settings<'a> {
     pub flows: u32,
     /// A change has not settled: pins are in use, and more are made at any moment.
     pub moving: bool,
+    /// Programs that few packets or nobody needs are loaded when they are asked for; for tests, which
+    /// the verifier's time is most of.
+    pub sparing: bool,
 }
 
 /// A loaded data plane.
@@ -128,17 +132,28 @@ impl Kernel {
         adopt::check_node(&mut maps, &settings.node, settings.pins)?;
         let program = maps::program(&mut object, settings.program)?;
         maps::load(program)?;
-        maps::load_asides(&mut object)?;
-        // Packets must not wait for the one who tells of them.
-        let teller = Teller::load(&mut object).unwrap_or_else(|error| {
-            tracing::error!("`serin whois` can't answer: {error}");
-            None
-        });
+        for index in 0..aside::COUNT {
+            let is_small = matches!(index, aside::RESET | aside::TOO_BIG);
+            if is_small || !settings.sparing {
+                maps::load_aside(&mut object, index)?;
+            }
+        }
+        let mut teller = None;
+        if !settings.sparing {
+            // Packets must not wait for the one who tells of them.
+            teller = Teller::load(&mut object).unwrap_or_else(|error| {
+                tracing::error!("`serin whois` can't answer: {error}");
+                None
+            });
+        }
         let program = maps::program(&mut object, settings.program)?;
         let mut copied = Vec::new();
         match earlier.last() {
             Some(before) => copied = carry::copy(before, &directory)?,
             None => attach::update_links(program, &directory)?,
+        }
+        if earlier.is_empty() {
+            ledger::begin(&mut maps)?;
         }
         fault::moment();
         let (program, live) = (settings.program, HashMap::new());
@@ -292,7 +307,7 @@ impl Kernel {
             tracing::info!("took over from {}", earlier.display());
         }
         self.copied.clear();
-        Ok(())
+        ledger::begin(&mut self.maps)
     }
 
     /// Ends the data plane.
@@ -315,6 +330,19 @@ impl Kernel {
         maps::test_run(maps::program(&mut self.object, self.program)?, frame)
     }
 
+    /// Loads a program that few packets are given to, unless it is; see [`Settings::sparing`].
+    pub fn load_aside(&mut self, index: u32) -> Result<(), KernelError> {
+        maps::load_aside(&mut self.object, index)
+    }
+
+    /// Loads the program that tells, unless it is; see [`Settings::sparing`].
+    pub fn load_teller(&mut self) -> Result<(), KernelError> {
+        if self.teller.is_none() {
+            self.teller = Teller::load(&mut self.object)?;
+        }
+        Ok(())
+    }
+
     /// What would become of a frame; neither a pin nor a counter comes of it.
     pub fn tell(&mut self, frame: &[u8]) -> Result<Trace, KernelError> {
         let teller = self.teller.as_mut();
@@ -333,6 +361,11 @@ impl Kernel {
     pub fn put_pin(&mut self, key: &FlowKey, pin: Pin) -> Result<(), KernelError> {
         let written = self.maps.flows.insert(Raw(*key), Raw(pin), 0);
         written.map_err(KernelError::map(name::FLOWS))
+    }
+
+    /// Writes removals down that are not made, for tests of a daemon that is killed between the two.
+    pub fn write_ahead(&mut self, removals: u64) -> Result<(), KernelError> {
+        ledger::write_down(&mut self.maps, removals).map(|_| ())
     }
 
     /// The loaded object, for the benchmark, which has programs and maps of its own in it.
@@ -370,6 +403,25 @@ impl Kernel {
         Ok(())
     }
 
+    /// Writes a backend's entry; one whose next hop moves in two steps, and no packet meets a half.
+    fn set_backend(&mut self, index: u32, backend: Backend) -> Result<(), KernelError> {
+        let found = self.maps.backends.get(&index, 0);
+        let Raw(found) = found.map_err(KernelError::map(name::BACKENDS))?;
+        let steps = match found.steps_to(backend) {
+            Some(steps) => {
+                // Packets that look at the next hop before the last one.
+                barrier::wait_for_packets()?;
+                steps.to_vec()
+            }
+            None => vec![backend],
+        };
+        for step in steps {
+            let written = self.maps.backends.set(index, Raw(step), 0);
+            written.map_err(KernelError::map(name::BACKENDS))?;
+        }
+        Ok(())
+    }
+
     fn remove_backend(&mut self, index: u32) -> Result<(), KernelError> {
         let entry = self.maps.backends.set(index, Raw(Backend::zeroed()), 0);
         entry.map_err(KernelError::map(name::BACKENDS))?;
@@ -398,11 +450,7 @@ impl Dataplane for Kernel {
             Write::ForgetAudience(number) => self.maps.clear_audience_counters(*number)?,
             // What they named stays, to be written again.
             Write::RemoveTable(_) | Write::RemoveAudiences(_) | Write::RemoveBlock(_) => {}
-            Write::SetBackend(index, backend) => self
-                .maps
-                .backends
-                .set(*index, Raw(*backend), 0)
-                .map_err(KernelError::map(name::BACKENDS))?,
+            Write::SetBackend(index, backend) => self.set_backend(*index, *backend)?,
             Write::RemoveBackend(index) => self.remove_backend(*index)?,
             Write::SetReply(endpoint, reply) => self
                 .maps
@@ -475,10 +523,15 @@ impl Dataplane for Kernel {
     }
 
     fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
-        for (map, name) in self.maps.pins() {
-            batch::each::<FlowKey, Pin>(map, name, each)?;
+        self.maps.each_pin(each)
+    }
+
+    fn sweep_pins(&mut self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
+        if self.takes_over() {
+            // What the program before still counts is not in these counters yet.
+            return self.each_pin(each);
         }
-        Ok(())
+        ledger::sweep(&mut self.maps, each)
     }
 
     fn whois(&mut self, question: &Question) -> Result<Trace, KernelError> {
@@ -486,11 +539,7 @@ impl Dataplane for Kernel {
     }
 
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {
-        for key in keys {
-            maps::absent_is_fine(name::FLOWS, self.maps.flows.remove(&Raw(*key)))?;
-            maps::absent_is_fine(name::HALF_OPEN, self.maps.half_open.remove(&Raw(*key)))?;
-        }
-        Ok(())
+        ledger::remove(&mut self.maps, keys)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aya::maps::{Array, Map, MapData};
-use lb_common::reason::{COUNTERS, FlowEvent, Reason, flow_event_index};
+use lb_common::reason::{COUNTERS, FlowEvent, Reason, SWEPT, SWEPT_TABLES, flow_event_index};
 
 use super::KernelError;
 
@@ -23,6 +23,8 @@ pub fn ours() -> Vec<String> {
             .name()
             .clone_into(&mut names[flow_event_index(event) as usize]);
     }
+    "swept".clone_into(&mut names[SWEPT as usize]);
+    "swept_tables".clone_into(&mut names[SWEPT_TABLES as usize]);
     names
 }
 

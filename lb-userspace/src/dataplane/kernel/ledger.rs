@@ -1,0 +1,139 @@
+//! How many pins full tables have thrown out, of which the kernel says nothing: those that came,
+//! less those that were removed, less those that are there.
+//!
+//! The three are never known for one moment. So a sweep reads them in the order that lets the sum be
+//! too small rather than too large: an eviction may be told of late, and none that was not.
+
+use lb_common::{
+    flow::{FlowKey, Pin},
+    maps::name,
+    reason::{FlowEvent, SWEPT, SWEPT_TABLES, flow_event_index},
+};
+
+use super::{
+    KernelError, barrier,
+    maps::{self, Maps, Raw},
+};
+
+/// Removals that are written down at a time.
+const AHEAD: usize = 64;
+/// A connection may have an entry in each table.
+const TABLES: u64 = 2;
+
+/// Shows every pin to `each`, and brings [`FlowEvent::Evicted`] up to date.
+pub fn sweep(maps: &mut Maps, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
+    let (created, removed) = (created(maps)?, removed(maps)?);
+    let mut present = 0;
+    maps.each_pin(&mut |key, pin| {
+        present += 1;
+        each(key, pin);
+    })?;
+    if !is_about_these(maps)? {
+        return begin(maps);
+    }
+    let evicted = event(maps, FlowEvent::Evicted)?;
+    let least = |maps: &Maps| Ok(balance(created, self::removed(maps)?, present) - signed(evicted));
+    let most = |maps: &Maps| Ok(balance(self::created(maps)?, removed, present) - signed(evicted));
+    if confirm(maps, least, i64::is_positive)? {
+        let risen = evicted.saturating_add_signed(least(maps)?);
+        return maps.set_counter(flow_event_index(FlowEvent::Evicted), risen);
+    }
+    if confirm(maps, most, i64::is_negative)? {
+        // Removals that were written down were not made: the daemon was killed between the two.
+        let over = most(maps)?;
+        return correct(maps, over);
+    }
+    Ok(())
+}
+
+/// Begins the books of tables that they are not about: their pins did not come through the packet
+/// path, or others have gone with the tables before.
+pub fn begin(maps: &mut Maps) -> Result<(), KernelError> {
+    if is_about_these(maps)? {
+        return Ok(());
+    }
+    let removed = removed(maps)?;
+    let mut present = 0;
+    maps.each_pin(&mut |_, _| present += 1)?;
+    barrier::wait_for_packets()?;
+    let evicted = event(maps, FlowEvent::Evicted)?;
+    let unexplained = balance(created(maps)?, removed, present) - signed(evicted);
+    correct(maps, unexplained)?;
+    let tables = maps.pin_tables()?;
+    maps.set_counter(SWEPT_TABLES, tables)
+}
+
+/// Removes pins. What is to be removed is written down before: were the daemon killed between the
+/// two, pins that it removed would else be taken for evicted ones.
+pub fn remove(maps: &mut Maps, keys: &[FlowKey]) -> Result<(), KernelError> {
+    for keys in keys.chunks(AHEAD) {
+        let before = write_down(maps, TABLES * keys.len() as u64)?;
+        let mut removed = 0_u64;
+        for key in keys {
+            let key = Raw(*key);
+            removed += maps::removed(name::FLOWS, maps.flows.remove(&key))?;
+            removed += maps::removed(name::HALF_OPEN, maps.half_open.remove(&key))?;
+        }
+        maps.set_counter(SWEPT, before.wrapping_add(removed))?;
+    }
+    Ok(())
+}
+
+/// Adds removals to the books; tells what was in them before.
+pub fn write_down(maps: &mut Maps, removals: u64) -> Result<u64, KernelError> {
+    let before = counter(maps, SWEPT)?;
+    maps.set_counter(SWEPT, before.wrapping_add(removals))?;
+    Ok(before)
+}
+
+/// Whether what the books say holds once packets under way are through: those have changed a table,
+/// and not counted it yet.
+fn confirm(
+    maps: &Maps,
+    balance: impl Fn(&Maps) -> Result<i64, KernelError>,
+    holds: impl Fn(i64) -> bool,
+) -> Result<bool, KernelError> {
+    if !holds(balance(maps)?) {
+        return Ok(false);
+    }
+    barrier::wait_for_packets()?;
+    Ok(holds(balance(maps)?))
+}
+
+/// Entries that are gone and were not removed.
+const fn balance(created: u64, removed: u64, present: u64) -> i64 {
+    signed(created.wrapping_sub(removed).wrapping_sub(present))
+}
+
+/// A sum of wrapping counters, which may be below zero.
+const fn signed(sum: u64) -> i64 {
+    sum.cast_signed()
+}
+
+fn correct(maps: &mut Maps, by: i64) -> Result<(), KernelError> {
+    let swept = counter(maps, SWEPT)?.wrapping_add_signed(by);
+    maps.set_counter(SWEPT, swept)
+}
+
+fn is_about_these(maps: &Maps) -> Result<bool, KernelError> {
+    Ok(counter(maps, SWEPT_TABLES)? == maps.pin_tables()?)
+}
+
+/// Entries that the packet path has made.
+fn created(maps: &Maps) -> Result<u64, KernelError> {
+    Ok(event(maps, FlowEvent::Pinned)? + event(maps, FlowEvent::HalfOpened)?)
+}
+
+/// Entries that were removed, by the packet path or the daemon.
+fn removed(maps: &Maps) -> Result<u64, KernelError> {
+    let removed = event(maps, FlowEvent::Unpinned)? + event(maps, FlowEvent::Completed)?;
+    Ok(removed.wrapping_add(counter(maps, SWEPT)?))
+}
+
+fn event(maps: &Maps, event: FlowEvent) -> Result<u64, KernelError> {
+    counter(maps, flow_event_index(event))
+}
+
+fn counter(maps: &Maps, index: u32) -> Result<u64, KernelError> {
+    maps::total(&maps.counters, name::COUNTERS, index)
+}

@@ -56,3 +56,4 @@ mod whois;
 mod budget;
 mod image;
 mod interrupted;
+mod sweep;

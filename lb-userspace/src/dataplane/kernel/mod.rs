@@ -56,7 +56,7 @@ pub use self::{
     clock::{clock_ms, now},
     error::KernelError,
 };
-use super::{Counters, Dataplane, Image, Write, prefixes::Block, question::Question};
+use super::{Counters, Cursor, Dataplane, Image, Write, prefixes::Block, question::Question};
 
 /// What one data plane is made from.
 pub struct Settings<'a> {
@@ -462,11 +462,18 @@ impl Dataplane for Kernel {
         counted.collect()
     }
 
-    fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
-        for (map, name) in self.maps.pins() {
-            batch::each::<FlowKey, Pin>(map, name, each)?;
-        }
-        Ok(())
+    fn some_pins(
+        &self,
+        cursor: &mut Cursor,
+        each: &mut dyn FnMut(FlowKey, Pin),
+    ) -> Result<bool, KernelError> {
+        let tables = self.maps.pins();
+        let Some(&(map, name)) = tables.get(cursor.table) else {
+            return Ok(true);
+        };
+        cursor.place = batch::some::<FlowKey, Pin>(map, name, cursor.place, each)?;
+        cursor.table += usize::from(cursor.place.is_none());
+        Ok(cursor.table == tables.len())
     }
 
     fn whois(&mut self, question: &Question) -> Result<Trace, KernelError> {

@@ -138,7 +138,11 @@ impl Kernel {
         let mut copied = Vec::new();
         match earlier.last() {
             Some(before) => copied = carry::copy(before, &directory)?,
-            None => attach::update_links(program, &directory)?,
+            None => {
+                attach::update_links(program, &directory)?;
+                barrier::wait_for_packets()?;
+                directories::forget_left(&directory)?;
+            }
         }
         fault::moment();
         let (program, live) = (settings.program, HashMap::new());

@@ -39,7 +39,10 @@ struct Busy {
 
 impl Busy {
     fn make(attach: Attach) -> Result<Self> {
-        let stage = Stage::set(Way::Nat, attach)?;
+        Self::with(Stage::set(Way::Nat, attach)?)
+    }
+
+    fn with(stage: Stage) -> Result<Self> {
         let crowd = Crowd::gather(&stage.lab)?;
         crowd.round()?;
         stage.serin("share shop 30%")?;
@@ -134,7 +137,8 @@ fn ten_take_overs_lose_no_packet() -> Result<()> {
 
 #[test]
 fn a_take_over_that_dies_at_any_moment_is_completed_by_the_next_start() -> Result<()> {
-    let mut busy = Busy::make(Attach::Native)?;
+    // Each interface is a moment more.
+    let mut busy = Busy::with(Stage::with(Way::Nat, Attach::Native, 2, |_| ())?)?;
     let mut found = BTreeSet::new();
     let mut moment = 1;
 

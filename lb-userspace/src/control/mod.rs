@@ -127,6 +127,8 @@ pub struct Control<D> {
     interfaces: BTreeMap<String, String>,
     /// What was last heard of the checks, to be told.
     verdicts: Verdicts,
+    /// The clock when it started: what the state says of health is from before.
+    started_ms: u64,
     journal: Journal,
     /// Who gives the order that is being carried out.
     actor: Actor,
@@ -186,6 +188,7 @@ impl<D: Dataplane> Control<D> {
         let seed = Seed::new(&config.node.hash_seed);
         let mut state = reconcile(&saved, &image, &config, &seed, tick)?;
         release::age(&mut state.services, dataplane.clock_ms());
+        let started_ms = dataplane.clock_ms();
         let journal = Journal::beside(&config.node.state);
         let mut control = Self {
             node: node(&config),
@@ -201,6 +204,7 @@ impl<D: Dataplane> Control<D> {
             sweep: sweep::Schedule::default(),
             interfaces: BTreeMap::new(),
             verdicts: Verdicts::new(),
+            started_ms,
             journal,
             actor: Actor::daemon(),
         };

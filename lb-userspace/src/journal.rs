@@ -86,6 +86,16 @@ pub enum Happened {
     Cutover,
     /// The share, or the last cutover, was taken back by hand.
     RolledBack,
+    /// A backend was given another weight.
+    Weight,
+    /// A backend takes no new connections.
+    Drain,
+    /// A backend is out, and its connections are cut.
+    Maint,
+    /// A backend serves again.
+    Ready,
+    /// Another configuration has changed the service.
+    Applied,
 }
 
 impl fmt::Display for Happened {
@@ -104,6 +114,11 @@ impl fmt::Display for Happened {
             Self::Share => "share",
             Self::Cutover => "cutover",
             Self::RolledBack => "rolled-back",
+            Self::Weight => "weight",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+            Self::Ready => "ready",
+            Self::Applied => "applied",
         })
     }
 }
@@ -123,6 +138,15 @@ pub struct Entry {
     pub actor: Actor,
     /// Why.
     pub cause: String,
+    /// The backend that it is about; null for the whole service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// Its weight or state before, or the service's record, where that is what changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// The same since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// Number of the release, counted by service.
     pub release: u64,
     /// The step that it is at, counted from 1; null once it is over.
@@ -287,6 +311,9 @@ mod tests {
             event: Happened::Started,
             actor: Actor::daemon(),
             cause: cause.to_owned(),
+            object: None,
+            before: None,
+            after: None,
             release: 1,
             step: Some(1),
             steps: Some(3),

@@ -45,8 +45,12 @@ pub struct Shared<D> {
 
 /// An order that the daemon's loop carries out.
 pub enum Errand {
-    /// Take another configuration.
-    Apply(ApplyOrder, oneshot::Sender<Result<Applied, ControlError>>),
+    /// Take another configuration, for whoever asks.
+    Apply(
+        ApplyOrder,
+        Actor,
+        oneshot::Sender<Result<Applied, ControlError>>,
+    ),
     /// End the data plane, and then the daemon.
     Detach(oneshot::Sender<Result<(), ControlError>>),
 }
@@ -284,10 +288,15 @@ async fn backend<D: Dataplane>(
     }
 }
 
-async fn apply<D: Dataplane>(State(shared): Core<D>, order: Body<ApplyOrder>) -> Answer<Applied> {
+async fn apply<D: Dataplane>(
+    State(shared): Core<D>,
+    ConnectInfo(peer): Who,
+    order: Body<ApplyOrder>,
+) -> Answer<Applied> {
     let Json(order) = order?;
     let (answer, wait) = oneshot::channel();
-    shared.errand(Errand::Apply(order, answer), wait).await
+    let errand = Errand::Apply(order, peer.actor(), answer);
+    shared.errand(errand, wait).await
 }
 
 async fn detach<D: Dataplane>(State(shared): Core<D>) -> Answer<()> {

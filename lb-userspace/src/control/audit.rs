@@ -1,5 +1,7 @@
 //! What is written into the audit log, and read from it.
 
+use std::collections::BTreeMap;
+
 use super::{Control, ControlError};
 use crate::{
     dataplane::Dataplane,
@@ -7,6 +9,16 @@ use crate::{
     release::engine::{Run, Stage},
     state::State,
 };
+
+/// What is written down besides where the service is.
+pub(super) struct Subject {
+    pub event: Happened,
+    pub cause: String,
+    /// The part of the service that it is about.
+    pub object: Option<String>,
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
 
 impl<D: Dataplane> Control<D> {
     /// Whose orders come next.
@@ -24,6 +36,25 @@ impl<D: Dataplane> Control<D> {
 
     /// Writes down what has happened to a service. It has, whether or not that can be written.
     pub(super) fn note(&mut self, service: &str, event: Happened, cause: &str) {
+        let subject = Subject {
+            event,
+            cause: cause.to_owned(),
+            object: None,
+            before: None,
+            after: None,
+        };
+        self.note_about(service, subject);
+    }
+
+    /// The same of a part of a service.
+    pub(super) fn note_about(&mut self, service: &str, subject: Subject) {
+        let Subject {
+            event,
+            cause,
+            object,
+            before,
+            after,
+        } = subject;
         let Ok(state) = self.state.service(service) else {
             return;
         };
@@ -35,7 +66,10 @@ impl<D: Dataplane> Control<D> {
             service: service.to_owned(),
             event,
             actor: self.actor.clone(),
-            cause: cause.to_owned(),
+            cause,
+            object,
+            before,
+            after,
             release: position.release,
             step: run.and_then(Run::step).map(|step| step + 1),
             steps: run.map(|run| run.plan.steps.len()),
@@ -44,9 +78,33 @@ impl<D: Dataplane> Control<D> {
             share_ppm: position.now.share_ppm,
             epoch: position.epoch,
         };
-        tracing::info!("service `{service}`: {event}, {cause}");
+        tracing::info!("service `{service}`: {event}, {}", entry.cause);
         if let Err(error) = self.journal.append(entry) {
             tracing::error!("{error}");
+        }
+    }
+
+    /// Writes down which services another configuration has changed, by their records' numbers.
+    pub(super) fn note_applied(&mut self, before: &State) {
+        let epochs = |state: &State| -> BTreeMap<String, u64> {
+            let services = state.services.iter();
+            services
+                .map(|(name, service)| (name.clone(), service.position.epoch))
+                .collect()
+        };
+        let (before, after) = (epochs(before), epochs(&self.state));
+        for (name, epoch) in &after {
+            let old = before.get(name);
+            if old != Some(epoch) {
+                let subject = Subject {
+                    event: Happened::Applied,
+                    cause: "another configuration was applied".to_owned(),
+                    object: None,
+                    before: old.map(u64::to_string),
+                    after: Some(epoch.to_string()),
+                };
+                self.note_about(name, subject);
+            }
         }
     }
 

@@ -188,6 +188,8 @@ impl<D: Dataplane> Control<D> {
         let seed = Seed::new(&config.node.hash_seed);
         let mut state = reconcile(&saved, &image, &config, &seed, tick)?;
         release::age(&mut state.services, dataplane.clock_ms());
+        let why = "the daemon was started anew, and has taken its own configuration file";
+        pending::end_apply(&mut state, Some(why));
         let started_ms = dataplane.clock_ms();
         let journal = Journal::beside(&config.node.state);
         let mut control = Self {
@@ -270,6 +272,7 @@ impl<D: Dataplane> Control<D> {
             share_ppm: position.now.share_ppm,
             stored_at_ns: commit.stored.map(|time| nanoseconds(since_epoch(time))),
             arming_s: pending::arming_s(state, tick),
+            order: state.pending.as_ref().map(|pending| pending.number),
             took_us: nanoseconds(began.elapsed()) / 1000,
             notes: Vec::new(),
         })

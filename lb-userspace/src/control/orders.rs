@@ -106,11 +106,12 @@ impl<D: Dataplane> Control<D> {
             Order::Cutover { .. }
             | Order::Weight { .. }
             | Order::Admin { .. }
+            | Order::Apply
             | Order::Release(_) => Happened::Cutover,
         };
         let why = format!("`{order}` by hand");
         let touched = (!state.position.covers(&next)).then_some(next.touched_ppm);
-        if let Some(done) = self.arm(service, order, touched, began, tick)? {
+        if let Some(done) = self.arm(service, (order, ""), touched, began, tick)? {
             return Ok(done);
         }
         let state = self.state.service(service)?;
@@ -120,7 +121,7 @@ impl<D: Dataplane> Control<D> {
         let mut whole = self.state.clone();
         let state = whole.service_mut(service)?;
         state.position = next;
-        state.pending = None;
+        state.end_pending(None);
         state.baseline = baseline;
         state.reassign_dead(&self.seed, tick);
         state.position.run = run;

@@ -31,7 +31,7 @@ pub use self::{
     audiences::{Audiences, Compiled},
     error::StateError,
     file::{FileError, StateFile},
-    pending::{Order, Pending},
+    pending::{Ended, Order, Pending},
     protect::Kept,
     reconcile::reconcile,
     slow_start::SlowStart,
@@ -80,6 +80,9 @@ pub struct ServiceState {
     /// The order that waits until the sessions that are there have been pinned.
     #[serde(default)]
     pub pending: Option<Pending>,
+    /// How the last order that waited so has ended.
+    #[serde(default)]
+    pub ended: Option<Ended>,
     /// Tick of the last change, as long as pins of it may be left.
     #[serde(default)]
     pub last_change: Option<u32>,

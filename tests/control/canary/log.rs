@@ -1,6 +1,6 @@
 //! What the audit log says of a release.
 
-use lb_userspace::{journal::Actor, release::engine::Event};
+use lb_userspace::{journal::Actor, release::engine::Event, state::Admin};
 
 use super::{PROMOTE, seconds, world};
 use crate::world::World;
@@ -62,6 +62,41 @@ fn an_entry_names_who_gave_the_order_and_the_daemon_for_what_it_did_itself() {
         .map(|entry| (entry.actor.uid, entry.actor.name.as_str()))
         .collect();
     assert_eq!(actors, [(Some(0), "root"), (None, "serin")]);
+}
+
+#[test]
+fn orders_about_backends_and_configurations_are_told_with_what_they_changed() {
+    let mut world = world();
+    let weight = world.weight("s0", 0, 7);
+    weight.expect("another weight");
+    world.admin("s0", 0, Admin::Drain).expect("drained");
+    world.admin("s0", 0, Admin::Maint).expect("out");
+    world.admin("s0", 0, Admin::Ready).expect("back");
+    let mut site = world.site.clone();
+    site.services[0].pools[1].backends[0].weight = 5;
+    site.services[0].pools[0].backends[1].weight = 5;
+    world.apply(site).expect("applied");
+
+    let entries = world.control().entries(0, None).expect("readable");
+    let told: Vec<_> = entries
+        .iter()
+        .map(|e| {
+            let [object, before, after] =
+                [&e.object, &e.before, &e.after].map(|said| said.as_deref().unwrap_or("-"));
+            format!("{} {object} {before} {after}", e.event)
+        })
+        .collect();
+    let expected = [
+        "weight b0 100 7",
+        "drain b0 ready drain",
+        "maint b0 drain maint",
+        "ready b0 maint ready",
+    ];
+    assert_eq!(told[..4], expected);
+    let (epoch, last) = (entries[3].epoch, entries.last().expect("an entry"));
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert_eq!(told[4], format!("applied - {epoch} {}", last.epoch));
+    assert!(last.epoch > epoch);
 }
 
 #[test]

@@ -191,7 +191,9 @@ fn tail_calls_of_before_outlive_a_take_over_that_dies_twice() -> Result<()> {
     stage.daemon.start(&stage.lab)?;
     assert_answers(&stage)?;
     assert_eq!(names(&pins)?, [format!("v{ABI_VERSION}")]);
-    let left = names(&own)?.into_iter().filter(|name| name.contains("_of_"));
+    let left = names(&own)?
+        .into_iter()
+        .filter(|name| name.contains("_of_"));
     assert_eq!(left.count(), 0);
     Ok(())
 }

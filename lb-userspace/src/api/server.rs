@@ -20,6 +20,7 @@ use axum::{
 use tokio::{
     net::UnixListener,
     sync::{Notify, mpsc, oneshot},
+    task::spawn_blocking,
 };
 
 use super::model::{
@@ -261,10 +262,13 @@ async fn events<D: Dataplane>(
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Answer<Vec<Entry>> {
     let Query(query) = query?;
-    let entries = shared
-        .control()
-        .entries(query.after, query.service.as_deref())?;
-    Ok(Json(entries))
+    let journal = shared.control().log_of(query.service.as_deref())?;
+    // Up to five files, of which nobody else need wait.
+    let read = spawn_blocking(move || journal.read(query.after, query.service.as_deref()));
+    let Ok(entries) = read.await else {
+        return Err(Failure::stopping());
+    };
+    Ok(Json(entries.map_err(ControlError::from)?))
 }
 
 async fn backend<D: Dataplane>(

@@ -36,15 +36,14 @@ impl<D: Dataplane> Control<D> {
         refuse_emptied(&self.state, &next)?;
         self.refuse_drift(&config)?;
         end_apply(&mut next, None);
-        let before = self.state.clone();
         let prepared = self.prepare(&config, &view, next);
         let writes = prepared.writes.iter().map(ToString::to_string).collect();
         if !dry_run {
+            self.will_note_changes();
             let done = self.carry_out(prepared);
             if is_in_force(&done) {
                 self.config = config;
                 self.view = view;
-                self.note_applied(&before);
             }
             done?;
         }

@@ -104,8 +104,8 @@ impl<D: Dataplane> Control<D> {
         }
         state.reassign(&pool, &self.seed, tick);
         state.end_pending(None);
+        self.will_note_about(service, subject(&order, &before));
         let commit = self.commit(whole)?;
-        self.note_about(service, subject(&order, &before));
         self.done(service, &commit, began, tick)
     }
 }
@@ -123,7 +123,10 @@ fn subject(order: &Order, before: &BackendState) -> Subject {
         }
         Order::Weight { weight, .. } => (
             Happened::Weight,
-            before.weight.unwrap_or(before.configured_weight).to_string(),
+            before
+                .weight
+                .unwrap_or(before.configured_weight)
+                .to_string(),
             weight.to_string(),
         ),
         Order::Share { .. }

@@ -132,6 +132,8 @@ pub struct Control<D> {
     journal: Journal,
     /// Who gives the order that is being carried out.
     actor: Actor,
+    /// What the log is to be told of the next commit.
+    notes: Vec<audit::Note>,
 }
 
 /// What a core is made from.
@@ -181,6 +183,7 @@ impl<D: Dataplane> Control<D> {
             dataplane,
             takes_over,
         } = parts;
+        saved.outbox = audit::unsent(&saved, &image);
         let written = saved.clone();
         if !takes_over {
             adopt::adopt(&mut saved, &image, tick);
@@ -209,6 +212,7 @@ impl<D: Dataplane> Control<D> {
             started_ms,
             journal,
             actor: Actor::daemon(),
+            notes: Vec::new(),
         };
         control.commit(state)?;
         control.note_releases(&written);

@@ -125,15 +125,18 @@ impl<D: Dataplane> Control<D> {
         state.baseline = baseline;
         state.reassign_dead(&self.seed, tick);
         state.position.run = run;
+        let event = if interferes {
+            Happened::TakenOver
+        } else {
+            happened
+        };
+        self.will_note(service, event, &why);
         let commit = self.commit(whole)?;
         let mut done = self.done(service, &commit, began, tick)?;
         if interferes {
-            self.note(service, Happened::TakenOver, &why);
             let note = "the release is yours now: no step moves it any more; begin another with \
                         `serin start --replace`";
             done.notes.push(note.to_owned());
-        } else {
-            self.note(service, happened, &why);
         }
         Ok(done)
     }

@@ -40,6 +40,7 @@ pub use self::{
 use crate::{
     config::{Backend, Forward, Place},
     dataplane::maglev::{self, Share},
+    journal::Entry,
     release::{PoolTable, Position},
     seed::Seed,
 };
@@ -54,6 +55,10 @@ pub struct State {
     /// Numbers of listeners that are gone: not given out again until a sweep has removed the pins
     /// that name them.
     pub retired: BTreeSet<u16>,
+    /// What the audit log has to be told of how this state came to be. It may have been since: the
+    /// entries' numbers say so.
+    #[serde(default)]
+    pub outbox: Vec<Entry>,
     /// What is kept from all services. The kernel's pinned maps are where it is kept over a restart.
     #[serde(skip)]
     pub protect: Option<Kept>,

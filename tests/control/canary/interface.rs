@@ -201,14 +201,24 @@ fn an_order_that_waits_and_is_called_off_ends_with_1() {
     let waiting = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| serin(&fake, "share s0 5%"));
         let began = std::time::Instant::now();
-        while fake.shared.control().state().services["s0"].pending.is_none() {
-            assert!(began.elapsed() < std::time::Duration::from_secs(20), "no order");
+        while fake.shared.control().state().services["s0"]
+            .pending
+            .is_none()
+        {
+            assert!(
+                began.elapsed() < std::time::Duration::from_secs(20),
+                "no order"
+            );
             std::thread::yield_now();
         }
         done(&fake, "rollback s0");
         waiting.join().expect("it ends")
     });
-    assert_eq!((waiting.code, waiting.out.as_str()), (Some(1), ""), "{waiting:?}");
+    assert_eq!(
+        (waiting.code, waiting.out.as_str()),
+        (Some(1), ""),
+        "{waiting:?}"
+    );
     let why = "the order was not carried out: `share 50000ppm` was called off by root";
     assert!(waiting.err.contains(why), "{waiting:?}");
 }

@@ -1,5 +1,10 @@
 //! What the audit log says of a release.
 
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
 use lb_userspace::{journal::Actor, release::engine::Event, state::Admin};
 
 use super::{PROMOTE, seconds, world};
@@ -97,6 +102,43 @@ fn orders_about_backends_and_configurations_are_told_with_what_they_changed() {
     assert_eq!(told.len(), 5, "{told:?}");
     assert_eq!(told[4], format!("applied - {epoch} {}", last.epoch));
     assert!(last.epoch > epoch);
+}
+
+/// Whether a core that shares dies before its write of this number, or the wait after all of them.
+fn dies_before(world: &mut World, write: usize) -> bool {
+    {
+        let mut edge = world.twin.edge();
+        edge.begin(None);
+        edge.crash_at = Some(write);
+    }
+    let crashed = catch_unwind(AssertUnwindSafe(|| world.share("s0", 70_000, None))).is_err();
+    world.twin.edge().crash_at = None;
+    crashed
+}
+
+#[test]
+fn what_a_daemon_did_that_died_before_it_could_tell_is_told_once() {
+    let mut shares = BTreeSet::new();
+    for write in 0.. {
+        let mut world = world();
+        if !dies_before(&mut world, write) {
+            break;
+        }
+        world.abandon();
+        let share = world.image().records[&0].share_ppm;
+        for _ in 0..2 {
+            world.restart().expect("started again");
+            let events: Vec<_> = told(&mut world).into_iter().map(|told| told.0).collect();
+            assert_eq!(
+                events.len(),
+                usize::from(share == 70_000),
+                "{write}: {events:?}"
+            );
+            assert!(events.iter().all(|event| event == "share"), "{events:?}");
+        }
+        shares.insert(share);
+    }
+    assert_eq!(shares, [0, 70_000].into());
 }
 
 #[test]

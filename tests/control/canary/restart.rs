@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{assert_whole, at, over, place, release, seconds, world};
+use super::{assert_whole, at, over, place, release, seconds, site, world};
 use crate::world::World;
 
 fn away(world: &mut World, time: Duration) {
@@ -62,7 +62,7 @@ fn a_reboot_keeps_the_step_and_what_was_held_of_it() {
 
 #[test]
 fn a_long_hold_is_written_down_so_that_a_reboot_costs_half_a_minute_at_most() {
-    let mut site = super::site();
+    let mut site = site();
     let tables = &site.services[0].tables;
     site.services[0].tables = tables.replace("\"20s\"", "\"1h\"");
     let mut world = World::new(site);
@@ -138,7 +138,11 @@ fn restarted_when_a_step_is_due() -> World {
     world.twin.edge().now += 10_000_000_000;
     world.restart().expect("started again");
     world.tend().expect("tended");
-    assert_eq!(place(&mut world), at(1, "holding", 0), "the health of before");
+    assert_eq!(
+        place(&mut world),
+        at(1, "holding", 0),
+        "the health of before"
+    );
     world
 }
 

@@ -88,5 +88,8 @@ fn whoever_has_to_wait_for_a_release_is_told_what_a_rollback_would_do() {
     seconds(&mut world, 13 + 20);
     assert_eq!(world.status("s0").pending.as_deref(), Some("the next step"));
     let error = world.weight("s0", 0, 7).expect_err("occupied").to_string();
-    assert!(error.contains("and abort the release that is under way"), "{error}");
+    assert!(
+        error.contains("and abort the release that is under way"),
+        "{error}"
+    );
 }

@@ -184,7 +184,10 @@ fn a_configuration_that_waits_is_called_off_by_a_rollback_and_by_a_restart() {
         assert_eq!((status.pending, status.share_ppm), (None, FIVE));
         let failure = status.ended.and_then(|ended| ended.failure);
         let expected = ["called off", "started anew"][usize::from(restart)];
-        assert!(failure.as_ref().is_some_and(|why| why.contains(expected)), "{failure:?}");
+        assert!(
+            failure.as_ref().is_some_and(|why| why.contains(expected)),
+            "{failure:?}"
+        );
         assert!(!world.record("s0").has(Record::ARMING));
     }
 }
@@ -193,7 +196,9 @@ fn a_configuration_that_waits_is_called_off_by_a_rollback_and_by_a_restart() {
 fn a_configuration_has_to_wait_for_an_order_that_waits() {
     let (mut world, site) = with_another_audience();
     world.share("s0", 60_000, None).expect("begun");
-    let error = arm_for(&mut world, &site).expect_err("occupied").to_string();
+    let error = arm_for(&mut world, &site)
+        .expect_err("occupied")
+        .to_string();
     assert!(error.contains("pinned for `share 60000ppm`"), "{error}");
 }
 

@@ -41,7 +41,9 @@ fn pins_that_come_behind_a_sweep_are_not_forgotten() {
     let mut edge = world.twin.edge();
     edge.talk();
     let last = Memory::SLICES - 1;
-    edge.memory.pins.retain(|key, _| Memory::slice_of(key) != last);
+    edge.memory
+        .pins
+        .retain(|key, _| Memory::slice_of(key) != last);
     edge.now += 7_000_000_000;
     drop(edge);
     assert!(!world.tend_a_slice());

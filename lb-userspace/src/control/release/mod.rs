@@ -111,10 +111,11 @@ impl<D: Dataplane> Control<D> {
             state.reassign_dead(&self.seed, tick);
         }
         state.position.run = Some(run.clone());
-        let commit = self.commit(whole)?;
         if let Some(happened) = happened(event, before.as_ref(), &run) {
-            self.note(service, happened, &why(event, cause, before.as_ref(), &run));
+            let why = why(event, cause, before.as_ref(), &run);
+            self.will_note(service, happened, &why);
         }
+        let commit = self.commit(whole)?;
         self.done(service, &commit, began, tick)
     }
 

@@ -176,7 +176,9 @@ mod tests {
         let names = || {
             let entries = fs::read_dir(&own).expect("there");
             let names = entries.map(|entry| entry.expect("there").file_name());
-            let mut names: Vec<_> = names.map(|name| name.into_string().expect("ours")).collect();
+            let mut names: Vec<_> = names
+                .map(|name| name.into_string().expect("ours"))
+                .collect();
             names.sort();
             names
         };
@@ -195,7 +197,9 @@ mod tests {
     fn a_removal_that_died_at_any_moment_is_completed() {
         let pins = tempfile::tempdir().expect("a directory");
         let (earlier, own) = (pins.path().join("v1"), pins.path().join("v2"));
-        let all: Vec<String> = ["link_1", "link_2"].map(str::to_owned).into_iter()
+        let all: Vec<String> = ["link_1", "link_2"]
+            .map(str::to_owned)
+            .into_iter()
             .chain(name::ALL.map(str::to_owned))
             .collect();
         for moved in 0..=all.len() {

@@ -216,9 +216,12 @@ impl Place {
 
     /// By the directories, of which the old one had so many pins.
     fn of(own: &Path, old: &Path, pins: usize) -> Result<Self> {
-        let there = |directory: &Path| match directory.exists() {
-            true => names(directory),
-            false => Ok(Vec::new()),
+        let there = |directory: &Path| {
+            if directory.exists() {
+                names(directory)
+            } else {
+                Ok(Vec::new())
+            }
         };
         let (own, old) = (there(own)?, there(old)?);
         let links = |names: &[String]| names.iter().filter(|n| n.starts_with("link_")).count();

@@ -86,6 +86,16 @@ pub enum Happened {
     Cutover,
     /// The share, or the last cutover, was taken back by hand.
     RolledBack,
+    /// A backend was given another weight.
+    Weight,
+    /// A backend takes no new connections.
+    Drain,
+    /// A backend is out, and its connections are cut.
+    Maint,
+    /// A backend serves again.
+    Ready,
+    /// Another configuration has changed the service.
+    Applied,
 }
 
 impl fmt::Display for Happened {
@@ -104,6 +114,11 @@ impl fmt::Display for Happened {
             Self::Share => "share",
             Self::Cutover => "cutover",
             Self::RolledBack => "rolled-back",
+            Self::Weight => "weight",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+            Self::Ready => "ready",
+            Self::Applied => "applied",
         })
     }
 }
@@ -123,6 +138,15 @@ pub struct Entry {
     pub actor: Actor,
     /// Why.
     pub cause: String,
+    /// The backend that it is about; null for the whole service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// Its weight or state before, or the service's record, where that is what changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// The same since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// Number of the release, counted by service.
     pub release: u64,
     /// The step that it is at, counted from 1; null once it is over.
@@ -139,7 +163,13 @@ pub struct Entry {
     pub epoch: u64,
 }
 
+/// The time of day, as entries have it.
+pub fn now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
 /// The log.
+#[derive(Clone)]
 pub struct Journal {
     path: PathBuf,
     /// The number of the last entry; nothing before it could be read.
@@ -158,7 +188,13 @@ impl Journal {
         journal
     }
 
-    /// Appends an entry, and gives it its number and time.
+    /// The number after the last entry's, or after one that is not written yet.
+    pub fn next(&self, unwritten: Option<u64>) -> u64 {
+        let last = self.last.or_else(|| self.find_last().ok());
+        last.max(unwritten).unwrap_or(0) + 1
+    }
+
+    /// Appends an entry, unless it has one of this number or a later one.
     pub fn append(&mut self, entry: Entry) -> Result<(), JournalError> {
         self.write(entry).map_err(|source| JournalError {
             path: self.path.clone(),
@@ -183,21 +219,26 @@ impl Journal {
             }
         }
         let mut entries: Vec<Entry> = files.into_iter().rev().flatten().collect();
+        // One that was put aside meanwhile has been read twice.
+        entries.sort_by_key(|entry| entry.seq);
+        entries.dedup_by_key(|entry| entry.seq);
         entries.retain(|entry| {
             entry.seq > after && service.is_none_or(|service| service == entry.service)
         });
         Ok(entries)
     }
 
-    fn write(&mut self, mut entry: Entry) -> io::Result<()> {
+    fn write(&mut self, entry: Entry) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory)?;
         let last = match self.last {
             Some(last) => last,
             None => self.find_last()?,
         };
-        entry.seq = last + 1;
-        entry.time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        if entry.seq <= last {
+            self.last = Some(last);
+            return Ok(());
+        }
         let mut line = serde_json::to_vec(&entry)?;
         line.push(b'\n');
         let mut options = File::options();
@@ -279,6 +320,15 @@ fn read_file(path: &Path) -> io::Result<Vec<Entry>> {
 mod tests {
     use super::*;
 
+    fn add(journal: &mut Journal, service: &str, cause: &str) {
+        let seq = journal.next(None);
+        let entry = Entry {
+            seq,
+            ..entry(service, cause)
+        };
+        journal.append(entry).expect("appended");
+    }
+
     fn entry(service: &str, cause: &str) -> Entry {
         Entry {
             seq: 0,
@@ -287,6 +337,9 @@ mod tests {
             event: Happened::Started,
             actor: Actor::daemon(),
             cause: cause.to_owned(),
+            object: None,
+            before: None,
+            after: None,
             release: 1,
             step: Some(1),
             steps: Some(3),
@@ -313,13 +366,13 @@ mod tests {
     fn entries_are_counted_over_restarts_and_read_by_service_and_number() {
         let (_directory, mut journal) = journal();
         assert_eq!(told(&journal, 0, None), []);
-        journal.append(entry("shop", "a")).expect("appended");
-        journal.append(entry("mail", "b")).expect("appended");
+        add(&mut journal, "shop", "a");
+        add(&mut journal, "mail", "b");
         let mut again = Journal {
             last: None,
             ..journal
         };
-        again.append(entry("shop", "c")).expect("appended");
+        add(&mut again, "shop", "c");
         let all = [(1, "a"), (2, "b"), (3, "c")].map(|(n, cause)| (n, cause.to_owned()));
         assert_eq!(told(&again, 0, None), all);
         assert_eq!(
@@ -332,14 +385,14 @@ mod tests {
     #[test]
     fn a_line_that_a_crash_cut_off_costs_that_line_alone() {
         let (_directory, mut journal) = journal();
-        journal.append(entry("shop", "a")).expect("appended");
+        add(&mut journal, "shop", "a");
         let mut file = File::options()
             .append(true)
             .open(&journal.path)
             .expect("there");
         file.write_all(b"{\"seq\":2,\"ti").expect("written");
         journal.last = None;
-        journal.append(entry("shop", "b")).expect("appended");
+        add(&mut journal, "shop", "b");
         let expected = [(1, "a".to_owned()), (2, "b".to_owned())];
         assert_eq!(told(&journal, 0, None), expected);
     }
@@ -349,9 +402,7 @@ mod tests {
         let (directory, mut journal) = journal();
         let half = usize::try_from(LIMIT / 2).expect("small");
         for _ in 0..14 {
-            journal
-                .append(entry("shop", &"x".repeat(half)))
-                .expect("appended");
+            add(&mut journal, "shop", &"x".repeat(half));
         }
         let mut names: Vec<std::ffi::OsString> = fs::read_dir(directory.path())
             .expect("there")

@@ -116,7 +116,7 @@ async fn run(shared: &Shared<Twin>, waiting: Option<mpsc::Receiver<Errand>>) {
     };
     while let Some(errand) = waiting.recv().await {
         match errand {
-            Errand::Apply(order, answer) => drop(answer.send(apply(shared, &order))),
+            Errand::Apply(order, _, answer) => drop(answer.send(apply(shared, &order))),
             Errand::Detach(answer) => drop(answer.send(Ok(()))),
         }
     }
@@ -136,6 +136,6 @@ fn apply(shared: &Shared<Twin>, order: &ApplyOrder) -> Result<Applied, ControlEr
     Ok(Applied {
         writes: control.apply(config, view(&addresses), order.dry_run, 1000)?,
         dry_run: order.dry_run,
-        notes: Vec::new(),
+        ..Applied::default()
     })
 }

@@ -19,7 +19,7 @@ use lb_common::{
     trace::Trace,
 };
 use lb_userspace::dataplane::{
-    Counters, Dataplane, Table, Write, choice::Choice, kernel::KernelError, memory::Memory,
+    Counters, Cursor, Dataplane, Table, Write, choice::Choice, kernel::KernelError, memory::Memory,
     question::Question,
 };
 
@@ -444,8 +444,12 @@ impl Dataplane for Twin {
         self.edge().memory.audience_counters(numbers)
     }
 
-    fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
-        self.edge().memory.each_pin(each)
+    fn some_pins(
+        &self,
+        cursor: &mut Cursor,
+        each: &mut dyn FnMut(FlowKey, Pin),
+    ) -> Result<bool, KernelError> {
+        self.edge().memory.some_pins(cursor, each)
     }
 
     fn whois(&mut self, question: &Question) -> Result<Trace, KernelError> {

@@ -278,9 +278,20 @@ impl World {
         let now = self.twin.edge().now;
         let (began, instant) = self.began;
         let instant = instant + Duration::from_nanos(now - began);
-        let pause = self.control().tend(tick(now), instant)?;
+        let mut pause = self.control().tend(tick(now), instant)?;
+        while self.control().is_sweeping() {
+            pause = self.control().tend(tick(now), instant)?;
+        }
         self.twin.edge().expected = self.site.endpoints();
         Ok(pause)
+    }
+
+    /// Does what is due now, of a sweep the next slice alone; true while the sweep goes on.
+    pub fn tend_a_slice(&mut self) -> bool {
+        let (tick, now) = (self.tick(), self.twin.edge().now);
+        let instant = self.began.1 + Duration::from_nanos(now - self.began.0);
+        self.control().tend(tick, instant).expect("tended");
+        self.control().is_sweeping()
     }
 
     /// Lets time pass, with everything that is due in it.

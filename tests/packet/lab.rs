@@ -248,8 +248,9 @@ impl Lab {
 
     /// What a sweep finds that the flow table has evicted so far.
     pub fn evicted(&mut self) -> u64 {
-        let swept = self.kernel().sweep_pins(&mut |_, _| {});
-        swept.expect("the flow table is readable");
+        let mut cursor = Cursor::default();
+        let mut slice = || self.kernel().sweep_pins(&mut cursor, &mut |_, _| {});
+        while !slice().expect("the flow table is readable") {}
         self.flow_events(FlowEvent::Evicted)
     }
 

@@ -60,3 +60,4 @@ mod whois;
 mod budget;
 mod image;
 mod interrupted;
+mod sweep;

@@ -12,9 +12,13 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result, ensure};
+use ipnet::IpNet;
 use serin_tests::{client, config::Attach, deadline, http::Answer};
 
-use crate::stage::{Stage, VIPS, Way, user};
+use crate::{
+    audience::table,
+    stage::{Stage, VIPS, Way, user},
+};
 
 in_both_modes!(known_sessions_stay_through_a_cutover_and_back_and_new_ones_take_the_new_answer);
 
@@ -58,6 +62,27 @@ fn a_daemon_killed_while_sessions_are_pinned_makes_the_step_when_it_is_back() ->
     })?;
     assert_eq!(version(&stage, 30_000)?, "v2");
     old.end("v1")
+}
+
+#[test]
+fn known_sessions_stay_when_other_audiences_are_applied() -> Result<()> {
+    let mut stage = with_sessions(Attach::Native)?;
+    // Audiences have a candidate to go to, and hardly anybody else is sent there.
+    stage.serin("share shop 1ppm")?;
+    let old = Sessions::begin(&stage, 20_000)?;
+    let sources = VIPS.map(|vip| IpNet::from(user(7, vip)).to_string());
+    let staff = [
+        ("name", toml::Value::from("staff")),
+        ("pool", "candidate".into()),
+        ("sources", sources.to_vec().into()),
+    ];
+    stage.shop().audience = vec![table(staff)];
+
+    stage.apply()?;
+
+    let new = Sessions::begin(&stage, 40_000)?;
+    old.end("v1")?;
+    new.end("v2")
 }
 
 #[test]

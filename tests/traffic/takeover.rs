@@ -2,6 +2,7 @@
 //! connections stay where they are, and counters go on; also if it dies half-way.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
@@ -11,20 +12,20 @@ use anyhow::{Result, ensure};
 use aya::maps::{Array, MapData, MapInfo, PerCpuArray, PerCpuValues};
 use lb_common::maps::{ABI_VERSION, name};
 use serde_json::Value;
-use serin_tests::{config::Attach, volley::Barrage};
+use serin_tests::{config::Attach, ping::ping, volley::Barrage};
 
 use crate::{
     crowd::{Crowd, Users},
     report::{assert_counters_grew, reason},
-    stage::{Stage, Way},
+    stage::{Stage, VIPS, Way, user},
 };
 
 in_both_modes!(a_build_of_another_abi_takes_over_and_nobody_notices);
 
 /// Of the status: where every user goes.
 const MAPPING: [&str; 3] = ["active", "candidate", "share_ppm"];
-/// More than a take-over has moments at which it may die.
-const MOST_MOMENTS: u32 = 200;
+/// Of the moments between the removals of two pins, one in so many is tried.
+const STRIDE: u32 = 8;
 const SIGABRT: i32 = 6;
 
 /// A data plane in the middle of a change, under load.
@@ -38,7 +39,10 @@ struct Busy {
 
 impl Busy {
     fn make(attach: Attach) -> Result<Self> {
-        let stage = Stage::set(Way::Nat, attach)?;
+        Self::with(Stage::set(Way::Nat, attach)?)
+    }
+
+    fn with(stage: Stage) -> Result<Self> {
         let crowd = Crowd::gather(&stage.lab)?;
         crowd.round()?;
         stage.serin("share shop 30%")?;
@@ -133,28 +137,110 @@ fn ten_take_overs_lose_no_packet() -> Result<()> {
 
 #[test]
 fn a_take_over_that_dies_at_any_moment_is_completed_by_the_next_start() -> Result<()> {
-    let mut busy = Busy::make(Attach::Native)?;
-    let mut deaths = 0;
+    // Each interface is a moment more.
+    let mut busy = Busy::with(Stage::with(Way::Nat, Attach::Native, 2, |_| ())?)?;
+    let mut found = BTreeSet::new();
+    let mut moment = 1;
 
-    for moment in 1..MOST_MOMENTS {
+    loop {
         busy.stage.daemon.terminate()?;
-        busy.age()?;
+        let old = busy.age()?;
+        let pins = names(&old)?.len();
         if !dies_at(&busy.stage, moment)? {
             break;
         }
-        deaths += 1;
+        let place = Place::of(&busy.own(), &old, pins)?;
         let orphaned = busy.crowd.round()?;
+        assert_answers(&busy.stage)?;
         busy.stage.daemon.start(&busy.stage.lab)?;
 
         assert_eq!(orphaned, busy.users, "moment {moment}");
         busy.assert_taken_over()?;
+        // One pin is removed as the other; tests of `directories` die at each of them.
+        moment += if place == Place::Removing { STRIDE } else { 1 };
+        found.insert(place);
     }
 
-    let pins = names(&busy.own())?.len();
-    assert!(deaths > pins, "{deaths} deaths, {pins} pins");
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), Place::ALL);
     busy.stage.daemon.start(&busy.stage.lab)?;
     busy.assert_taken_over()?;
     busy.finish()
+}
+
+#[test]
+fn tail_calls_of_before_outlive_a_take_over_that_dies_twice() -> Result<()> {
+    let mut stage = Stage::set(Way::Nat, Attach::Native)?;
+    stage.daemon.terminate()?;
+    let pins = PathBuf::from(&stage.daemon.config.node.pins);
+    let [old, own] = [ABI_VERSION - 1, ABI_VERSION].map(|abi| pins.join(format!("v{abi}")));
+    fs::rename(&own, &old)?;
+    let whole = names(&old)?.len();
+    for moment in 1.. {
+        assert!(dies_at(&stage, moment)?, "no link has moved");
+        if Place::of(&own, &old, whole)? == Place::Moving {
+            break;
+        }
+    }
+
+    // The next one has moved the links, and unpinned all that was before; their program is not there.
+    let left = u32::try_from(names(&old)?.len())?;
+    assert!(dies_at(&stage, left)?);
+
+    assert_eq!(names(&old)?, [""; 0]);
+    assert_answers(&stage)?;
+    stage.daemon.start(&stage.lab)?;
+    assert_answers(&stage)?;
+    assert_eq!(names(&pins)?, [format!("v{ABI_VERSION}")]);
+    let left = names(&own)?
+        .into_iter()
+        .filter(|name| name.contains("_of_"));
+    assert_eq!(left.count(), 0);
+    Ok(())
+}
+
+/// Where a take-over has died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// Nothing goes by the new maps.
+    Filling,
+    /// Some links have moved.
+    Moving,
+    /// All have.
+    Moved,
+    /// Some of the old pins are gone.
+    Removing,
+}
+
+impl Place {
+    const ALL: [Self; 4] = [Self::Filling, Self::Moving, Self::Moved, Self::Removing];
+
+    /// By the directories, of which the old one had so many pins.
+    fn of(own: &Path, old: &Path, pins: usize) -> Result<Self> {
+        let there = |directory: &Path| {
+            if directory.exists() {
+                names(directory)
+            } else {
+                Ok(Vec::new())
+            }
+        };
+        let (own, old) = (there(own)?, there(old)?);
+        let links = |names: &[String]| names.iter().filter(|n| n.starts_with("link_")).count();
+        Ok(match (links(&own), links(&old)) {
+            (0, _) => Self::Filling,
+            (_, 1..) => Self::Moving,
+            (moved, 0) if moved + old.len() == pins => Self::Moved,
+            (_, 0) => Self::Removing,
+        })
+    }
+}
+
+/// Pings are answered by a tail call.
+fn assert_answers(stage: &Stage) -> Result<()> {
+    for vip in VIPS {
+        let answer = ping(&stage.lab.clients, user(1, vip), vip.ip());
+        ensure!(answer == Ok(()), "a ping to {vip}: {answer:?}");
+    }
+    Ok(())
 }
 
 /// Starts a daemon that is to die at a moment of its take-over; tells whether it has.

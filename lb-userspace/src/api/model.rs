@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::Admin;
+use crate::state::{Admin, Ended};
 
 /// The answer to an order that changed something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Done {
     /// Null if it is in force.
     #[serde(default)]
     pub arming_s: Option<u64>,
+    /// Number of the order, if it waits so: the status says when it no longer does, and how it ended.
+    #[serde(default)]
+    pub order: Option<u64>,
     /// How long the daemon took, in microseconds.
     pub took_us: u64,
     /// What is to be said besides.
@@ -80,6 +83,12 @@ pub struct Status {
     /// Seconds until it is carried out.
     #[serde(default)]
     pub arming_s: Option<u64>,
+    /// Its number, counted by service.
+    #[serde(default)]
+    pub order: Option<u64>,
+    /// How the last order that waited so has ended; null if none has.
+    #[serde(default)]
+    pub ended: Option<Ended>,
     /// The release that goes by a plan, or the last that did; null if none has been started.
     #[serde(default)]
     pub release: Option<ReleaseStatus>,
@@ -439,12 +448,18 @@ pub struct ApplyOrder {
 }
 
 /// The answer to a reload.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Applied {
     /// The writes, in order.
     pub writes: Vec<String>,
     /// Nothing was written.
     pub dry_run: bool,
+    /// Seconds until it is: until then, sessions that are there are being pinned. Null if it was.
+    #[serde(default)]
+    pub arming_s: Option<u64>,
+    /// Number of the order that waits so, or has waited, in each service that has such sessions.
+    #[serde(default)]
+    pub orders: BTreeMap<String, u64>,
     /// What is to be said besides.
     #[serde(default)]
     pub notes: Vec<String>,

@@ -20,6 +20,7 @@ use axum::{
 use tokio::{
     net::UnixListener,
     sync::{Notify, mpsc, oneshot},
+    task::spawn_blocking,
 };
 
 use super::model::{
@@ -45,8 +46,12 @@ pub struct Shared<D> {
 
 /// An order that the daemon's loop carries out.
 pub enum Errand {
-    /// Take another configuration.
-    Apply(ApplyOrder, oneshot::Sender<Result<Applied, ControlError>>),
+    /// Take another configuration, for whoever asks.
+    Apply(
+        ApplyOrder,
+        Actor,
+        oneshot::Sender<Result<Applied, ControlError>>,
+    ),
     /// End the data plane, and then the daemon.
     Detach(oneshot::Sender<Result<(), ControlError>>),
 }
@@ -257,10 +262,13 @@ async fn events<D: Dataplane>(
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Answer<Vec<Entry>> {
     let Query(query) = query?;
-    let entries = shared
-        .control()
-        .entries(query.after, query.service.as_deref())?;
-    Ok(Json(entries))
+    let journal = shared.control().log_of(query.service.as_deref())?;
+    // Up to five files, of which nobody else need wait.
+    let read = spawn_blocking(move || journal.read(query.after, query.service.as_deref()));
+    let Ok(entries) = read.await else {
+        return Err(Failure::stopping());
+    };
+    Ok(Json(entries.map_err(ControlError::from)?))
 }
 
 async fn backend<D: Dataplane>(
@@ -284,10 +292,15 @@ async fn backend<D: Dataplane>(
     }
 }
 
-async fn apply<D: Dataplane>(State(shared): Core<D>, order: Body<ApplyOrder>) -> Answer<Applied> {
+async fn apply<D: Dataplane>(
+    State(shared): Core<D>,
+    ConnectInfo(peer): Who,
+    order: Body<ApplyOrder>,
+) -> Answer<Applied> {
     let Json(order) = order?;
     let (answer, wait) = oneshot::channel();
-    shared.errand(Errand::Apply(order, answer), wait).await
+    let errand = Errand::Apply(order, peer.actor(), answer);
+    shared.errand(errand, wait).await
 }
 
 async fn detach<D: Dataplane>(State(shared): Core<D>) -> Answer<()> {

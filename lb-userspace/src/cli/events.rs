@@ -50,13 +50,20 @@ pub fn text(entry: &Entry) -> String {
         Some(candidate) => format!("{candidate} has {share}"),
         None => format!("{} has all", entry.active),
     };
+    let change = match (&entry.before, &entry.after) {
+        (Some(before), Some(after)) => {
+            let object = entry.object.as_deref().unwrap_or("record");
+            format!(" {object} {before} to {after},")
+        }
+        _ => String::new(),
+    };
     // Whoever gave the reason does not write the lines.
     let cause: String = cause
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     format!(
-        "{time} {service} release {release} {event}:{step} {candidate} (by {}: {cause})",
+        "{time} {service} release {release} {event}:{change}{step} {candidate} (by {}: {cause})",
         actor.name
     )
 }

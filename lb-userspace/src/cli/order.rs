@@ -15,7 +15,7 @@ use super::{Failure, release::Release, show::Answer, wait::wait};
 use crate::{
     api::{
         client::{Client, ClientError},
-        model::{ApplyOrder, BackendOrder, CutoverOrder, Done, ShareOrder, Status},
+        model::{Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, ShareOrder, Status},
     },
     share::Share,
     state::Admin,
@@ -146,7 +146,8 @@ impl Order {
                     file: absolute(file.as_deref())?,
                     dry_run,
                 };
-                Answer::Applied(client.post("/v1/apply", &order).await?)
+                let applied = client.post("/v1/apply", &order).await?;
+                Answer::Applied(all_in_force(&client, applied).await?)
             }
             Self::Whois {
                 service,
@@ -211,25 +212,58 @@ impl Change {
 
 /// Waits until an order is carried out for which sessions are pinned first, and says so. Who does not
 /// want to wait may leave: the daemon carries it out alone.
-async fn in_force(client: &Client, done: Done) -> Result<Done, ClientError> {
-    let Some(left) = done.arming_s else {
+async fn in_force(client: &Client, done: Done) -> Result<Done, Failure> {
+    let (Some(left), Some(order)) = (done.arming_s, done.order) else {
         return Ok(done);
     };
     let service = &done.service;
     eprintln!("{service}: pinning the sessions that are there; the order follows in {left} s");
+    let status = ended(client, service, order).await?;
+    Ok(Done {
+        epoch: status.epoch,
+        active: status.active,
+        candidate: status.candidate,
+        share_ppm: status.share_ppm,
+        arming_s: None,
+        order: None,
+        ..done
+    })
+}
+
+/// The same for another configuration, which waits in all services that have sessions.
+async fn all_in_force(client: &Client, applied: Applied) -> Result<Applied, Failure> {
+    let Some(left) = applied.arming_s else {
+        return Ok(applied);
+    };
+    eprintln!("pinning the sessions that are there; the configuration follows in {left} s");
+    for (service, &order) in &applied.orders {
+        ended(client, service, order).await?;
+    }
+    Ok(Applied {
+        arming_s: None,
+        ..applied
+    })
+}
+
+/// Waits until an order has waited; a failure if it was not carried out.
+async fn ended(client: &Client, service: &str, order: u64) -> Result<Status, Failure> {
     loop {
         sleep(ARMING_POLL).await;
         let status: Status = client.get(&resource(service, "")).await?;
-        if status.pending.is_none() {
-            return Ok(Done {
-                epoch: status.epoch,
-                active: status.active,
-                candidate: status.candidate,
-                share_ppm: status.share_ppm,
-                arming_s: None,
-                ..done
-            });
+        if status.order == Some(order) {
+            continue;
         }
+        let ended = status.ended.as_ref().filter(|ended| ended.number == order);
+        let failure = match ended {
+            Some(ended) => ended.failure.clone(),
+            None => Some("others came after it; `serin events` has them".to_owned()),
+        };
+        return match failure {
+            None => Ok(status),
+            Some(why) => Err(Failure::refused(format!(
+                "service `{service}`: the order was not carried out: {why}"
+            ))),
+        };
     }
 }
 

@@ -228,7 +228,11 @@ fn applied(applied: &Applied, output: Format) {
         println!("would {write}");
     }
     let verb = if applied.dry_run { "would be" } else { "were" };
-    println!("{} writes {verb} made", applied.writes.len());
+    if applied.orders.is_empty() {
+        println!("{} writes {verb} made", applied.writes.len());
+    } else {
+        println!("it is in force, and no session has moved");
+    }
     for note in &applied.notes {
         println!("note: {note}");
     }

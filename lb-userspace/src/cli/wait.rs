@@ -24,10 +24,17 @@ pub async fn wait(
 ) -> Result<ReleaseStatus, Failure> {
     let began = Instant::now();
     let mut answered: Option<Instant> = None;
+    let mut number: Option<u64> = None;
     loop {
         match client.get::<Status>(path).await {
             Ok(status) => {
                 answered = Some(Instant::now());
+                let release = status.release.as_ref();
+                if let Some(other) = replaced(number, release) {
+                    return Err(Failure::refused(format!("service `{service}`: {other}")));
+                }
+                let under_way = release.filter(|release| release.is_under_way());
+                number = number.or(under_way.map(|release| release.number));
                 if let Some(outcome) = outcome(service, status) {
                     return outcome;
                 }
@@ -47,6 +54,17 @@ pub async fn wait(
         }
         sleep(POLL).await;
     }
+}
+
+/// What is to be said if the release is not the one that was under way.
+fn replaced(number: Option<u64>, release: Option<&ReleaseStatus>) -> Option<String> {
+    let (number, now) = (number?, release?.number);
+    (now != number).then(|| {
+        format!(
+            "release {number} has ended, and release {now} has taken its place; `serin history` \
+             tells how"
+        )
+    })
 }
 
 /// How it ended; nothing while it has not.

@@ -60,7 +60,7 @@ fn timeline(service: &Service, plan: &Plan) -> Timeline {
     });
     Timeline {
         steps: steps.collect(),
-        earliest_end_s: plan.shortest().as_secs(),
+        earliest_end_s: earliest_end(service, plan).as_secs(),
         deadline_s: plan.deadline.map(|deadline| deadline.as_secs()),
         rollback: Rollback {
             new_connections_s: pinning(service).as_secs(),
@@ -74,11 +74,12 @@ pub(super) fn outline(service: &Service) -> String {
     let Some(plan) = &service.release else {
         return String::new();
     };
-    let mut begins = Duration::ZERO;
+    // Sessions are pinned before each step, and before the promotion.
+    let mut begins = pinning(service);
     let mut steps = String::new();
     for (number, step) in (1..).zip(&plan.steps) {
         steps += &outline_step(number, begins, step);
-        begins += step.hold;
+        begins += step.hold + pinning(service);
     }
     let approval = plan.steps.iter().any(|step| step.approve);
     let approval = if approval { " and all approvals" } else { "" };
@@ -89,7 +90,7 @@ pub(super) fn outline(service: &Service) -> String {
         "  release canary: {} steps, then promotion\n{steps}    promotion after {}{approval} at the \
          earliest{deadline}\n    rollback: {}\n",
         plan.steps.len(),
-        format_duration(plan.shortest()),
+        format_duration(earliest_end(service, plan)),
         outline_rollback(service)
     )
 }
@@ -130,6 +131,12 @@ fn outline_rollback(service: &Service) -> String {
     format!("{new}; {old}")
 }
 
+/// From the start to the promotion, if nothing stops it.
+fn earliest_end(service: &Service, plan: &Plan) -> Duration {
+    let changes = u32::try_from(plan.steps.len() + 1).unwrap_or(u32::MAX);
+    plan.shortest() + pinning(service).saturating_mul(changes)
+}
+
 /// How long sessions are pinned before a change.
 fn pinning(service: &Service) -> Duration {
     match service.datagram {
@@ -168,6 +175,8 @@ mod tests {
     fn sessions_and_cut_connections_change_the_way_back() {
         let config = config("datagram = \"session\"\nidle = \"10s\"\nconnections = \"cut\"");
         let shown = outline(&config.services[0]);
+        assert!(shown.contains("step 2 after 10m 20s: 1%"), "{shown}");
+        assert!(shown.contains("promotion after 15m 40s"), "{shown}");
         let expected = "rollback: new connections in one store, once sessions were pinned for 10s; \
                         older ones are reset\n";
         assert!(shown.ends_with(expected), "{shown}");
@@ -175,7 +184,7 @@ mod tests {
         let timeline = &all["shop"];
         assert_eq!(
             (timeline.earliest_end_s, timeline.deadline_s),
-            (900, Some(3600))
+            (900 + 4 * 10, Some(3600))
         );
         let rollback = Rollback {
             new_connections_s: 10,

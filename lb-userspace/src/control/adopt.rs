@@ -5,7 +5,7 @@ use lb_common::{maps::TABLES_PER_POOL, release::Record};
 use crate::{
     dataplane::Image,
     release::engine::Run,
-    state::{Kept, ServiceState, State},
+    state::{Kept, Pending, ServiceState, State},
 };
 
 /// Takes the kernel's word for where services are; what else the file intends is kept, and carried
@@ -31,7 +31,7 @@ fn begin_anew(service: &mut ServiceState) {
     service.position.epoch = 0;
     service.position.run = service.position.run.as_ref().map(Run::rested);
     service.before = None;
-    service.pending = None;
+    service.end_pending(Some("the host was started anew".to_owned()));
     service.last_change = None;
     service.baseline.clear();
     service.backends.retain(|_, backend| !backend.leaving);
@@ -85,11 +85,12 @@ fn disarm(name: &str, service: &mut ServiceState) {
     if service.position.arming && service.pending.is_some() {
         return;
     }
-    if let Some(pending) = service.pending.take() {
-        let order = pending.order;
+    if let Some(Pending { order, .. }) = &service.pending {
         tracing::warn!("service `{name}`: `{order}` was not begun; give the order again");
     }
-    service.position = service.position.disarmed();
+    service.end_pending(Some(
+        "the daemon died before it had begun; give the order again".to_owned(),
+    ));
 }
 
 /// Whether the service has all pools that the record sends clients to; it has not if the file is

@@ -1,13 +1,23 @@
 //! Another configuration.
 
-use super::{Control, ControlError, backends::is_emptied, commit::is_in_force};
+use std::collections::BTreeMap;
+
+use lb_common::hash::BUCKETS;
+
+use super::{
+    Control, ControlError,
+    backends::is_emptied,
+    commit::is_in_force,
+    pending::{end_apply, occupied},
+    settle::TICK,
+};
 use crate::{
-    config::Config,
+    config::{Config, Datagram},
     dataplane::Dataplane,
     neighbour::View,
     release::engine::Run,
     seed::Seed,
-    state::{State, reconcile},
+    state::{Order, Pending, ServiceState, State, reconcile},
 };
 
 impl<D: Dataplane> Control<D> {
@@ -22,12 +32,14 @@ impl<D: Dataplane> Control<D> {
     ) -> Result<Vec<String>, ControlError> {
         self.check_fixed(&config)?;
         let seed = Seed::new(&config.node.hash_seed);
-        let next = reconcile(&self.state, &self.image, &config, &seed, tick)?;
+        let mut next = reconcile(&self.state, &self.image, &config, &seed, tick)?;
         refuse_emptied(&self.state, &next)?;
         self.refuse_drift(&config)?;
+        end_apply(&mut next, None);
         let prepared = self.prepare(&config, &view, next);
         let writes = prepared.writes.iter().map(ToString::to_string).collect();
         if !dry_run {
+            self.will_note_changes();
             let done = self.carry_out(prepared);
             if is_in_force(&done) {
                 self.config = config;
@@ -36,6 +48,72 @@ impl<D: Dataplane> Control<D> {
             done?;
         }
         Ok(writes)
+    }
+
+    /// Begins to pin the sessions that another configuration would move; tells the seconds until it
+    /// may be applied, or nothing if it may be now.
+    pub fn arm_for(&mut self, config: &Config, tick: u32) -> Result<Option<u64>, ControlError> {
+        self.check_fixed(config)?;
+        let seed = Seed::new(&config.node.hash_seed);
+        let applied = reconcile(&self.state, &self.image, config, &seed, tick)?;
+        refuse_emptied(&self.state, &applied)?;
+        self.refuse_drift(config)?;
+        let mut next = self.state.clone();
+        for (name, touched) in self.moved_sessions(&applied) {
+            let state = self.state.service(&name)?;
+            match &state.pending {
+                Some(pending) if pending.order == Order::Apply => {}
+                Some(pending) => return Err(occupied(&name, state, pending, tick)),
+                None => {
+                    let pending = self.pending(&name, (Order::Apply, ""), tick);
+                    next.service_mut(&name)?.wait_for(pending, touched);
+                }
+            }
+        }
+        if next != self.state {
+            self.commit(next)?;
+        }
+        Ok(self.apply_due_s(tick).filter(|&left| left > 0))
+    }
+
+    /// Seconds until the configuration that waits for sessions is due; nothing if none waits.
+    pub fn apply_due_s(&self, tick: u32) -> Option<u64> {
+        let waiting = self.waiting_for_apply().map(|(_, pending)| pending.due);
+        let left = waiting.max()?.saturating_sub(tick);
+        Some((TICK * left).as_secs())
+    }
+
+    /// Number of the order in each service that waits for another configuration.
+    pub fn apply_waits(&self) -> BTreeMap<String, u64> {
+        let waiting = self.waiting_for_apply();
+        waiting
+            .map(|(name, pending)| (name.clone(), pending.number))
+            .collect()
+    }
+
+    /// Another configuration that was waited for does not come.
+    pub fn drop_apply(&mut self, why: &str) -> Result<(), ControlError> {
+        let mut next = self.state.clone();
+        end_apply(&mut next, Some(why));
+        self.commit(next).map(drop)
+    }
+
+    fn waiting_for_apply(&self) -> impl Iterator<Item = (&String, &Pending)> {
+        let services = self.state.services.iter();
+        let waiting = services.filter_map(|(name, state)| Some((name, state.pending.as_ref()?)));
+        waiting.filter(|(_, pending)| pending.order == Order::Apply)
+    }
+
+    /// Services whose sessions move from this state to another, and below which bucket.
+    fn moved_sessions(&self, next: &State) -> Vec<(String, u32)> {
+        let services = self.state.services.iter();
+        let moved = services.filter_map(|(name, before)| {
+            let config = self.config.service(name)?;
+            let after = next.services.get(name)?;
+            let touched = before.moved_by(after)?;
+            (config.datagram == Datagram::Session).then(|| (name.clone(), touched))
+        });
+        moved.collect()
     }
 
     /// A configuration may not take away the audience that a release is shown to.
@@ -91,6 +169,21 @@ impl<D: Dataplane> Control<D> {
             Some((_, key)) => Err(ControlError::Fixed(key)),
             None => Ok(()),
         }
+    }
+}
+
+impl ServiceState {
+    /// The bucket below which clients move to this state after it; nothing if none does.
+    fn moved_by(&self, after: &Self) -> Option<u32> {
+        let mut pools = self.pools.iter();
+        let dealt_anew = pools.any(|(name, pool)| {
+            let after = after.pools.get(name);
+            self.position.names(pool.id) && after.is_some_and(|after| after.table != pool.table)
+        });
+        if dealt_anew {
+            return Some(BUCKETS);
+        }
+        (!self.position.covers(&after.position)).then_some(after.position.touched_ppm)
     }
 }
 

@@ -2,16 +2,68 @@
 
 use super::{Control, ControlError};
 use crate::{
-    dataplane::Dataplane,
-    journal::{Actor, Entry, Happened},
+    dataplane::{Dataplane, Image},
+    journal::{self, Actor, Entry, Happened, Journal},
     release::engine::{Run, Stage},
     state::State,
 };
+
+/// Entries that wait for a log that can't be written, at most.
+const UNTOLD: usize = 256;
+
+/// What the log is to be told of a commit.
+pub(super) enum Note {
+    /// Something of a service.
+    About(String, Subject),
+    /// All services whose records differ.
+    Changes,
+}
+
+/// What is written down besides where the service is.
+pub(super) struct Subject {
+    pub event: Happened,
+    pub cause: String,
+    /// The part of the service that it is about.
+    pub object: Option<String>,
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
+
+impl Subject {
+    fn whole(event: Happened, cause: &str) -> Self {
+        Self {
+            event,
+            cause: cause.to_owned(),
+            object: None,
+            before: None,
+            after: None,
+        }
+    }
+}
+
+/// What the log has to be told of a state that a daemon has left: nothing of a change that the maps
+/// did not get. Without maps, the start makes it.
+pub(super) fn unsent(saved: &State, image: &Image) -> Vec<Entry> {
+    let entries = saved.outbox.iter().filter(|entry| {
+        let service = saved.services.get(&entry.service);
+        let record = service.and_then(|service| image.records.get(&service.id));
+        record.is_none_or(|record| record.epoch >= entry.epoch)
+    });
+    entries.cloned().collect()
+}
 
 impl<D: Dataplane> Control<D> {
     /// Whose orders come next.
     pub fn act_for(&mut self, actor: Actor) {
         self.actor = actor;
+    }
+
+    /// The log, to be read by whoever does not want to hold the core up.
+    pub fn log_of(&self, service: Option<&str>) -> Result<Journal, ControlError> {
+        if let Some(service) = service {
+            self.state.service(service)?;
+        }
+        Ok(self.journal.clone())
     }
 
     /// The log's entries after a number, oldest first; of one service, or of all.
@@ -22,20 +74,87 @@ impl<D: Dataplane> Control<D> {
         Ok(self.journal.read(after, service)?)
     }
 
-    /// Writes down what has happened to a service. It has, whether or not that can be written.
-    pub(super) fn note(&mut self, service: &str, event: Happened, cause: &str) {
-        let Ok(state) = self.state.service(service) else {
-            return;
-        };
+    /// Has the log told of what the next commit does to a service.
+    pub(super) fn will_note(&mut self, service: &str, event: Happened, cause: &str) {
+        let subject = Subject::whole(event, cause);
+        self.notes.push(Note::About(service.to_owned(), subject));
+    }
+
+    /// The same of a part of a service.
+    pub(super) fn will_note_about(&mut self, service: &str, subject: Subject) {
+        self.notes.push(Note::About(service.to_owned(), subject));
+    }
+
+    /// The same of all services that the next commit changes.
+    pub(super) fn will_note_changes(&mut self) {
+        self.notes.push(Note::Changes);
+    }
+
+    /// Puts what is to be told into the state that it is about, to be saved with it.
+    pub(super) fn pack(&mut self, next: &mut State) {
+        let mut entries = Vec::new();
+        for note in std::mem::take(&mut self.notes) {
+            match note {
+                Note::About(service, subject) => {
+                    entries.extend(self.entry(next, &service, subject));
+                }
+                Note::Changes => entries.extend(self.changes(next)),
+            }
+        }
+        let first = self
+            .journal
+            .next(self.state.outbox.last().map(|entry| entry.seq));
+        next.outbox.clone_from(&self.state.outbox);
+        for (seq, entry) in (first..).zip(entries) {
+            next.outbox.push(Entry { seq, ..entry });
+        }
+        let spare = next.outbox.len().saturating_sub(UNTOLD);
+        next.outbox.drain(..spare);
+    }
+
+    /// Tells the log what is in force. What it does not take is told with the next commit.
+    pub(super) fn post(&mut self) {
+        for entry in std::mem::take(&mut self.state.outbox) {
+            let (service, event, cause) = (&entry.service, entry.event, &entry.cause);
+            tracing::info!("service `{service}`: {event}, {cause}");
+            if let Err(error) = self.journal.append(entry.clone()) {
+                tracing::error!("{error}");
+                self.state.outbox.push(entry);
+            }
+        }
+    }
+
+    /// What another configuration has changed, by the records' numbers.
+    fn changes(&self, next: &State) -> Vec<Entry> {
+        let services = next.services.iter();
+        let entries = services.filter_map(|(name, service)| {
+            let before = self.state.services.get(name).map(|old| old.position.epoch);
+            let epoch = service.position.epoch;
+            let subject = Subject {
+                before: before.map(|epoch| epoch.to_string()),
+                after: Some(epoch.to_string()),
+                ..Subject::whole(Happened::Applied, "another configuration was applied")
+            };
+            let entry = self.entry(next, name, subject);
+            entry.filter(|_| before != Some(epoch))
+        });
+        entries.collect()
+    }
+
+    fn entry(&self, state: &State, service: &str, subject: Subject) -> Option<Entry> {
+        let state = state.services.get(service)?;
         let position = &state.position;
         let run = position.run.as_ref();
-        let entry = Entry {
+        Some(Entry {
             seq: 0,
-            time: String::new(),
+            time: journal::now(),
             service: service.to_owned(),
-            event,
+            event: subject.event,
             actor: self.actor.clone(),
-            cause: cause.to_owned(),
+            cause: subject.cause,
+            object: subject.object,
+            before: subject.before,
+            after: subject.after,
             release: position.release,
             step: run.and_then(Run::step).map(|step| step + 1),
             steps: run.map(|run| run.plan.steps.len()),
@@ -43,11 +162,7 @@ impl<D: Dataplane> Control<D> {
             candidate: state.candidate().map(str::to_owned),
             share_ppm: position.now.share_ppm,
             epoch: position.epoch,
-        };
-        tracing::info!("service `{service}`: {event}, {cause}");
-        if let Err(error) = self.journal.append(entry) {
-            tracing::error!("{error}");
-        }
+        })
     }
 
     /// Says of every release that is under way after a start where it goes on, of every one that is
@@ -79,8 +194,17 @@ impl<D: Dataplane> Control<D> {
             })
             .collect();
         for (service, (happened, cause)) in notes {
-            self.note(&service, happened, cause);
+            let subject = Subject::whole(happened, cause);
+            if let Some(entry) = self.entry(&self.state, &service, subject) {
+                self.state.outbox.push(Entry {
+                    seq: self
+                        .journal
+                        .next(self.state.outbox.last().map(|entry| entry.seq)),
+                    ..entry
+                });
+            }
         }
+        self.post();
     }
 }
 

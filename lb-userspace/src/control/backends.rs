@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use lb_common::hash::BUCKETS;
 
-use super::{Control, ControlError, orders::list, settle::slow_start_ticks};
+use super::{Control, ControlError, audit::Subject, orders::list, settle::slow_start_ticks};
 use crate::{
     api::model::Done,
     dataplane::Dataplane,
+    journal::Happened,
     state::{Admin, BackendState, Order, ServiceState, SlowStart, StateError},
 };
 
@@ -74,10 +75,11 @@ impl<D: Dataplane> Control<D> {
         let mut whole = self.state.clone();
         let state = whole.service_mut(service)?;
         let found = state.backend_mut(backend).map(|backend| {
+            let before = backend.clone();
             change(backend);
-            backend.pool.clone()
+            (backend.pool.clone(), before)
         });
-        let pool = found.ok_or_else(|| no_backend(service, backend, state))?;
+        let (pool, before) = found.ok_or_else(|| no_backend(service, backend, state))?;
         if is_emptied(self.state.service(service)?, state, &pool) {
             let why = format!(
                 "backend `{backend}` is the last of pool `{pool}` that takes connections, and \
@@ -97,14 +99,48 @@ impl<D: Dataplane> Control<D> {
             }
         );
         let touched = (!cuts).then_some(BUCKETS);
-        if let Some(done) = self.arm(service, order, touched, began, tick)? {
+        if let Some(done) = self.arm(service, (order.clone(), ""), touched, began, tick)? {
             return Ok(done);
         }
         state.reassign(&pool, &self.seed, tick);
-        state.position = state.position.disarmed();
-        state.pending = None;
+        state.end_pending(None);
+        self.will_note_about(service, subject(&order, &before));
         let commit = self.commit(whole)?;
         self.done(service, &commit, began, tick)
+    }
+}
+
+/// What an order about a backend is to the audit log.
+fn subject(order: &Order, before: &BackendState) -> Subject {
+    let (event, before_it, after) = match order {
+        Order::Admin { admin, .. } => {
+            let event = match admin {
+                Admin::Ready => Happened::Ready,
+                Admin::Drain => Happened::Drain,
+                Admin::Maint => Happened::Maint,
+            };
+            (event, before.admin.to_string(), admin.to_string())
+        }
+        Order::Weight { weight, .. } => (
+            Happened::Weight,
+            before
+                .weight
+                .unwrap_or(before.configured_weight)
+                .to_string(),
+            weight.to_string(),
+        ),
+        Order::Share { .. }
+        | Order::Cutover { .. }
+        | Order::Rollback
+        | Order::Release(_)
+        | Order::Apply => (Happened::Applied, String::new(), order.to_string()),
+    };
+    Subject {
+        event,
+        cause: format!("`{order}` by hand"),
+        object: Some(before.name.clone()),
+        before: Some(before_it),
+        after: Some(after),
     }
 }
 

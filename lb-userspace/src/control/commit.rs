@@ -99,7 +99,8 @@ impl<D: Dataplane> Control<D> {
     /// changed. From then on connections are made by the new state, which to undo would break:
     /// what is left is tried again until it succeeds.
     pub(super) fn carry_out(&mut self, prepared: Prepared) -> Result<Commit, ControlError> {
-        let Prepared { next, writes } = prepared;
+        let Prepared { mut next, writes } = prepared;
+        self.pack(&mut next);
         if self.unfinished {
             // Packets may still go by what was there before the last change.
             self.dataplane.wait_for_packets()?;
@@ -112,11 +113,13 @@ impl<D: Dataplane> Control<D> {
             Ok(stored) => {
                 self.state = next;
                 self.unfinished = false;
+                self.post();
                 Ok(Commit { stored })
             }
             Err(error) if self.has_stored(&before) => {
                 self.state = next;
                 self.unfinished = true;
+                self.post();
                 Err(ControlError::Unfinished(Box::new(error)))
             }
             Err(error) => {

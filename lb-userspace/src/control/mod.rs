@@ -127,9 +127,13 @@ pub struct Control<D> {
     interfaces: BTreeMap<String, String>,
     /// What was last heard of the checks, to be told.
     verdicts: Verdicts,
+    /// The clock when it started: what the state says of health is from before.
+    started_ms: u64,
     journal: Journal,
     /// Who gives the order that is being carried out.
     actor: Actor,
+    /// What the log is to be told of the next commit.
+    notes: Vec<audit::Note>,
 }
 
 /// What a core is made from.
@@ -179,6 +183,7 @@ impl<D: Dataplane> Control<D> {
             dataplane,
             takes_over,
         } = parts;
+        saved.outbox = audit::unsent(&saved, &image);
         let written = saved.clone();
         if !takes_over {
             adopt::adopt(&mut saved, &image, tick);
@@ -186,6 +191,9 @@ impl<D: Dataplane> Control<D> {
         let seed = Seed::new(&config.node.hash_seed);
         let mut state = reconcile(&saved, &image, &config, &seed, tick)?;
         release::age(&mut state.services, dataplane.clock_ms());
+        let why = "the daemon was started anew, and has taken its own configuration file";
+        pending::end_apply(&mut state, Some(why));
+        let started_ms = dataplane.clock_ms();
         let journal = Journal::beside(&config.node.state);
         let mut control = Self {
             node: node(&config),
@@ -201,8 +209,10 @@ impl<D: Dataplane> Control<D> {
             sweep: sweep::Schedule::default(),
             interfaces: BTreeMap::new(),
             verdicts: Verdicts::new(),
+            started_ms,
             journal,
             actor: Actor::daemon(),
+            notes: Vec::new(),
         };
         control.commit(state)?;
         control.note_releases(&written);
@@ -266,6 +276,7 @@ impl<D: Dataplane> Control<D> {
             share_ppm: position.now.share_ppm,
             stored_at_ns: commit.stored.map(|time| nanoseconds(since_epoch(time))),
             arming_s: pending::arming_s(state, tick),
+            order: state.pending.as_ref().map(|pending| pending.number),
             took_us: nanoseconds(began.elapsed()) / 1000,
             notes: Vec::new(),
         })

@@ -106,11 +106,12 @@ impl<D: Dataplane> Control<D> {
             Order::Cutover { .. }
             | Order::Weight { .. }
             | Order::Admin { .. }
+            | Order::Apply
             | Order::Release(_) => Happened::Cutover,
         };
         let why = format!("`{order}` by hand");
         let touched = (!state.position.covers(&next)).then_some(next.touched_ppm);
-        if let Some(done) = self.arm(service, order, touched, began, tick)? {
+        if let Some(done) = self.arm(service, (order, ""), touched, began, tick)? {
             return Ok(done);
         }
         let state = self.state.service(service)?;
@@ -120,19 +121,22 @@ impl<D: Dataplane> Control<D> {
         let mut whole = self.state.clone();
         let state = whole.service_mut(service)?;
         state.position = next;
-        state.pending = None;
+        state.end_pending(None);
         state.baseline = baseline;
         state.reassign_dead(&self.seed, tick);
         state.position.run = run;
+        let event = if interferes {
+            Happened::TakenOver
+        } else {
+            happened
+        };
+        self.will_note(service, event, &why);
         let commit = self.commit(whole)?;
         let mut done = self.done(service, &commit, began, tick)?;
         if interferes {
-            self.note(service, Happened::TakenOver, &why);
             let note = "the release is yours now: no step moves it any more; begin another with \
                         `serin start --replace`";
             done.notes.push(note.to_owned());
-        } else {
-            self.note(service, happened, &why);
         }
         Ok(done)
     }

@@ -11,7 +11,8 @@ use crate::{
     api::model::Done,
     config::Datagram,
     dataplane::Dataplane,
-    state::{Order, Pending, ServiceState},
+    journal::Actor,
+    state::{Order, Pending, ServiceState, State},
 };
 
 impl<D: Dataplane> Control<D> {
@@ -20,7 +21,7 @@ impl<D: Dataplane> Control<D> {
     pub(super) fn arm(
         &mut self,
         service: &str,
-        order: Order,
+        (order, cause): (Order, &str),
         touched: Option<u32>,
         began: Instant,
         tick: u32,
@@ -30,7 +31,7 @@ impl<D: Dataplane> Control<D> {
             let same =
                 pending.order == order || (pending.order.is_way_back() && order.is_way_back());
             if !same {
-                return Err(occupied(service, pending, tick));
+                return Err(occupied(service, state, pending, tick));
             }
             if pending.due <= tick {
                 return Ok(None);
@@ -42,13 +43,26 @@ impl<D: Dataplane> Control<D> {
         let Some(touched) = touched.filter(|_| sessions) else {
             return Ok(None);
         };
-        let due = tick.saturating_add(idle_ticks(&self.config, service));
         let mut next = self.state.clone();
+        let pending = self.pending(service, (order, cause), tick);
         let state = next.service_mut(service)?;
-        state.position = state.position.armed(touched);
-        state.pending = Some(Pending { order, due });
+        state.wait_for(pending, touched);
         let commit = self.commit(next)?;
         self.done(service, &commit, began, tick).map(Some)
+    }
+
+    /// An order of a service that waits from now on.
+    pub(super) fn pending(&self, service: &str, given: (Order, &str), tick: u32) -> Pending {
+        let (order, cause) = given;
+        let state = self.state.services.get(service);
+        let last = state.and_then(|state| state.ended.as_ref());
+        Pending {
+            order,
+            due: tick.saturating_add(idle_ticks(&self.config, service)),
+            number: last.map_or(0, |last| last.number) + 1,
+            actor: self.actor.clone(),
+            cause: cause.to_owned(),
+        }
     }
 
     /// Drops the order that waits, if one does.
@@ -60,11 +74,16 @@ impl<D: Dataplane> Control<D> {
     ) -> Result<Option<Done>, ControlError> {
         let pending = &self.state.service(service)?.pending;
         // A way back that is due itself is to be made, and asking again does not put it off.
-        if pending.as_ref().is_none_or(|p| p.order.is_way_back()) {
+        let Some(pending) = pending.as_ref().filter(|p| !p.order.is_way_back()) else {
             return Ok(None);
-        }
+        };
         let mut next = self.state.clone();
-        disarm(next.service_mut(service)?);
+        let why = format!("`{}` was called off by {}", pending.order, self.actor.name);
+        if pending.order == Order::Apply {
+            end_apply(&mut next, Some(&why));
+        } else {
+            next.service_mut(service)?.end_pending(Some(why));
+        }
         let commit = self.commit(next)?;
         self.done(service, &commit, began, tick).map(Some)
     }
@@ -72,20 +91,26 @@ impl<D: Dataplane> Control<D> {
     /// Carries out what is due. An order that has become impossible is dropped, and said.
     pub(super) fn carry_out_pending(&mut self, tick: u32) -> Result<(), ControlError> {
         let services = self.state.services.iter();
-        let due: Vec<(String, Order)> = services
+        let due: Vec<(String, Pending)> = services
             .filter_map(|(name, state)| {
-                let pending = state.pending.as_ref().filter(|p| p.due <= tick)?;
-                Some((name.clone(), pending.order.clone()))
+                // Another configuration needs its surroundings looked at: the daemon's loop does that.
+                let waits = |p: &&Pending| p.due <= tick && p.order != Order::Apply;
+                Some((name.clone(), state.pending.as_ref().filter(waits)?.clone()))
             })
             .collect();
-        for (service, order) in due {
-            match self.give(&service, &order, tick) {
+        for (service, pending) in due {
+            let order = &pending.order;
+            self.act_for(pending.actor.clone());
+            let given = self.give(&service, &pending, tick);
+            self.act_for(Actor::daemon());
+            match given {
                 Ok(_) => tracing::info!("service `{service}`: `{order}` is in force"),
                 Err(error @ ControlError::Unfinished(_)) => return Err(error),
                 Err(error) => {
                     tracing::error!("service `{service}`: `{order}` is dropped: {error}");
                     let mut next = self.state.clone();
-                    disarm(next.service_mut(&service)?);
+                    let why = Some(error.to_string());
+                    next.service_mut(&service)?.end_pending(why);
                     self.commit(next)?;
                 }
             }
@@ -93,14 +118,15 @@ impl<D: Dataplane> Control<D> {
         Ok(())
     }
 
-    fn give(&mut self, service: &str, order: &Order, tick: u32) -> Result<Done, ControlError> {
-        match order {
+    fn give(&mut self, service: &str, pending: &Pending, tick: u32) -> Result<Done, ControlError> {
+        match &pending.order {
             Order::Share { share_ppm, to } => self.share(service, *share_ppm, to.as_deref(), tick),
             Order::Cutover { to } => self.cutover(service, to.as_deref(), tick),
             Order::Rollback => self.rollback(service, tick),
             Order::Weight { backend, weight } => self.weight(service, backend, *weight, tick),
             Order::Admin { backend, admin } => self.admin(service, backend, *admin, tick),
-            Order::Release(event) => self.steer(service, event, "", tick),
+            Order::Release(event) => self.steer(service, event, &pending.cause, tick),
+            Order::Apply => self.unchanged(service, Instant::now(), tick),
         }
     }
 
@@ -123,18 +149,42 @@ pub(super) fn arming_s(state: &ServiceState, tick: u32) -> Option<u64> {
     Some((TICK * pending.due.saturating_sub(tick)).as_secs())
 }
 
-fn disarm(state: &mut ServiceState) {
-    state.pending = None;
-    state.position = state.position.disarmed();
+impl ServiceState {
+    /// Sessions of buckets below `touched` are pinned from now on, for an order.
+    pub(super) fn wait_for(&mut self, pending: Pending, touched: u32) {
+        self.position = self.position.armed(touched);
+        self.pending = Some(pending);
+    }
 }
 
-fn occupied(service: &str, pending: &Pending, tick: u32) -> ControlError {
+/// Ends a wait for another configuration, in all services at once.
+pub(super) fn end_apply(state: &mut State, failure: Option<&str>) {
+    let is_apply = |pending: &Pending| pending.order == Order::Apply;
+    let services = state.services.values_mut();
+    for service in services.filter(|service| service.pending.as_ref().is_some_and(is_apply)) {
+        service.end_pending(failure.map(str::to_owned));
+    }
+}
+
+pub(super) fn occupied(
+    service: &str,
+    state: &ServiceState,
+    pending: &Pending,
+    tick: u32,
+) -> ControlError {
     let left = (TICK * pending.due.saturating_sub(tick)).as_secs();
+    let remedy = if state.is_released() {
+        format!(
+            "wait for it; `serin rollback {service}` would call it off, and abort the release that \
+             is under way as well"
+        )
+    } else {
+        format!("wait for it, or call it off by `serin rollback {service}`")
+    };
     ControlError::Unfit {
         service: service.to_owned(),
         why: format!(
-            "sessions are being pinned for `{}`, due in {left} s; wait for it, or call it off by \
-             `serin rollback {service}`",
+            "sessions are being pinned for `{}`, due in {left} s; {remedy}",
             pending.order
         ),
     }

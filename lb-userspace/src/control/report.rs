@@ -57,6 +57,8 @@ impl<D: Dataplane> Control<D> {
             pending: state.pending.as_ref().map(|p| p.order.to_string()),
             release: self.release_status(state),
             arming_s: pending::arming_s(state, tick),
+            order: state.pending.as_ref().map(|pending| pending.number),
+            ended: state.ended.clone(),
             cut: state.cut,
             orphaned: state.orphaned,
             epoch: position.epoch,

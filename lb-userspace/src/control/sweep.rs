@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::{Config, Datagram},
-    dataplane::{Dataplane, Image},
+    dataplane::{Cursor, Dataplane, Image},
     state::{ServiceState, State},
 };
 
@@ -38,10 +38,47 @@ const SWEEP_BUDGET: u32 = 50;
 /// The shortest time between two sweeps.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
-/// When the next sweep is due.
-#[derive(Debug, Default)]
+/// Between two slices of a sweep: whoever waits for the core has it meanwhile.
+const SLICE_PAUSE: Duration = Duration::from_millis(1);
+
+/// The sweep under way, and when the next is due.
+#[derive(Default)]
 pub struct Schedule {
     next: Option<Instant>,
+    pass: Option<Pass>,
+}
+
+/// A sweep: a walk over all pins, slice by slice, with orders and packets in between.
+struct Pass {
+    cursor: Cursor,
+    found: BTreeMap<u32, Found>,
+    /// Each service's record when it began.
+    epochs: BTreeMap<u32, u64>,
+    /// Numbers of listeners that were gone by then.
+    retired: BTreeSet<u16>,
+    /// How long its slices took.
+    took: Duration,
+}
+
+impl Pass {
+    fn of(state: &State) -> Self {
+        let services = state.services.values();
+        Self {
+            cursor: Cursor::default(),
+            found: BTreeMap::new(),
+            epochs: services
+                .map(|service| (service.id, service.position.epoch))
+                .collect(),
+            retired: state.retired.clone(),
+            took: Duration::ZERO,
+        }
+    }
+
+    /// Whether it has seen all pins that a service has. By another record, others may have come
+    /// behind it.
+    fn has_seen(&self, service: &ServiceState) -> bool {
+        self.epochs.get(&service.id) == Some(&service.position.epoch)
+    }
 }
 
 /// What a sweep found of one service.
@@ -70,6 +107,7 @@ impl<D: Dataplane> Control<D> {
             self.commit(next)?;
         }
         if !self.state.needs_sweep() {
+            self.sweep.pass = None;
             let settlement = next_settlement(&self.state, &self.config, tick);
             let step = next_slow_step(&self.state, &self.config, tick);
             let release = self.next_release();
@@ -78,27 +116,53 @@ impl<D: Dataplane> Control<D> {
                 .flatten()
                 .min());
         }
-        if self.sweep.next.is_none_or(|next| next <= now) {
-            self.sweep(tick)?;
-            let took = now.elapsed();
-            self.sweep.next = Some(now + SWEEP_PAUSE.max(took * SWEEP_BUDGET));
+        let due = self.sweep.next.is_none_or(|next| next <= now);
+        let begun = due.then(|| Pass::of(&self.state));
+        if let Some(pass) = self.sweep.pass.take().or(begun) {
+            self.sweep(pass, tick, now)?;
+        }
+        if self.is_sweeping() {
+            return Ok(Some(SLICE_PAUSE));
         }
         let release = self.next_release().unwrap_or(SWEEP_PAUSE);
         Ok(Some(SWEEP_PAUSE.min(release)))
     }
 
-    /// Removes pins that are over, then drops what nothing needs any more.
-    fn sweep(&mut self, tick: u32) -> Result<(), ControlError> {
-        let listeners = Listeners::of(&self.image);
-        let mut found: BTreeMap<u32, Found> = BTreeMap::new();
+    /// Whether a sweep has begun and not ended.
+    pub const fn is_sweeping(&self) -> bool {
+        self.sweep.pass.is_some()
+    }
+
+    /// Removes pins of one slice that are over; after the last, drops what nothing needs any more.
+    fn sweep(&mut self, mut pass: Pass, tick: u32, now: Instant) -> Result<(), ControlError> {
         let mut over = Vec::new();
-        let (state, config, image, node) = (&self.state, &self.config, &self.image, &self.node);
-        let rules: BTreeMap<u32, Rule> = state
-            .services
-            .iter()
-            .map(|(name, s)| (s.id, Rule::of(name, s, config)))
+        let ended = self.look_at_pins(&mut pass, &mut over, tick)?;
+        self.dataplane.unpin(&over)?;
+        pass.took += now.elapsed();
+        if !ended {
+            self.sweep.pass = Some(pass);
+            return Ok(());
+        }
+        self.sweep.next = Some(now + SWEEP_PAUSE.max(pass.took * SWEEP_BUDGET));
+        let next = self.time_out(swept(&self.state, &pass), &pass, tick);
+        self.commit(next).map(drop)
+    }
+
+    /// Counts the pins of one slice that live, and tells those that are over; true after the last.
+    fn look_at_pins(
+        &mut self,
+        pass: &mut Pass,
+        over: &mut Vec<FlowKey>,
+        tick: u32,
+    ) -> Result<bool, ControlError> {
+        let listeners = Listeners::of(&self.image);
+        let (image, node) = (&self.image, &self.node);
+        let services = self.state.services.iter();
+        let rules: BTreeMap<u32, Rule> = services
+            .map(|(name, s)| (s.id, Rule::of(name, s, &self.config)))
             .collect();
-        self.dataplane.sweep_pins(&mut |key, pin| {
+        let Pass { cursor, found, .. } = pass;
+        let ended = self.dataplane.sweep_pins(cursor, &mut |key, pin| {
             let place = listeners.0.get(&key.listener());
             let rule = place.and_then(|(service, _)| rules.get(service));
             let (Some((service, endpoint)), Some(rule)) = (place, rule) else {
@@ -118,20 +182,19 @@ impl<D: Dataplane> Control<D> {
             found.pins += 1;
             found.backends.insert(pin.backend());
         })?;
-        self.dataplane.unpin(&over)?;
-        let next = self.time_out(swept(&self.state, &found), &found, tick);
-        self.commit(next)?;
-        Ok(())
+        Ok(ended)
     }
 }
 
 impl<D: Dataplane> Control<D> {
     /// Where the deadline of a drain is over, what has been found alive is cut at its next packet.
-    fn time_out(&self, mut next: State, found: &BTreeMap<u32, Found>, tick: u32) -> State {
-        for (name, service) in &mut next.services {
+    fn time_out(&self, mut next: State, pass: &Pass, tick: u32) -> State {
+        let seen = |service: &ServiceState| pass.has_seen(service);
+        let services = next.services.iter_mut();
+        for (name, service) in services.filter(|(_, service)| seen(service)) {
             // Pins of audiences by the first packet are no rest of a change.
             let settled = !service.is_moving() && service.is_touched() && !service.pins_at_rest();
-            let left = found.get(&service.id).map_or(0, |found| found.pins);
+            let left = pass.found.get(&service.id).map_or(0, |found| found.pins);
             if !settled || service.position.overdue || left == 0 {
                 continue;
             }
@@ -256,11 +319,14 @@ impl State {
 }
 
 /// The state after a sweep: marks of services without pins go, and backends that nothing names.
-fn swept(state: &State, found: &BTreeMap<u32, Found>) -> State {
+fn swept(state: &State, pass: &Pass) -> State {
     let mut next = state.clone();
     for service in next.services.values_mut() {
-        let found = found.get(&service.id);
+        let found = pass.found.get(&service.id);
         service.orphaned += found.map_or(0, |found| found.orphaned);
+        if !pass.has_seen(service) {
+            continue;
+        }
         if !service.is_moving()
             && !service.position.arming
             && found.is_none_or(|found| found.pins == 0)
@@ -282,7 +348,7 @@ fn swept(state: &State, found: &BTreeMap<u32, Found>) -> State {
         service.baseline.retain(|id, _| backends.contains_key(id));
     }
     // Their pins named no listener, and so were over.
-    next.retired.clear();
+    next.retired.retain(|number| !pass.retired.contains(number));
     next
 }
 
@@ -325,7 +391,7 @@ mod tests {
         let shop = fixture.service_mut("shop");
         shop.backends.get_mut(&1).expect("b1").leaving = true;
         shop.baseline.extend([(1, 5), (2, 5)]);
-        let named = swept(&fixture.state, &BTreeMap::new());
+        let named = swept(&fixture.state, &Pass::of(&fixture.state));
         assert!(
             named.services["shop"].backends.contains_key(&1),
             "slots name it"
@@ -340,13 +406,15 @@ mod tests {
             orphaned: 0,
             backends: [1].into(),
         };
-        let pinned = swept(&settled, &[(0, pinned)].into());
+        let mut pass = Pass::of(&settled);
+        pass.found.insert(0, pinned);
+        let pinned = swept(&settled, &pass);
         assert!(
             pinned.services["shop"].backends.contains_key(&1),
             "a pin names it"
         );
 
-        let free = swept(&settled, &BTreeMap::new());
+        let free = swept(&settled, &Pass::of(&settled));
         let shop = &free.services["shop"];
         assert!(!shop.backends.contains_key(&1) && !shop.baseline.contains_key(&1));
         assert!(!shop.is_touched());

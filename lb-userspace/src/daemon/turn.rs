@@ -1,7 +1,7 @@
 //! The daemon's loop: whatever comes, then what is due.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::pending,
     net::IpAddr,
     sync::Arc,
@@ -24,6 +24,7 @@ use crate::{
     control::ControlError,
     dataplane::kernel::{Kernel, now},
     health::{Checks, Verdicts},
+    journal::Actor,
     neighbour::View,
     state::compose,
 };
@@ -39,6 +40,8 @@ pub struct Loop {
     views: watch::Receiver<View>,
     checks: Checks,
     verdicts: watch::Receiver<Verdicts>,
+    /// A configuration that waits for sessions to be pinned, and who wants it.
+    armed: Option<(ApplyOrder, Config, Actor)>,
     /// An interface is there that the program is not on.
     unattached: bool,
     terminate: Signal,
@@ -65,6 +68,7 @@ impl Loop {
             views,
             verdicts: checks.verdicts(),
             checks,
+            armed: None,
             unattached: false,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -75,6 +79,7 @@ impl Loop {
     /// Turns until a signal or a `detach`.
     pub async fn turn(mut self) -> Result<(), DaemonError> {
         loop {
+            self.apply_armed().await;
             let pause = self.tend();
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
@@ -132,7 +137,11 @@ impl Loop {
     }
 
     async fn reload(&mut self) {
-        match self.apply(&ApplyOrder::default()).await {
+        match self.apply(&ApplyOrder::default(), &Actor::daemon()).await {
+            Ok(Applied {
+                arming_s: Some(left),
+                ..
+            }) => tracing::info!("the reload follows in {left} s, once sessions are pinned"),
             Ok(applied) => tracing::info!("reloaded: {} writes", applied.writes.len()),
             Err(error) => tracing::error!("reload refused, nothing was changed: {error}"),
         }
@@ -141,8 +150,8 @@ impl Loop {
     /// Carries out an errand; true if it was the last.
     async fn run(&mut self, errand: Errand) -> bool {
         match errand {
-            Errand::Apply(order, answer) => {
-                let result = self.apply(&order).await;
+            Errand::Apply(order, actor, answer) => {
+                let result = self.apply(&order, &actor).await;
                 // A client that has gone away does not care.
                 let _gone = answer.send(result);
                 false
@@ -158,8 +167,39 @@ impl Loop {
         }
     }
 
-    async fn apply(&mut self, order: &ApplyOrder) -> Result<Applied, ControlError> {
+    async fn apply(&mut self, order: &ApplyOrder, by: &Actor) -> Result<Applied, ControlError> {
         let config = self.shared.control().read_config(order.file.as_deref())?;
+        self.take(order, config, by).await
+    }
+
+    /// Takes the configuration that has waited for sessions, once they are pinned.
+    async fn apply_armed(&mut self) {
+        let due = self.shared.control().apply_due_s(now());
+        let Some((order, config, by)) = self.armed.take() else {
+            return;
+        };
+        match due {
+            None => tracing::info!("the configuration that waited is not taken"),
+            Some(0) => {
+                let taken = self.take(&order, config, &by).await;
+                let Err(error) = taken else {
+                    return;
+                };
+                tracing::error!("the configuration that waited is not taken: {error}");
+                if let Err(error) = self.shared.control().drop_apply(&error.to_string()) {
+                    tracing::error!("{error}");
+                }
+            }
+            Some(_) => self.armed = Some((order, config, by)),
+        }
+    }
+
+    async fn take(
+        &mut self,
+        order: &ApplyOrder,
+        config: Config,
+        by: &Actor,
+    ) -> Result<Applied, ControlError> {
         let (state, before) = {
             let control = self.shared.control();
             let before = Before {
@@ -176,11 +216,26 @@ impl Loop {
             return Ok(Applied {
                 writes,
                 dry_run: true,
-                notes: Vec::new(),
+                ..Applied::default()
+            });
+        }
+        control.act_for(by.clone());
+        let armed = control.arm_for(&config, now());
+        control.act_for(Actor::daemon());
+        if let Some(left) = armed? {
+            let orders = control.apply_waits();
+            drop(control);
+            self.armed = Some((order.clone(), config, by.clone()));
+            return Ok(Applied {
+                arming_s: Some(left),
+                orders,
+                ..Applied::default()
             });
         }
         interfaces::change(&mut control, &config, &view)?;
+        control.act_for(by.clone());
         let applied = control.apply(config.clone(), view, false, now());
+        control.act_for(Actor::daemon());
         let in_force = control.config().clone();
         self.checks.follow(&in_force, control.state());
         let left = interfaces::leave(&mut control, &in_force);
@@ -189,6 +244,8 @@ impl Loop {
         let complaint = left.err().map(|error| error.to_string());
         Ok(Applied {
             writes,
+            arming_s: None,
+            orders: BTreeMap::new(),
             dry_run: false,
             notes: notes(order, &config).into_iter().chain(complaint).collect(),
         })

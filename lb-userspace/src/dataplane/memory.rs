@@ -5,13 +5,14 @@ use std::{
     time::SystemTime,
 };
 
+use bytemuck::bytes_of;
 use lb_common::{
     counters::AudienceCounters,
     flow::{FlowKey, Pin},
     trace::Trace,
 };
 
-use super::{Counters, Dataplane, Image, Write, kernel::KernelError, question::Question};
+use super::{Counters, Cursor, Dataplane, Image, Write, kernel::KernelError, question::Question};
 
 /// An image, the writes that made it, and pins put there by a test.
 #[derive(Debug, Default)]
@@ -26,6 +27,17 @@ pub struct Memory {
     pub counters: Counters,
     /// Fails the write with this number, counted from 0.
     pub fail_at: Option<usize>,
+}
+
+impl Memory {
+    /// A walk over the pins takes as many slices.
+    pub const SLICES: u32 = 8;
+
+    /// In which of them a pin is.
+    pub fn slice_of(key: &FlowKey) -> u32 {
+        let sum = bytes_of(key).iter().map(|&byte| u32::from(byte));
+        sum.sum::<u32>() % Self::SLICES
+    }
 }
 
 impl Dataplane for Memory {
@@ -55,9 +67,17 @@ impl Dataplane for Memory {
         Ok(numbers.iter().map(counted).collect())
     }
 
-    fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
-        self.pins.iter().for_each(|(&key, &pin)| each(key, pin));
-        Ok(())
+    fn some_pins(
+        &self,
+        cursor: &mut Cursor,
+        each: &mut dyn FnMut(FlowKey, Pin),
+    ) -> Result<bool, KernelError> {
+        let slice = cursor.place.unwrap_or_default();
+        let pins = self.pins.iter();
+        pins.filter(|(key, _)| Self::slice_of(key) == slice)
+            .for_each(|(&key, &pin)| each(key, pin));
+        cursor.place = Some(slice + 1);
+        Ok(slice + 1 == Self::SLICES)
     }
 
     /// It has no packet path to ask.

@@ -148,6 +148,15 @@ pub struct Counters {
     pub pool_drops: BTreeMap<u32, u64>,
 }
 
+/// Where a walk over the pins stands; at the beginning by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Which table of pins.
+    pub table: usize,
+    /// Where in it: a place of the table's own numbering. Nothing at its beginning.
+    pub place: Option<u32>,
+}
+
 /// Something that holds an image and forwards packets by it.
 pub trait Dataplane: Send {
     /// Carries out one write; for [`Write::SetRecord`], tells when the store was done.
@@ -165,15 +174,28 @@ pub trait Dataplane: Send {
         numbers: &[u32],
     ) -> Result<BTreeMap<u32, AudienceCounters>, kernel::KernelError>;
 
-    /// Shows every pin to `each`.
-    fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), kernel::KernelError>;
+    /// Shows the next slice of the pins to `each`, and moves the cursor on; true if it was the last.
+    /// Pins that come or go meanwhile may be missed.
+    fn some_pins(
+        &self,
+        cursor: &mut Cursor,
+        each: &mut dyn FnMut(FlowKey, Pin),
+    ) -> Result<bool, kernel::KernelError>;
 
-    /// Shows every pin to `each`; [`FlowEvent::Evicted`] is up to date then.
+    /// Shows every pin to `each`.
+    fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), kernel::KernelError> {
+        let mut cursor = Cursor::default();
+        while !self.some_pins(&mut cursor, each)? {}
+        Ok(())
+    }
+
+    /// As [`Dataplane::some_pins`]; after the last slice [`FlowEvent::Evicted`] is up to date.
     fn sweep_pins(
         &mut self,
+        cursor: &mut Cursor,
         each: &mut dyn FnMut(FlowKey, Pin),
-    ) -> Result<(), kernel::KernelError> {
-        self.each_pin(each)
+    ) -> Result<bool, kernel::KernelError> {
+        self.some_pins(cursor, each)
     }
 
     /// What the packet path would do with a packet. Nothing comes of the question.

@@ -11,8 +11,9 @@ use thiserror::Error;
 
 use super::{State, Unsound};
 
-/// Changes with the meaning of the document.
-const VERSION: u32 = 1;
+/// Changes with the meaning of the document. Version 1 had orders that wait without numbers, and
+/// nothing of who gave them.
+const VERSION: u32 = 2;
 
 /// Where the state is kept.
 #[derive(Clone, Debug)]

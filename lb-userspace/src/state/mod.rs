@@ -31,7 +31,7 @@ pub use self::{
     audiences::{Audiences, Compiled},
     error::StateError,
     file::{FileError, StateFile},
-    pending::{Order, Pending},
+    pending::{Ended, Order, Pending},
     protect::Kept,
     reconcile::reconcile,
     slow_start::SlowStart,
@@ -40,6 +40,7 @@ pub use self::{
 use crate::{
     config::{Backend, Forward, Place},
     dataplane::maglev::{self, Share},
+    journal::Entry,
     release::{PoolTable, Position},
     seed::Seed,
 };
@@ -54,6 +55,10 @@ pub struct State {
     /// Numbers of listeners that are gone: not given out again until a sweep has removed the pins
     /// that name them.
     pub retired: BTreeSet<u16>,
+    /// What the audit log has to be told of how this state came to be. It may have been since: the
+    /// entries' numbers say so.
+    #[serde(default)]
+    pub outbox: Vec<Entry>,
     /// What is kept from all services. The kernel's pinned maps are where it is kept over a restart.
     #[serde(skip)]
     pub protect: Option<Kept>,
@@ -80,6 +85,9 @@ pub struct ServiceState {
     /// The order that waits until the sessions that are there have been pinned.
     #[serde(default)]
     pub pending: Option<Pending>,
+    /// How the last order that waited so has ended.
+    #[serde(default)]
+    pub ended: Option<Ended>,
     /// Tick of the last change, as long as pins of it may be left.
     #[serde(default)]
     pub last_change: Option<u32>,

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Admin;
-use crate::release::engine::Event;
+use super::{Admin, ServiceState};
+use crate::{journal::Actor, release::engine::Event};
 
 /// What is done once all sessions that are in use have been pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,34 @@ pub struct Pending {
     pub order: Order,
     /// The tick at which it is.
     pub due: u32,
+    /// Counts the service's orders that have waited.
+    #[serde(default)]
+    pub number: u64,
+    /// Who gave it.
+    #[serde(default = "Actor::daemon")]
+    pub actor: Actor,
+    /// Why, where that was said.
+    #[serde(default)]
+    pub cause: String,
+}
+
+/// How an order that has waited ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its number.
+    pub number: u64,
+    /// Why it was not carried out; null if it was.
+    pub failure: Option<String>,
+}
+
+impl ServiceState {
+    /// Ends the order that waits, if one does; nothing is pinned for it any more.
+    pub fn end_pending(&mut self, failure: Option<String>) {
+        if let Some(Pending { number, .. }) = self.pending.take() {
+            self.ended = Some(Ended { number, failure });
+        }
+        self.position = self.position.disarmed();
+    }
 }
 
 /// An order that moves clients, or slots.
@@ -50,6 +78,8 @@ pub enum Order {
     },
     /// Move a release that goes by a plan.
     Release(Event),
+    /// Take another configuration, which the daemon keeps in mind.
+    Apply,
 }
 
 impl Order {
@@ -69,6 +99,7 @@ impl fmt::Display for Order {
             Self::Weight { backend, weight } => write!(f, "weight {backend} {weight}"),
             Self::Admin { backend, admin } => write!(f, "{admin} {backend}"),
             Self::Release(event) => write!(f, "{event}"),
+            Self::Apply => write!(f, "apply"),
         }
     }
 }

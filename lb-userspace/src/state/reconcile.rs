@@ -85,6 +85,7 @@ fn create(
         position: Position::new(active, &salts),
         before: None,
         pending: None,
+        ended: None,
         last_change: None,
         cut: 0,
         orphaned: 0,

@@ -177,3 +177,48 @@ fn orders_of_the_api_that_mean_nothing_are_refused() {
     let negative = post("/v1/services/s0/promote", r#"{"expect_step":-1}"#).problem(422);
     assert!(negative.contains("expect_step"), "{negative}");
 }
+
+#[test]
+fn wait_is_for_the_release_that_was_under_way() {
+    let fake = Fake::new(site());
+    done(&fake, "start s0");
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| serin(&fake, "wait s0 --timeout 1m"));
+        // It has asked once by then.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        done(&fake, "start s0 --replace");
+        waiting.join().expect("it ends")
+    });
+    let error = waiting.error(1);
+    assert!(error.contains("release 2 has taken its place"), "{error}");
+}
+
+#[test]
+fn an_order_that_waits_and_is_called_off_ends_with_1() {
+    let mut site = site();
+    site.services[0].lines += "datagram = \"session\"\nidle = \"1m\"\n";
+    let fake = Fake::new(site);
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| serin(&fake, "share s0 5%"));
+        let began = std::time::Instant::now();
+        while fake.shared.control().state().services["s0"]
+            .pending
+            .is_none()
+        {
+            assert!(
+                began.elapsed() < std::time::Duration::from_secs(20),
+                "no order"
+            );
+            std::thread::yield_now();
+        }
+        done(&fake, "rollback s0");
+        waiting.join().expect("it ends")
+    });
+    assert_eq!(
+        (waiting.code, waiting.out.as_str()),
+        (Some(1), ""),
+        "{waiting:?}"
+    );
+    let why = "the order was not carried out: `share 50000ppm` was called off by root";
+    assert!(waiting.err.contains(why), "{waiting:?}");
+}

@@ -1,6 +1,11 @@
 //! What the audit log says of a release.
 
-use lb_userspace::{journal::Actor, release::engine::Event};
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use lb_userspace::{journal::Actor, release::engine::Event, state::Admin};
 
 use super::{PROMOTE, seconds, world};
 use crate::world::World;
@@ -62,6 +67,78 @@ fn an_entry_names_who_gave_the_order_and_the_daemon_for_what_it_did_itself() {
         .map(|entry| (entry.actor.uid, entry.actor.name.as_str()))
         .collect();
     assert_eq!(actors, [(Some(0), "root"), (None, "serin")]);
+}
+
+#[test]
+fn orders_about_backends_and_configurations_are_told_with_what_they_changed() {
+    let mut world = world();
+    let weight = world.weight("s0", 0, 7);
+    weight.expect("another weight");
+    world.admin("s0", 0, Admin::Drain).expect("drained");
+    world.admin("s0", 0, Admin::Maint).expect("out");
+    world.admin("s0", 0, Admin::Ready).expect("back");
+    let mut site = world.site.clone();
+    site.services[0].pools[1].backends[0].weight = 5;
+    site.services[0].pools[0].backends[1].weight = 5;
+    world.apply(site).expect("applied");
+
+    let entries = world.control().entries(0, None).expect("readable");
+    let told: Vec<_> = entries
+        .iter()
+        .map(|e| {
+            let [object, before, after] =
+                [&e.object, &e.before, &e.after].map(|said| said.as_deref().unwrap_or("-"));
+            format!("{} {object} {before} {after}", e.event)
+        })
+        .collect();
+    let expected = [
+        "weight b0 100 7",
+        "drain b0 ready drain",
+        "maint b0 drain maint",
+        "ready b0 maint ready",
+    ];
+    assert_eq!(told[..4], expected);
+    let (epoch, last) = (entries[3].epoch, entries.last().expect("an entry"));
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert_eq!(told[4], format!("applied - {epoch} {}", last.epoch));
+    assert!(last.epoch > epoch);
+}
+
+/// Whether a core that shares dies before its write of this number, or the wait after all of them.
+fn dies_before(world: &mut World, write: usize) -> bool {
+    {
+        let mut edge = world.twin.edge();
+        edge.begin(None);
+        edge.crash_at = Some(write);
+    }
+    let crashed = catch_unwind(AssertUnwindSafe(|| world.share("s0", 70_000, None))).is_err();
+    world.twin.edge().crash_at = None;
+    crashed
+}
+
+#[test]
+fn what_a_daemon_did_that_died_before_it_could_tell_is_told_once() {
+    let mut shares = BTreeSet::new();
+    for write in 0.. {
+        let mut world = world();
+        if !dies_before(&mut world, write) {
+            break;
+        }
+        world.abandon();
+        let share = world.image().records[&0].share_ppm;
+        for _ in 0..2 {
+            world.restart().expect("started again");
+            let events: Vec<_> = told(&mut world).into_iter().map(|told| told.0).collect();
+            assert_eq!(
+                events.len(),
+                usize::from(share == 70_000),
+                "{write}: {events:?}"
+            );
+            assert!(events.iter().all(|event| event == "share"), "{events:?}");
+        }
+        shares.insert(share);
+    }
+    assert_eq!(shares, [0, 70_000].into());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{assert_whole, at, over, place, release, seconds, world};
+use super::{assert_whole, at, over, place, release, seconds, site, world};
 use crate::world::World;
 
 fn away(world: &mut World, time: Duration) {
@@ -62,7 +62,7 @@ fn a_reboot_keeps_the_step_and_what_was_held_of_it() {
 
 #[test]
 fn a_long_hold_is_written_down_so_that_a_reboot_costs_half_a_minute_at_most() {
-    let mut site = super::site();
+    let mut site = site();
     let tables = &site.services[0].tables;
     site.services[0].tables = tables.replace("\"20s\"", "\"1h\"");
     let mut world = World::new(site);
@@ -125,4 +125,43 @@ fn an_aborted_and_a_promoted_release_stay_so_over_restarts_and_reboots() {
         assert_eq!(place(&mut world), over(state));
         assert_whole(&mut world);
     }
+}
+
+/// At the end of the first hold a daemon starts that has not heard of the candidate.
+fn restarted_when_a_step_is_due() -> World {
+    let mut site = site();
+    "tcp = true, interval = \"1s\"".clone_into(&mut site.services[0].health);
+    let mut world = World::new(site);
+    world.start("s0", false).expect("started");
+    seconds(&mut world, 15);
+    world.abandon();
+    world.twin.edge().now += 10_000_000_000;
+    world.restart().expect("started again");
+    world.tend().expect("tended");
+    assert_eq!(
+        place(&mut world),
+        at(1, "holding", 0),
+        "the health of before"
+    );
+    world
+}
+
+#[test]
+fn no_step_is_made_by_the_health_that_the_daemon_of_before_knew() {
+    let mut world = restarted_when_a_step_is_due();
+    world.health("s0", &[(2, false), (3, false)]).expect("told");
+    seconds(&mut world, 10);
+    assert_eq!(place(&mut world), at(1, "awaits-backends", 0));
+
+    let mut world = restarted_when_a_step_is_due();
+    world.health("s0", &[(2, true), (3, true)]).expect("told");
+    world.tend().expect("tended");
+    assert_eq!(place(&mut world), at(2, "holding", 10_000));
+}
+
+#[test]
+fn a_step_waits_for_checks_no_longer_than_they_take() {
+    let mut world = restarted_when_a_step_is_due();
+    seconds(&mut world, 10);
+    assert_eq!(place(&mut world), at(2, "holding", 10_000));
 }

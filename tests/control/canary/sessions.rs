@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{assert_whole, at, over, place, seconds, site};
+use super::{PROMOTE, assert_whole, at, over, place, seconds, site};
 use crate::world::World;
 
 fn sessions() -> World {
@@ -63,4 +63,33 @@ fn a_daemon_that_dies_while_a_step_waits_makes_it_when_it_is_back() {
         "and no further"
     );
     assert_whole(&mut world);
+}
+
+#[test]
+fn a_reason_outlasts_the_wait() {
+    let mut world = sessions();
+    world.start("s0", false).expect("begun");
+    seconds(&mut world, 13);
+    let tick = world.tick();
+    let control = world.control();
+    control
+        .steer("s0", &PROMOTE, "it looks well", tick)
+        .expect("begun");
+    seconds(&mut world, 13);
+    let entries = world.control().entries(0, None).expect("readable");
+    let last = entries.last().expect("an entry");
+    assert_eq!((last.step, last.cause.as_str()), (Some(2), "it looks well"));
+}
+
+#[test]
+fn whoever_has_to_wait_for_a_release_is_told_what_a_rollback_would_do() {
+    let mut world = sessions();
+    world.start("s0", false).expect("begun");
+    seconds(&mut world, 13 + 20);
+    assert_eq!(world.status("s0").pending.as_deref(), Some("the next step"));
+    let error = world.weight("s0", 0, 7).expect_err("occupied").to_string();
+    assert!(
+        error.contains("and abort the release that is under way"),
+        "{error}"
+    );
 }

@@ -6,6 +6,7 @@ mod health;
 mod release;
 mod restart;
 mod sessions;
+mod sweep;
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@
 mod event;
 mod reference;
 mod shrink;
-mod site;
+pub mod site;
 mod world;
 
 use std::{env, panic::resume_unwind, thread};

@@ -23,7 +23,7 @@ use lb_userspace::{
     config::Config,
     control::{Control, ControlError, Parts, node},
     dataplane::{
-        Counters, Dataplane, Image, Write,
+        Counters, Cursor, Dataplane, Image, Write,
         kernel::{Kernel, KernelError, Settings, detach},
         question::Question,
     },
@@ -259,7 +259,11 @@ impl World {
             Event::Pass { ticks } => {
                 self.tick += ticks;
                 let (tick, now) = (self.tick, self.now());
-                self.control().tend(tick, now).map(drop)
+                self.control().tend(tick, now)?;
+                while self.control().is_sweeping() {
+                    self.control().tend(tick, now)?;
+                }
+                Ok(())
             }
             Event::Restart => self.restart(),
         }
@@ -546,9 +550,13 @@ impl Dataplane for Clocked {
         self.kernel.audience_counters(numbers)
     }
 
-    fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
+    fn some_pins(
+        &self,
+        cursor: &mut Cursor,
+        each: &mut dyn FnMut(FlowKey, Pin),
+    ) -> Result<bool, KernelError> {
         let book = book(&self.book);
-        self.kernel.each_pin(&mut |key, pin| {
+        self.kernel.some_pins(cursor, &mut |key, pin| {
             let seen = book.seen.get(&key).copied().unwrap_or(0);
             let dated = Pin::new(pin.backend(), pin.generation(), seen);
             let dated = if pin.is_half_open() {

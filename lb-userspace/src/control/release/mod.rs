@@ -94,7 +94,8 @@ impl<D: Dataplane> Control<D> {
         let order = Order::Release(event.clone());
         if !actions.is_empty() {
             let touched = (!state.position.covers(&next)).then_some(next.touched_ppm);
-            if let Some(done) = self.arm(service, order.clone(), touched, began, tick)? {
+            let given = (order.clone(), cause);
+            if let Some(done) = self.arm(service, given, touched, began, tick)? {
                 return Ok(done);
             }
         }
@@ -102,8 +103,7 @@ impl<D: Dataplane> Control<D> {
         let mut whole = self.state.clone();
         let state = whole.service_mut(service)?;
         if state.pending.as_ref().is_some_and(|p| p.order == order) {
-            state.pending = None;
-            state.position = state.position.disarmed();
+            state.end_pending(None);
         }
         if !actions.is_empty() {
             state.position = next;
@@ -111,10 +111,11 @@ impl<D: Dataplane> Control<D> {
             state.reassign_dead(&self.seed, tick);
         }
         state.position.run = Some(run.clone());
-        let commit = self.commit(whole)?;
         if let Some(happened) = happened(event, before.as_ref(), &run) {
-            self.note(service, happened, &why(event, cause, before.as_ref(), &run));
+            let why = why(event, cause, before.as_ref(), &run);
+            self.will_note(service, happened, &why);
         }
+        let commit = self.commit(whole)?;
         self.done(service, &commit, began, tick)
     }
 

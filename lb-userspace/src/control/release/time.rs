@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use super::super::{Control, ControlError};
-use crate::{dataplane::Dataplane, release::engine::Event, state::ServiceState};
+use crate::{
+    dataplane::Dataplane,
+    health::Name,
+    release::engine::Event,
+    state::{BackendState, ServiceState},
+};
 
 /// How long a hold may go on without being written down: at most that is lost by a boot.
 const KEEP_MS: u64 = 30_000;
@@ -15,7 +20,7 @@ impl<D: Dataplane> Control<D> {
     pub(in super::super) fn advance_releases(&mut self, tick: u32) -> Result<(), ControlError> {
         let now_ms = self.dataplane.clock_ms();
         let services = self.state.services.iter();
-        let due = services.filter(|(_, state)| state.release_due_ms(now_ms) == Some(0));
+        let due = services.filter(|(name, state)| self.due_ms(name, state, now_ms) == Some(0));
         let due: Vec<String> = due.map(|(name, _)| name.clone()).collect();
         for service in due {
             match self.steer(&service, &Event::Tick, "", tick) {
@@ -35,6 +40,39 @@ impl<D: Dataplane> Control<D> {
         }
     }
 
+    /// Milliseconds until time moves a service's release; nothing while it can't.
+    fn due_ms(&self, service: &str, state: &ServiceState, now_ms: u64) -> Option<u64> {
+        let due = state.release_due_ms(now_ms)?;
+        Some(due.max(self.unheard_ms(service, state, now_ms)))
+    }
+
+    /// Milliseconds that a step waits at most until its candidate's backends have been checked: what
+    /// the state says of them is what the daemon before this one knew.
+    fn unheard_ms(&self, service: &str, state: &ServiceState, now_ms: u64) -> u64 {
+        let run = state.position.run.as_ref();
+        let pool = run.map_or("", |run| state.pool_name(run.candidate));
+        let configured = self.config.service(service);
+        let configured = configured.and_then(|service| service.pool(pool));
+        let Some(health) = configured.and_then(|pool| pool.health.as_ref()) else {
+            return 0;
+        };
+        let heard = |backend: &BackendState| {
+            let name = Name {
+                service: service.to_owned(),
+                backend: backend.name.clone(),
+            };
+            // One that contradicts the state is not decided yet.
+            let verdict = self.verdicts.get(&name);
+            verdict.is_some_and(|verdict| verdict.against == 0)
+        };
+        if state.members(pool).all(|(_, backend)| heard(backend)) {
+            return 0;
+        }
+        let patience = health.interval * health.rise.max(health.fall) + health.timeout;
+        let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        patience.saturating_sub(now_ms.saturating_sub(self.started_ms))
+    }
+
     /// Writes down how long steps have been held.
     fn keep_holds(&mut self, now_ms: u64) -> Result<(), ControlError> {
         let mut services = self.state.services.values();
@@ -49,9 +87,9 @@ impl<D: Dataplane> Control<D> {
     /// How long no release has anything to do.
     pub(in super::super) fn next_release(&self) -> Option<Duration> {
         let now_ms = self.dataplane.clock_ms();
-        let services = self.state.services.values();
-        let due = services.flat_map(|state| {
-            let step = state.release_due_ms(now_ms);
+        let services = self.state.services.iter();
+        let due = services.flat_map(|(name, state)| {
+            let step = self.due_ms(name, state, now_ms);
             let step = step.map(|ms| match ms {
                 0 => RETRY,
                 ms => Duration::from_millis(ms),

@@ -117,8 +117,7 @@ fn settle(
     }
     for directory in &earlier {
         tracing::info!("finishing what took over from {}", directory.display());
-        directories::absorb(directory, own)?;
-        directories::remove(directory)?;
+        directories::finish(directory, own)?;
     }
     if fits(own, flows)? {
         return Ok(Vec::new());

@@ -13,8 +13,10 @@ use lb_common::{
 
 use super::{Block, KernelError, syscall::bpf};
 
-/// Entries that one call brings.
+/// Elements of an array that one call brings.
 const BATCH: u32 = 4096;
+/// Entries of a hash map that one call brings: a millisecond's work, since orders wait for as long.
+const SLICE: u32 = 1024;
 
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
@@ -33,52 +35,39 @@ struct BatchCall {
     flags: u64,
 }
 
-/// Shows every entry of a hash map to `each`, a batch a call; entries that come or go meanwhile
-/// may be missed.
-pub fn each<K: Pod, V: Pod>(
+/// Shows a slice of a hash map's entries to `each`, from where the one before has ended; tells where
+/// this one has, or nothing if it was the last. Entries that come or go meanwhile may be missed.
+pub fn some<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
     name: &'static str,
+    from: Option<u32>,
     each: &mut dyn FnMut(K, V),
-) -> Result<(), KernelError> {
-    let mut keys = vec![K::zeroed(); BATCH as usize];
-    let mut values = vec![V::zeroed(); BATCH as usize];
-    // Where the kernel stands: for hash maps the number of a bucket.
+) -> Result<Option<u32>, KernelError> {
+    let mut keys = vec![K::zeroed(); SLICE as usize];
+    let mut values = vec![V::zeroed(); SLICE as usize];
+    // For hash maps the number of a bucket.
+    let before = from.unwrap_or_default();
     let mut position = 0_u32;
-    let mut started = false;
-    loop {
-        let mut call = BatchCall {
-            in_batch: if started {
-                &raw const position as u64
-            } else {
-                0
-            },
-            out_batch: &raw mut position as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: BATCH,
-            map_fd: map.as_raw_fd(),
-            ..BatchCall::zeroed()
-        };
-        // SAFETY: the addresses are of live buffers, each with room for `count` entries of the
-        // map's own sizes, and the position is the 4 bytes that hash maps use.
-        let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut call) };
-        let last = match result {
-            Ok(_) => false,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            Err(source) => {
-                return Err(KernelError::System { what: name, source });
-            }
-        };
-        let found = call.count as usize;
-        keys[..found]
-            .iter()
-            .zip(&values[..found])
-            .for_each(|(&key, &value)| each(key, value));
-        if last {
-            return Ok(());
-        }
-        started = true;
-    }
+    let mut call = BatchCall {
+        in_batch: from.map_or(0, |_| &raw const before as u64),
+        out_batch: &raw mut position as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: SLICE,
+        map_fd: map.as_raw_fd(),
+        ..BatchCall::zeroed()
+    };
+    // SAFETY: the addresses are of live buffers, each with room for `count` entries of the map's
+    // own sizes, and the positions are the 4 bytes that hash maps use.
+    let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut call) };
+    let last = match result {
+        Ok(_) => false,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+        Err(source) => return Err(KernelError::System { what: name, source }),
+    };
+    let found = keys.iter().zip(&values).take(call.count as usize);
+    found.for_each(|(&key, &value)| each(key, value));
+    Ok((!last).then_some(position))
 }
 
 /// Writes neighbouring elements of an array, from `first` on.

@@ -11,12 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lb_common::maps::ABI_VERSION;
+use lb_common::maps::{ABI_VERSION, name};
 
 use super::{KernelError, adopt::pin_error, attach, fault};
 
 /// Ends the name of a directory that has been put aside, to be taken over from.
 const ASIDE: &str = "-before";
+/// Begins the name under which tail calls of an earlier directory are kept in ours.
+const LEFT: &str = "PROGRAMS_of_";
 
 /// Our directory.
 pub fn own(pins: &Path) -> PathBuf {
@@ -83,14 +85,52 @@ pub fn absorb(earlier: &Path, own: &Path) -> Result<(), KernelError> {
     Ok(())
 }
 
+/// Completes what a take-over from an earlier directory has left undone, but for the links' program,
+/// which is still the earlier one's: the program of this build takes its place later.
+///
+/// So the earlier tail calls are kept, in our directory. The kernel empties a map of programs as
+/// soon as nobody but programs holds it (`prog_array_map_clear`, kernel/bpf/arraymap.c).
+pub fn finish(earlier: &Path, own: &Path) -> Result<(), KernelError> {
+    absorb(earlier, own)?;
+    let version = earlier.file_name().unwrap_or_default().to_string_lossy();
+    for path in entries(earlier)? {
+        let to = match &*path.file_name().unwrap_or_default().to_string_lossy() {
+            name::PROGRAMS => own.join(format!("{LEFT}{version}")),
+            left if left.starts_with(LEFT) => own.join(left),
+            _ => continue,
+        };
+        fs::rename(&path, to).map_err(pin_error(&path, "can't be moved"))?;
+        fault::moment();
+    }
+    remove(earlier)
+}
+
+/// Lets go of what [`finish`] has kept, now that no link has an earlier program.
+pub fn forget_left(own: &Path) -> Result<(), KernelError> {
+    for path in entries(own)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(LEFT) {
+            fs::remove_file(&path).map_err(pin_error(&path, "can't be removed"))?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes a directory that has no link any more.
 pub fn remove(directory: &Path) -> Result<(), KernelError> {
-    for entry in fs::read_dir(directory).map_err(pin_error(directory, "can't be read"))? {
-        let path = entry.map_err(pin_error(directory, "can't be read"))?.path();
+    for path in entries(directory)? {
         fs::remove_file(&path).map_err(pin_error(&path, "can't be removed"))?;
         fault::moment();
     }
     fs::remove_dir(directory).map_err(pin_error(directory, "can't be removed"))
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, KernelError> {
+    let entries = fs::read_dir(directory).and_then(|entries| {
+        let paths = entries.map(|entry| Ok(entry?.path()));
+        paths.collect()
+    });
+    entries.map_err(pin_error(directory, "can't be read"))
 }
 
 fn aside(pins: &Path) -> PathBuf {
@@ -113,5 +153,69 @@ mod tests {
     #[test]
     fn what_was_aside_is_older_than_what_is_in_force_of_the_same_version() {
         assert!(parse("v1-before") < parse("v1") && parse("v1") < parse("v2-before"));
+    }
+
+    #[test]
+    fn tail_calls_of_before_are_kept_until_the_links_have_another_program() {
+        let pins = tempfile::tempdir().expect("a directory");
+        let (earlier, own) = (pins.path().join("v1"), pins.path().join("v2"));
+        for (directory, name) in [
+            (&earlier, "link_3"),
+            (&earlier, name::PROGRAMS),
+            (&earlier, "PROGRAMS_of_v0"),
+            (&earlier, name::FLOWS),
+            (&own, "link_2"),
+            (&own, name::PROGRAMS),
+        ] {
+            fs::create_dir_all(directory).expect("made");
+            fs::write(directory.join(name), directory.display().to_string()).expect("made");
+        }
+
+        finish(&earlier, &own).expect("finished");
+
+        let names = || {
+            let entries = fs::read_dir(&own).expect("there");
+            let names = entries.map(|entry| entry.expect("there").file_name());
+            let mut names: Vec<_> = names
+                .map(|name| name.into_string().expect("ours"))
+                .collect();
+            names.sort();
+            names
+        };
+        assert!(!earlier.exists());
+        let left = ["PROGRAMS_of_v0", "PROGRAMS_of_v1"];
+        let links = ["link_2", "link_3"];
+        assert_eq!(names(), [&["PROGRAMS"][..], &left, &links].concat());
+        let kept = fs::read_to_string(own.join("PROGRAMS_of_v1")).expect("kept");
+        assert_eq!(kept, earlier.display().to_string());
+        forget_left(&own).expect("forgotten");
+        assert_eq!(names(), ["PROGRAMS", "link_2", "link_3"]);
+    }
+
+    /// What a death has left in the earlier directory, whatever it is, is all gone afterwards.
+    #[test]
+    fn a_removal_that_died_at_any_moment_is_completed() {
+        let pins = tempfile::tempdir().expect("a directory");
+        let (earlier, own) = (pins.path().join("v1"), pins.path().join("v2"));
+        let all: Vec<String> = ["link_1", "link_2"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(name::ALL.map(str::to_owned))
+            .collect();
+        for moved in 0..=all.len() {
+            fs::create_dir_all(&earlier).expect("made");
+            fs::create_dir_all(&own).expect("made");
+            for (number, name) in all.iter().enumerate() {
+                let gone = number < moved;
+                let directory = if gone { &own } else { &earlier };
+                if !gone || name.starts_with("link_") {
+                    fs::write(directory.join(name), "").expect("made");
+                }
+            }
+            finish(&earlier, &own).expect("finished");
+            assert!(!earlier.exists());
+            assert!(own.join("link_1").exists() && own.join("link_2").exists());
+            fs::remove_dir_all(&own).expect("removed");
+        }
     }
 }

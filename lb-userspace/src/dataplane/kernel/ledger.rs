@@ -20,14 +20,34 @@ const AHEAD: usize = 64;
 /// A connection may have an entry in each table.
 const TABLES: u64 = 2;
 
-/// Shows every pin to `each`, and brings [`FlowEvent::Evicted`] up to date.
-pub fn sweep(maps: &mut Maps, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
-    let (created, removed) = (created(maps)?, removed(maps)?);
-    let mut present = 0;
-    maps.each_pin(&mut |key, pin| {
-        present += 1;
-        each(key, pin);
-    })?;
+/// What a sweep has seen.
+#[derive(Debug)]
+pub struct Books {
+    /// Entries that had been made when it began.
+    created: u64,
+    /// Entries that had been removed by then.
+    removed: u64,
+    /// Pins that it has come by. Those that it removes meanwhile are among them, so that they count
+    /// twice in the least that was evicted, and in the most not at all.
+    pub present: u64,
+}
+
+/// Opens the books at the beginning of a sweep.
+pub fn open(maps: &Maps) -> Result<Books, KernelError> {
+    Ok(Books {
+        created: created(maps)?,
+        removed: removed(maps)?,
+        present: 0,
+    })
+}
+
+/// Brings [`FlowEvent::Evicted`] up to date at the end of a sweep.
+pub fn close(maps: &mut Maps, books: &Books) -> Result<(), KernelError> {
+    let &Books {
+        created,
+        removed,
+        present,
+    } = books;
     if !is_about_these(maps)? {
         return begin(maps);
     }
@@ -53,8 +73,7 @@ pub fn begin(maps: &mut Maps) -> Result<(), KernelError> {
         return Ok(());
     }
     let removed = removed(maps)?;
-    let mut present = 0;
-    maps.each_pin(&mut |_, _| present += 1)?;
+    let present = maps.count_pins()?;
     barrier::wait_for_packets()?;
     let evicted = event(maps, FlowEvent::Evicted)?;
     let unexplained = balance(created(maps)?, removed, present) - signed(evicted);

@@ -27,6 +27,7 @@ use lb_common::{
 };
 
 use super::{KernelError, batch, error::errno, sum, tables::Tables};
+use crate::dataplane::Cursor;
 
 /// Lets aya carry a type whose lack of padding bytemuck has proved.
 #[repr(transparent)]
@@ -95,13 +96,27 @@ impl Maps {
         handles.map(|(handle, name)| (handle.fd().as_fd(), *name))
     }
 
-    /// Shows every pin to `each`: live connections first, so that one which becomes one meanwhile is
-    /// shown twice rather than not at all.
-    pub fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
-        for (map, name) in self.pins() {
-            batch::each::<FlowKey, Pin>(map, name, each)?;
-        }
-        Ok(())
+    /// Shows the next slice of the pins to `each`; true if it was the last. Live connections come
+    /// first, so that one which becomes one meanwhile is shown twice rather than not at all.
+    pub fn some_pins(
+        &self,
+        cursor: &mut Cursor,
+        each: &mut dyn FnMut(FlowKey, Pin),
+    ) -> Result<bool, KernelError> {
+        let tables = self.pins();
+        let Some(&(map, name)) = tables.get(cursor.table) else {
+            return Ok(true);
+        };
+        cursor.place = batch::some::<FlowKey, Pin>(map, name, cursor.place, each)?;
+        cursor.table += usize::from(cursor.place.is_none());
+        Ok(cursor.table == tables.len())
+    }
+
+    /// How many pins there are.
+    pub fn count_pins(&self) -> Result<u64, KernelError> {
+        let (mut cursor, mut present) = (Cursor::default(), 0);
+        while !self.some_pins(&mut cursor, &mut |_, _| present += 1)? {}
+        Ok(present)
     }
 
     /// The ids of those maps, as one number.

@@ -57,7 +57,7 @@ pub use self::{
     clock::{clock_ms, now},
     error::KernelError,
 };
-use super::{Counters, Dataplane, Image, Write, prefixes::Block, question::Question};
+use super::{Counters, Cursor, Dataplane, Image, Write, prefixes::Block, question::Question};
 
 /// What one data plane is made from.
 pub struct Settings<'a> {
@@ -92,6 +92,8 @@ pub struct Kernel {
     /// What is to be taken over from.
     earlier: Vec<PathBuf>,
     copied: Vec<Copied>,
+    /// Of the sweep under way.
+    books: Option<ledger::Books>,
     /// One daemon for one set of pins.
     _locks: Vec<adopt::Lock>,
 }
@@ -150,7 +152,11 @@ impl Kernel {
         let mut copied = Vec::new();
         match earlier.last() {
             Some(before) => copied = carry::copy(before, &directory)?,
-            None => attach::update_links(program, &directory)?,
+            None => {
+                attach::update_links(program, &directory)?;
+                barrier::wait_for_packets()?;
+                directories::forget_left(&directory)?;
+            }
         }
         if earlier.is_empty() {
             ledger::begin(&mut maps)?;
@@ -167,6 +173,7 @@ impl Kernel {
             fresh,
             earlier,
             copied,
+            books: None,
             _locks: locks,
         })
     }
@@ -522,16 +529,38 @@ impl Dataplane for Kernel {
         counted.collect()
     }
 
-    fn each_pin(&self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
-        self.maps.each_pin(each)
+    fn some_pins(
+        &self,
+        cursor: &mut Cursor,
+        each: &mut dyn FnMut(FlowKey, Pin),
+    ) -> Result<bool, KernelError> {
+        self.maps.some_pins(cursor, each)
     }
 
-    fn sweep_pins(&mut self, each: &mut dyn FnMut(FlowKey, Pin)) -> Result<(), KernelError> {
+    fn sweep_pins(
+        &mut self,
+        cursor: &mut Cursor,
+        each: &mut dyn FnMut(FlowKey, Pin),
+    ) -> Result<bool, KernelError> {
         if self.takes_over() {
             // What the program before still counts is not in these counters yet.
-            return self.each_pin(each);
+            return self.some_pins(cursor, each);
         }
-        ledger::sweep(&mut self.maps, each)
+        if *cursor == Cursor::default() {
+            self.books = Some(ledger::open(&self.maps)?);
+        }
+        let mut present = 0;
+        let ended = self.maps.some_pins(cursor, &mut |key, pin| {
+            present += 1;
+            each(key, pin);
+        })?;
+        if let Some(books) = &mut self.books {
+            books.present += present;
+        }
+        if let Some(books) = self.books.take_if(|_| ended) {
+            ledger::close(&mut self.maps, &books)?;
+        }
+        Ok(ended)
     }
 
     fn whois(&mut self, question: &Question) -> Result<Trace, KernelError> {

@@ -226,7 +226,7 @@ impl Reason {
     }
 }
 
-/// What happened to the flow table; counted beside the reasons.
+/// What happened to the flow table, or decided in its place; counted beside the reasons.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowEvent {
@@ -240,16 +240,23 @@ pub enum FlowEvent {
     Unpinned,
     /// A connection that starts was pinned for the time of its handshake.
     HalfOpened,
+    /// QUIC: a packet went to the server that its connection id tells.
+    CidRouted,
+    /// QUIC: the connection id of a packet that starts no connection tells no server that is there, so
+    /// the packet went as if there were no such ids.
+    CidUnknown,
 }
 
 impl FlowEvent {
     /// All events, in the order of their counters.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Lookup,
         Self::Pinned,
         Self::Refused,
         Self::Unpinned,
         Self::HalfOpened,
+        Self::CidRouted,
+        Self::CidUnknown,
     ];
 
     /// The name in metrics and listings.
@@ -260,12 +267,14 @@ impl FlowEvent {
             Self::Refused => "refused",
             Self::Unpinned => "unpinned",
             Self::HalfOpened => "half_opened",
+            Self::CidRouted => "cid_routed",
+            Self::CidUnknown => "cid_unknown",
         }
     }
 }
 
 /// Entries of the counters' array: reasons first, then flow events.
-pub const COUNTERS: u32 = FIRST_EVENT + FlowEvent::HalfOpened as u32 + 1;
+pub const COUNTERS: u32 = FIRST_EVENT + FlowEvent::CidUnknown as u32 + 1;
 
 const FIRST_EVENT: u32 = REASONS;
 

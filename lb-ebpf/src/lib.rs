@@ -144,12 +144,22 @@ fn choose<M: Mode>(
         let bytes = forward::size(packet, parsed);
         count::audience::<M>(shares.now.number, bytes, parsed.opens);
     }
-    let answer = release::answer::<M>(record, &shares, client, slot)?;
-    let chosen = if (answer.moving || answer.touched) && !portless {
+    let mut answer = release::answer::<M>(record, &shares, client, slot)?;
+    let told = if listener.formats().is_empty() || portless {
+        None
+    } else {
+        quic::server::<M>(packet, parsed, listener)
+    };
+    if let Some(server) = told {
+        answer = answer.given(&server);
+    }
+    let settled = if (answer.moving || answer.touched) && !portless {
         flow::settle::<M>(packet, parsed, listener, record, &answer)?
     } else {
         answer.current
     };
+    // Two connections of one socket may have different servers, and have one pin.
+    let chosen = told.map_or(settled, |server| server.backend());
     if chosen == backend::NONE {
         count::pool_drop::<M>(answer.table);
         return Err(Reason::EmptyPool);

@@ -46,6 +46,7 @@ mod full_table;
 mod generations;
 mod model;
 mod quic;
+mod quic_lb;
 mod ramp;
 mod rest;
 mod sessions;

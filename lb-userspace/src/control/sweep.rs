@@ -23,7 +23,7 @@ use super::{
 use crate::{
     config::{Config, Datagram},
     dataplane::{Dataplane, Image},
-    state::{ServiceState, State},
+    state::{BackendState, ServiceState, State},
 };
 
 /// Ticks that a pin stays after its client has sent FIN or RST: longer than the server's last
@@ -119,7 +119,10 @@ impl<D: Dataplane> Control<D> {
             found.backends.insert(pin.backend());
         })?;
         self.dataplane.unpin(&over)?;
-        let next = self.time_out(swept(&self.state, &found), &found, tick);
+        let fresh = |service: &str, backend: &BackendState| {
+            backend.is_awaited(drain_ticks(config, service), tick)
+        };
+        let next = self.time_out(swept(state, &found, &fresh), &found, tick);
         self.commit(next)?;
         Ok(())
     }
@@ -255,10 +258,15 @@ impl State {
     }
 }
 
-/// The state after a sweep: marks of services without pins go, and backends that nothing names.
-fn swept(state: &State, found: &BTreeMap<u32, Found>) -> State {
+/// The state after a sweep: marks of services without pins go, and backends that nothing names and
+/// that are not `awaited`.
+fn swept(
+    state: &State,
+    found: &BTreeMap<u32, Found>,
+    awaited: &dyn Fn(&str, &BackendState) -> bool,
+) -> State {
     let mut next = state.clone();
-    for service in next.services.values_mut() {
+    for (name, service) in &mut next.services {
         let found = found.get(&service.id);
         service.orphaned += found.map_or(0, |found| found.orphaned);
         if !service.is_moving()
@@ -277,7 +285,7 @@ fn swept(state: &State, found: &BTreeMap<u32, Found>) -> State {
         };
         service
             .backends
-            .retain(|&id, backend| !backend.leaving || needed(id));
+            .retain(|&id, backend| !backend.leaving || needed(id) || awaited(name, backend));
         let backends = &service.backends;
         service.baseline.retain(|id, _| backends.contains_key(id));
     }
@@ -320,12 +328,27 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_that_is_awaited_stays_although_nothing_names_it() {
+        let mut fixture = Fixture::new(SHOP);
+        let shop = fixture.service_mut("shop");
+        // Of a pool that no position names.
+        shop.backends.get_mut(&3).expect("g1").leave(5);
+        shop.pools.remove("green");
+        let there = |awaited| {
+            let next = swept(&fixture.state, &BTreeMap::new(), &|_, _| awaited);
+            next.services["shop"].backends.contains_key(&3)
+        };
+        assert_eq!((there(true), there(false)), (true, false));
+    }
+
+    #[test]
     fn a_backend_that_leaves_stays_for_a_pin_or_a_slot() {
         let mut fixture = Fixture::new(SHOP);
         let shop = fixture.service_mut("shop");
         shop.backends.get_mut(&1).expect("b1").leaving = true;
         shop.baseline.extend([(1, 5), (2, 5)]);
-        let named = swept(&fixture.state, &BTreeMap::new());
+        let swept = |state: &State, found| swept(state, &found, &|_, _| false);
+        let named = swept(&fixture.state, BTreeMap::new());
         assert!(
             named.services["shop"].backends.contains_key(&1),
             "slots name it"
@@ -340,13 +363,13 @@ mod tests {
             orphaned: 0,
             backends: [1].into(),
         };
-        let pinned = swept(&settled, &[(0, pinned)].into());
+        let pinned = swept(&settled, [(0, pinned)].into());
         assert!(
             pinned.services["shop"].backends.contains_key(&1),
             "a pin names it"
         );
 
-        let free = swept(&settled, &BTreeMap::new());
+        let free = swept(&settled, BTreeMap::new());
         let shop = &free.services["shop"];
         assert!(!shop.backends.contains_key(&1) && !shop.baseline.contains_key(&1));
         assert!(!shop.is_touched());

@@ -14,7 +14,7 @@ use crate::{
     maps::SERVERS,
     mode::Mode,
     packet::{Packet, Pair},
-    parse::{Parsed, Part},
+    parse::Parsed,
 };
 
 /// Bytes of a UDP header.
@@ -84,10 +84,6 @@ pub fn server<M: Mode>(
     listener: &Listener,
 ) -> Option<Server> {
     M::note(|trace| trace.mark(Trace::CIDS));
-    // What an ICMP error quotes a server has sent: the id in there is its client's.
-    if matches!(parsed.part, Part::Error(_)) {
-        return None;
-    }
     let found = aside::server_at(
         packet,
         (parsed.transport + UDP, parsed.end),

@@ -25,6 +25,7 @@ pub mod node;
 pub mod pool;
 pub mod prefix;
 pub mod protect;
+pub mod quic_lb;
 pub mod reason;
 pub mod release;
 pub mod trace;

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{address::Address, maps::REMEMBERED_BITS};
+use crate::{address::Address, maps::REMEMBERED_BITS, quic_lb::Formats};
 
 /// What an endpoint is found by, on either side of the load balancer.
 #[repr(C)]
@@ -91,16 +91,15 @@ pub struct Listener {
     id: u16,
     /// Network byte order.
     backend_port: [u8; 2],
-    /// See the `Listener::` constants.
-    flags: u16,
-    reserved: u16,
+    /// The lowest four bits: see the `Listener::` constants. The others: [`Formats`].
+    flags: u32,
 }
 
 const _: () = assert!(size_of::<Listener>() == 12);
 
 impl Listener {
     /// Datagrams are QUIC's.
-    pub const QUIC: u16 = 1;
+    pub const QUIC: u32 = 1;
 
     /// A listener of `service`; `backend_port` is used for backends that name no port.
     pub const fn new(service: u32, id: u16, backend_port: u16) -> Self {
@@ -109,7 +108,6 @@ impl Listener {
             id,
             backend_port: backend_port.to_be_bytes(),
             flags: 0,
-            reserved: 0,
         }
     }
 
@@ -131,14 +129,27 @@ impl Listener {
 
     /// The same listener with a flag.
     #[must_use]
-    pub const fn with(mut self, flag: u16) -> Self {
+    pub const fn with(mut self, flag: u32) -> Self {
         self.flags |= flag;
         self
     }
 
+    /// The same listener of a service whose connection ids tell servers in these formats.
+    #[must_use]
+    pub const fn routed(mut self, formats: Formats) -> Self {
+        self.flags |= formats.bits();
+        self
+    }
+
+    /// The formats of connection ids that tell their server.
+    #[inline(always)]
+    pub const fn formats(&self) -> Formats {
+        Formats::from_bits(self.flags)
+    }
+
     /// Whether `flag` is set.
     #[inline(always)]
-    pub const fn has(&self, flag: u16) -> bool {
+    pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 

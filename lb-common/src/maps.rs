@@ -58,6 +58,10 @@ pub const REMEMBERED: u32 = 1 << REMEMBERED_BITS;
 pub const MAX_REPLIES: u32 = 65_536;
 /// Keys that replies are found by: with a portless one for each backend, family and protocol.
 pub const REPLY_KEYS: u32 = MAX_REPLIES + MAX_BACKENDS * 4;
+/// Ids of servers on one host, in all formats of their services ([`crate::quic_lb`]).
+pub const MAX_SERVER_IDS: u32 = 8192;
+/// Keys that servers are found by: twice as many, while they change.
+pub const SERVER_KEYS: u32 = MAX_SERVER_IDS * 2;
 /// Fragmented packets that are under way at a time.
 pub const MAX_FRAGMENTS: u32 = 16_384;
 /// Interfaces that the program may send on.
@@ -100,6 +104,8 @@ pub mod name {
     pub const BACKENDS: &str = "BACKENDS";
     /// `Endpoint of a backend → Reply`.
     pub const REPLIES: &str = "REPLIES";
+    /// `ServerKey → Server`.
+    pub const SERVERS: &str = "SERVERS";
     /// `FlowKey → Pin`.
     pub const FLOWS: &str = "FLOWS";
     /// `FragmentKey → Pieces`.
@@ -138,7 +144,7 @@ pub mod name {
     pub const DECAP_COUNTERS: &str = "DECAP_COUNTERS";
 
     /// All that are pinned.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 21] = [
         NODE,
         LISTENERS,
         ACTIVE,
@@ -146,6 +152,7 @@ pub mod name {
         TABLES,
         BACKENDS,
         REPLIES,
+        SERVERS,
         FLOWS,
         FRAGMENTS,
         HALF_OPEN,

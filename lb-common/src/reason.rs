@@ -231,7 +231,7 @@ impl Reason {
     }
 }
 
-/// What happened to the flow table; counted beside the reasons.
+/// What happened to the flow table, or decided in its place; counted beside the reasons.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowEvent {
@@ -249,6 +249,11 @@ pub enum FlowEvent {
     Completed,
     /// A full table threw a pin out. The kernel does not tell: the daemon works it out as it sweeps.
     Evicted,
+    /// QUIC: a packet went to the server that its connection id tells.
+    CidRouted,
+    /// QUIC: the connection id of a packet that starts no connection tells no server that is there, so
+    /// the packet went as if there were no such ids.
+    CidUnknown,
 }
 
 impl FlowEvent {
@@ -261,6 +266,8 @@ impl FlowEvent {
         Self::HalfOpened,
         Self::Completed,
         Self::Evicted,
+        Self::CidRouted,
+        Self::CidUnknown,
     ];
 
     /// The name in metrics and listings.
@@ -273,6 +280,8 @@ impl FlowEvent {
             Self::HalfOpened => "half_opened",
             Self::Completed => "completed",
             Self::Evicted => "evicted",
+            Self::CidRouted => "cid_routed",
+            Self::CidUnknown => "cid_unknown",
         }
     }
 }
@@ -282,7 +291,7 @@ pub const COUNTERS: u32 = SWEPT_TABLES + 1;
 
 /// Pins that the daemon has removed, which has to be known in order to tell what was evicted. Written
 /// by the daemon, beside the counters that it is reckoned with, so that both live as long.
-pub const SWEPT: u32 = FIRST_EVENT + FlowEvent::Evicted as u32 + 1;
+pub const SWEPT: u32 = FIRST_EVENT + FlowEvent::CidUnknown as u32 + 1;
 /// Which tables the books are about. Written by the daemon.
 pub const SWEPT_TABLES: u32 = SWEPT + 1;
 

@@ -68,6 +68,8 @@ impl Trace {
     pub const HOP: u32 = 1 << 8;
     /// It is through: `reason`.
     pub const EXIT: u32 = 1 << 9;
+    /// Its connection id would tell its server: the listener's service has such ids.
+    pub const CIDS: u32 = 1 << 10;
 
     /// Whether `mark` is set.
     pub const fn has(&self, mark: u32) -> bool {

@@ -6,15 +6,22 @@
 //! cost the others nothing, neither at run time nor in the verifier's patience.
 
 use aya_ebpf::{EbpfContext as _, bindings::xdp_md, programs::XdpContext};
-use lb_common::{maps::aside, reason::Reason};
+use lb_common::{
+    listener::Listener,
+    maps::aside,
+    quic_lb::{Formats, Server},
+    reason::Reason,
+};
 
 use crate::{
     count, extensions, forward::too_big, fragment, icmp, maps::PROGRAMS, mode::Forward, options,
-    packet::Packet, reset, verdict,
+    packet::Packet, quic, reset, verdict,
 };
 
 /// What [`serin_options`] answers where nothing is wrong.
 const FINE: u32 = u32::MAX;
+/// What [`serin_server`] answers where there is none: no backend has this number.
+const NOBODY: u32 = 0;
 
 /// Gives a packet away for the reason that keeps it from being a connection's; returns where nobody
 /// takes it.
@@ -104,6 +111,24 @@ pub fn extensions_at(packet: &Packet<'_>, at: usize, first: u8) -> u64 {
     serin_extensions(context(packet), at as u32, u32::from(first))
 }
 
+/// The server that a datagram between two offsets is for; see [`quic::find`].
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets of headers are small, and an end is cut to 16 bits"
+)]
+pub fn server_at(
+    packet: &Packet<'_>,
+    (start, end): (usize, usize),
+    listener: &Listener,
+    v6: bool,
+) -> Option<Server> {
+    let place = start as u32 | (end.min(usize::from(u16::MAX)) as u32) << 16;
+    let (formats, service) = (listener.formats().bits(), listener.service());
+    let found = serin_server(context(packet), place, formats, service, u32::from(v6));
+    (found != NOBODY).then(|| Server::from_bits(found))
+}
+
 #[inline(always)]
 fn context(packet: &Packet<'_>) -> *mut xdp_md {
     packet.context().as_ptr().cast()
@@ -123,4 +148,26 @@ extern "C" fn serin_options(context: *mut xdp_md, first: u32, end: u32) -> u32 {
 extern "C" fn serin_extensions(context: *mut xdp_md, at: u32, first: u32) -> u64 {
     let context = XdpContext::new(context);
     extensions::walk(&Packet::new(&context), at as usize, first as u8).bits()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn serin_server(
+    context: *mut xdp_md,
+    place: u32,
+    formats: u32,
+    service: u32,
+    v6: u32,
+) -> u32 {
+    let context = XdpContext::new(context);
+    let (start, end) = ((place & 0xffff) as usize, (place >> 16) as usize);
+    let formats = Formats::from_bits(formats);
+    let found = quic::find(
+        &Packet::new(&context),
+        (start, end),
+        formats,
+        service,
+        v6 != 0,
+    );
+    found.map_or(NOBODY, Server::bits)
 }

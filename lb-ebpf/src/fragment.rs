@@ -83,7 +83,7 @@ fn first(
             let early = known.filter(|pieces| follows(pieces, parsed, listener));
             let target = match early {
                 Some(pieces) => going_on(&pieces, listener)?,
-                None => choose::<Forward>(packet, parsed, listener, false)?,
+                None => choose::<Forward>(packet, parsed, listener, false, || None)?,
             };
             let pieces = taking(&target, parsed, listener).carrying(parsed.protocol);
             remember(key, pieces.after(known), piece)?;
@@ -174,7 +174,7 @@ fn later_request(
     if listener.is_ambiguous() {
         return Err(Reason::FragmentUnknown);
     }
-    let target = choose::<Follow>(packet, parsed, listener, true)?;
+    let target = choose::<Follow>(packet, parsed, listener, true, || None)?;
     let pieces = taking(&target, parsed, listener);
     remember(key, pieces.after(known), piece)?;
     Ok(target)

@@ -92,7 +92,8 @@ fn error(packet: &Packet<'_>, network: &Network) -> Result<Reason, Reason> {
             network.check_source()?;
             protect::check_denied(maps::node()?, &network.source, network.v6)?;
             let parsed = quoted.mirrored(network);
-            let target = choose::<Follow>(packet, &parsed, listener, false).map_err(unrelated)?;
+            let target =
+                choose::<Follow>(packet, &parsed, listener, false, || None).map_err(unrelated)?;
             forward::request::<Forward>(packet, &parsed, &target)
         }
         Side::Backend(reply) => {

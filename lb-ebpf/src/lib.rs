@@ -42,8 +42,8 @@ pub mod verdict;
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::{
-    backend, hash, listener::Listener, pool::SLOTS, protocol, reason::Reason, release::Record,
-    trace::Trace,
+    backend, hash, listener::Listener, pool::SLOTS, protocol, quic_lb::Server, reason::Reason,
+    release::Record, trace::Trace,
 };
 
 use crate::{
@@ -97,17 +97,24 @@ fn request<M: Mode>(
     listener: &Listener,
 ) -> Result<Reason, Reason> {
     parsed.check_source()?;
-    let target = choose::<M>(packet, parsed, listener, false)?;
+    let server = || match listener.formats().is_empty() {
+        true => None,
+        false => quic::server::<M>(packet, parsed, listener),
+    };
+    let target = choose::<M>(packet, parsed, listener, false, server)?;
     forward::request::<M>(packet, parsed, &target)
 }
 
-/// Where a client's packet goes; by the client alone where the packet does not tell its ports.
+/// Where a client's packet goes; by the client alone where the packet does not tell its ports, and to
+/// the `server` that it tells, if any. No piece of a packet tells one, since QUIC's are never cut into
+/// pieces (RFC 9000, section 14), nor does an ICMP error, which quotes the id of a client.
 #[inline(always)]
 fn choose<M: Mode>(
     packet: &Packet<'_>,
     parsed: &Parsed,
     listener: &Listener,
     portless: bool,
+    server: impl FnOnce() -> Option<Server>,
 ) -> Result<Target, Reason> {
     M::note(|trace| {
         (trace.listener, trace.service) = (listener.id(), listener.service());
@@ -144,12 +151,18 @@ fn choose<M: Mode>(
         let bytes = forward::size(packet, parsed);
         count::audience::<M>(shares.now.number, bytes, parsed.opens);
     }
-    let answer = release::answer::<M>(record, &shares, client, slot)?;
-    let chosen = if (answer.moving || answer.touched) && !portless {
+    let mut answer = release::answer::<M>(record, &shares, client, slot)?;
+    let told = server();
+    if let Some(server) = told {
+        answer = answer.given(&server);
+    }
+    let settled = if (answer.moving || answer.touched) && !portless {
         flow::settle::<M>(packet, parsed, listener, record, &answer)?
     } else {
         answer.current
     };
+    // Two connections of one socket may have different servers, and have one pin.
+    let chosen = told.map_or(settled, |server| server.backend());
     if chosen == backend::NONE {
         count::pool_drop::<M>(answer.table);
         return Err(Reason::EmptyPool);

@@ -16,11 +16,12 @@ use lb_common::{
     maps::{
         DEFAULT_FLOWS, DEFAULT_HALF_OPEN, LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES,
         MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_SOURCES,
-        MAX_TABLES, MAX_WORDS, REMEMBERED as PLACES, REPLY_KEYS, aside,
+        MAX_TABLES, MAX_WORDS, REMEMBERED as PLACES, REPLY_KEYS, SERVER_KEYS, aside,
     },
     node::Node,
     pool::SLOT_COUNT,
     protect::{PROTECTS, Protect},
+    quic_lb::{Server, ServerKey},
     reason::{COUNTERS as COUNTER_ENTRIES, Reason},
     release::Record,
     trace::Trace,
@@ -60,6 +61,11 @@ pub static BACKENDS: Array<Backend, { ENTRIES as usize }> = Array::new();
 /// {backend, port, protocol} to the listener that its replies come from (`nat`).
 #[btf_map]
 pub static REPLIES: HashMap<Endpoint, Reply, { REPLY_KEYS as usize }> = HashMap::new();
+
+/// A server's id in a service's connection ids to its backend. Full: the daemon refuses the
+/// configuration.
+#[btf_map]
+pub static SERVERS: HashMap<ServerKey, Server, { SERVER_KEYS as usize }> = HashMap::new();
 
 /// Pins. Written here; swept by the daemon. Full: the least recently used pin goes, and its
 /// connection is taken for one of the last settled state.

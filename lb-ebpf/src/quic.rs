@@ -1,9 +1,21 @@
 //! QUIC datagrams: whether one starts a connection, by what all versions show in clear (RFC 8999)
-//! and by the types of versions 1 (RFC 9000, section 17.2) and 2 (RFC 9369, section 3.2).
+//! and by the types of versions 1 (RFC 9000, section 17.2) and 2 (RFC 9369, section 3.2); and which
+//! server its connection id tells (`lb_common::quic_lb`).
 
-use lb_common::reason::Reason;
+use lb_common::{
+    listener::Listener,
+    quic_lb::{Formats, MIN_NONCE, Server, ServerKey},
+    reason::{FlowEvent, Reason},
+    trace::Trace,
+};
 
-use crate::{packet::Packet, parse::Parsed};
+use crate::{
+    aside, count, flow,
+    maps::SERVERS,
+    mode::Mode,
+    packet::{Packet, Pair},
+    parse::Parsed,
+};
 
 /// Bytes of a UDP header.
 const UDP: usize = 8;
@@ -51,4 +63,71 @@ pub fn starts(packet: &Packet<'_>, parsed: &Parsed) -> Result<bool, Reason> {
     }
     // Data that comes before the handshake belongs to the Initial that it may have overtaken.
     Ok(kind == INITIAL || kind == ZERO_RTT)
+}
+
+/// Where a long header has the length of the destination connection id, which follows (RFC 8999).
+const LONG_ID_LENGTH: usize = 5;
+/// Where a short header has the destination connection id.
+const SHORT_ID: usize = 1;
+/// Octets that are read behind an id's first one. Every packet has them: behind the id come 20 at least
+/// (RFC 9001, section 5.4.2, of both kinds), and the shortest id that tells a server has five more.
+const READ: usize = 16;
+
+/// The backend whose server the packet's destination connection id tells, if it tells one that is there.
+///
+/// All packets are asked, as the draft has it: the later Initials of a handshake bear a server's id as
+/// well, and a client's own first one tells a server by chance alone.
+#[inline(always)]
+pub fn server<M: Mode>(
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    listener: &Listener,
+) -> Option<Server> {
+    M::note(|trace| trace.mark(Trace::CIDS));
+    let found = aside::server_at(
+        packet,
+        (parsed.transport + UDP, parsed.end),
+        listener,
+        parsed.v6,
+    );
+    match found {
+        Some(_) => count::flow::<M>(FlowEvent::CidRouted),
+        None if parsed.opens => {}
+        None => count::flow::<M>(FlowEvent::CidUnknown),
+    }
+    found
+}
+
+/// The server of a service that a datagram between two offsets is for.
+#[inline(always)]
+pub fn find(
+    packet: &Packet<'_>,
+    (start, end): (usize, usize),
+    formats: Formats,
+    service: u32,
+    v6: bool,
+) -> Option<Server> {
+    // By reads of more than one byte: of a comparison with the frame's end that leaves room for a single
+    // one, the verifier learns nothing. No packet is so short.
+    let [head, _, _, _, _, octets]: [u8; 6] = packet.read(start)?;
+    let (at, octets) = if head & LONG == 0 {
+        // Only its server knows how long it is.
+        (start + SHORT_ID, u32::MAX)
+    } else {
+        (start + LONG_ID_LENGTH + 1, u32::from(octets))
+    };
+    if at + 1 + READ > end {
+        return None;
+    }
+    let Pair(first, octets_behind): Pair<u8, [u64; READ / 8]> = packet.read(at)?;
+    let format = formats.of(first);
+    let (_, length) = format;
+    if length == 0 || octets < 1 + length + MIN_NONCE {
+        return None;
+    }
+    let key = ServerKey::new(service, format, octets_behind);
+    // SAFETY: this program never writes the map; the daemon's writes replace entries as a whole.
+    let server = *unsafe { SERVERS.get(key) }?;
+    // It may have been removed since.
+    flow::generation(server.backend(), v6).map(|_| server)
 }

@@ -1,7 +1,8 @@
 //! The release: which pool a client gets, now and at the last settled state.
 
 use lb_common::{
-    backend, hash, maps::RECORDS_PER_SERVICE, reason::Reason, release::Record, trace::Trace,
+    backend, hash, maps::RECORDS_PER_SERVICE, quic_lb::Server, reason::Reason, release::Record,
+    trace::Trace,
 };
 
 use crate::{
@@ -29,6 +30,21 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The same for a connection whose id tells its server: no release moves it, so that it needs no
+    /// pin, but for one that shows that a server which is to leave is still needed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn given(self, server: &Server) -> Self {
+        Self {
+            table: self.table,
+            current: server.backend(),
+            origin: server.backend(),
+            moving: server.is_leaving(),
+            touched: false,
+            opened: self.opened,
+        }
+    }
+
     /// What a trace says of it.
     #[inline(always)]
     const fn marks(&self) -> u32 {

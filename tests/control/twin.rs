@@ -317,6 +317,8 @@ impl Edge {
             Write::AddPort(_)
             | Write::SetBackend(..)
             | Write::SetReply(..)
+            | Write::SetServer(..)
+            | Write::RemoveServer(_)
             | Write::SetListener(..)
             | Write::RemoveListener(_)
             | Write::RemoveTable(_)
@@ -383,6 +385,15 @@ impl Edge {
                     let pool = index / TABLES_PER_POOL;
                     format!("a table of pool {pool} names backend {id}, which has no entry")
                 }));
+            }
+        }
+        for server in image.servers.values() {
+            let id = server.backend();
+            if ![false, true]
+                .iter()
+                .any(|&v6| image.backends.contains_key(&backend::index(id, v6)))
+            {
+                problems.push(format!("an id tells backend {id}, which has no entry"));
             }
         }
         self.problems.extend(problems);

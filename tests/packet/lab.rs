@@ -14,7 +14,7 @@ use lb_common::{
 };
 use lb_userspace::{
     dataplane::{
-        Counters, Dataplane as _, Image,
+        Counters, Cursor, Dataplane as _, Image,
         kernel::{Kernel, Settings, detach},
         plan::plan,
     },

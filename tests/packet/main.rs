@@ -49,6 +49,7 @@ mod generations;
 mod missing;
 mod model;
 mod quic;
+mod quic_lb;
 mod ramp;
 mod remembered;
 mod rest;

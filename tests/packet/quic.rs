@@ -20,21 +20,21 @@ use crate::{
     },
 };
 
-const VERSION_1: u32 = 1;
-const VERSION_2: u32 = 0x6b33_43cf;
+pub const VERSION_1: u32 = 1;
+pub const VERSION_2: u32 = 0x6b33_43cf;
 /// One that makes servers answer by their list (RFC 9000, section 15).
-const GREASE: u32 = 0x1a2a_3a4a;
+pub const GREASE: u32 = 0x1a2a_3a4a;
 /// The smallest datagram that may hold an Initial.
-const SMALLEST: usize = 1200;
+pub const SMALLEST: usize = 1200;
 
 /// Types of long headers, by the version that numbers them.
-const INITIAL_1: (u8, u32) = (0, VERSION_1);
-const ZERO_RTT_1: (u8, u32) = (1, VERSION_1);
-const HANDSHAKE_1: (u8, u32) = (2, VERSION_1);
+pub const INITIAL_1: (u8, u32) = (0, VERSION_1);
+pub const ZERO_RTT_1: (u8, u32) = (1, VERSION_1);
+pub const HANDSHAKE_1: (u8, u32) = (2, VERSION_1);
 const RETRY_1: (u8, u32) = (3, VERSION_1);
-const INITIAL_2: (u8, u32) = (1, VERSION_2);
-const ZERO_RTT_2: (u8, u32) = (2, VERSION_2);
-const HANDSHAKE_2: (u8, u32) = (3, VERSION_2);
+pub const INITIAL_2: (u8, u32) = (1, VERSION_2);
+pub const ZERO_RTT_2: (u8, u32) = (2, VERSION_2);
+pub const HANDSHAKE_2: (u8, u32) = (3, VERSION_2);
 const RETRY_2: (u8, u32) = (0, VERSION_2);
 
 #[test]
@@ -175,7 +175,7 @@ fn at_rest_no_datagram_is_looked_up() {
     }
 }
 
-fn image(record: Record) -> Image {
+pub fn image(record: Record) -> Image {
     let mut image = with_record(record);
     for family in FAMILIES {
         let listener = image.listeners.get_mut(&endpoint(vip(family), UDP));
@@ -191,7 +191,7 @@ fn sends(lab: &mut Lab, from: SocketAddr, payload: Vec<u8>) -> u16 {
     chosen(&outcome.frame)
 }
 
-fn datagram(from: SocketAddr, payload: Vec<u8>) -> Frame {
+pub fn datagram(from: SocketAddr, payload: Vec<u8>) -> Frame {
     let family = if from.is_ipv4() {
         Family::V4
     } else {
@@ -204,7 +204,7 @@ fn datagram(from: SocketAddr, payload: Vec<u8>) -> Frame {
 }
 
 /// A packet with a long header of this type and version (RFC 9000, section 17.2).
-fn long((kind, version): (u8, u32), length: usize) -> Vec<u8> {
+pub fn long((kind, version): (u8, u32), length: usize) -> Vec<u8> {
     let mut packet = vec![0x5e; length];
     packet[0] = 0xc0 | kind << 4;
     packet[1..5].copy_from_slice(&version.to_be_bytes());

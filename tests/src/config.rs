@@ -98,6 +98,9 @@ pub struct Service {
     /// What a release goes through by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<toml::Table>,
+    /// How connection ids tell their server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quic_lb: Option<toml::Table>,
 }
 
 /// `[[service.pool]]`
@@ -118,6 +121,9 @@ pub struct PoolBackend {
     pub address: Vec<String>,
     /// Its part of the pool's traffic.
     pub weight: u32,
+    /// What connection ids tell it by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_id: Option<String>,
 }
 
 impl Config {
@@ -172,6 +178,7 @@ impl Service {
                     name: format!("{letter}{number}"),
                     address: address(backend),
                     weight: 1,
+                    server_id: None,
                 })
                 .collect(),
         };
@@ -189,6 +196,7 @@ impl Service {
             pool: vec![pool("blue", 'b', blue), pool("green", 'g', green)],
             audience: Vec::new(),
             release: None,
+            quic_lb: None,
         }
     }
 }
@@ -244,10 +252,12 @@ mod tests {
                         name: "b1".to_owned(),
                         address: vec!["10.72.0.2:8080".to_owned()],
                         weight: 1,
+                        server_id: None,
                     }],
                 }],
                 audience: Vec::new(),
                 release: None,
+                quic_lb: None,
             }],
         };
 

@@ -32,6 +32,7 @@ mod outside;
 mod path_mtu;
 mod programs;
 mod quic;
+mod quic_lb;
 mod ramp;
 mod reach;
 mod refused;

@@ -28,7 +28,7 @@ in_both_modes!(
     quic_connections_live_through_every_change_in_l2,
 );
 
-const VIPS: [SocketAddr; 2] = [SocketAddr::new(VIP_V4, 443), SocketAddr::new(VIP_V6, 443)];
+pub const VIPS: [SocketAddr; 2] = [SocketAddr::new(VIP_V4, 443), SocketAddr::new(VIP_V6, 443)];
 const NAME: &str = "shop.test";
 /// Connections of each family that are opened at each stage of the story.
 const EACH: u32 = 10;
@@ -51,7 +51,7 @@ fn live_through_every_change(way: Way, attach: Attach) -> Result<()> {
         Way::L2 | Way::Ipip | Way::Gue => 443,
     };
     let identity = Identity::new()?;
-    let _servers = serve(&lab, port, &identity)?;
+    let _servers = serve(&lab, port, &identity, None)?;
     let mut shop = Service::shop(&lab, way.word(), port);
     shop.listen = VIPS.map(|vip| format!("udp://{vip}?quic")).to_vec();
     "2s".clone_into(&mut shop.drain);
@@ -92,20 +92,19 @@ fn live_through_every_change(way: Way, attach: Attach) -> Result<()> {
 }
 
 /// Connections that are open, each from a port of its own.
-struct Crowd {
+pub struct Crowd {
     identity: Identity,
     members: Vec<Member>,
 }
 
-struct Member {
+pub struct Member {
     connection: Connection,
     server: String,
-    // It drives the connection.
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
 }
 
 impl Crowd {
-    const fn new(identity: Identity) -> Self {
+    pub const fn new(identity: Identity) -> Self {
         Self {
             identity,
             members: Vec::new(),
@@ -113,7 +112,7 @@ impl Crowd {
     }
 
     /// More connections, which servers of the pool with this letter must answer.
-    async fn grow(&mut self, pool: char) -> Result<()> {
+    pub async fn grow(&mut self, pool: char) -> Result<()> {
         for vip in VIPS {
             for number in 0..EACH {
                 let member = self
@@ -130,6 +129,15 @@ impl Crowd {
         Ok(())
     }
 
+    /// All of them go on from another port, as behind a NAT that has forgotten them.
+    pub fn rebind_all(&self) -> Result<()> {
+        for Member { endpoint, .. } in &self.members {
+            let address = endpoint.local_addr()?.ip();
+            endpoint.rebind(UdpSocket::bind((address, 0))?)?;
+        }
+        Ok(())
+    }
+
     async fn join(&self, from: SocketAddr, vip: SocketAddr) -> Result<Member> {
         let mut endpoint = Endpoint::client(from)?;
         endpoint.set_default_client_config(self.identity.client()?);
@@ -140,12 +148,12 @@ impl Crowd {
         Ok(Member {
             connection,
             server,
-            _endpoint: endpoint,
+            endpoint,
         })
     }
 
     /// All of them at once; each must be answered by its own server.
-    async fn ask_all(&self) -> Result<()> {
+    pub async fn ask_all(&self) -> Result<()> {
         let mut asked = JoinSet::new();
         for member in &self.members {
             let (connection, server) = (member.connection.clone(), member.server.clone());
@@ -178,13 +186,13 @@ async fn ask(connection: &Connection) -> Result<String> {
 
 /// What servers show, and clients trust.
 #[derive(Clone)]
-struct Identity {
+pub struct Identity {
     certificate: CertificateDer<'static>,
     key: Arc<PrivateKeyDer<'static>>,
 }
 
 impl Identity {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
         Ok(Self {
@@ -206,7 +214,7 @@ impl Identity {
 }
 
 /// A server in a backend's namespace; gone with its connections when dropped.
-struct Server {
+pub struct Server {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -221,14 +229,25 @@ impl Drop for Server {
     }
 }
 
-fn serve(lab: &Lab, port: u16, identity: &Identity) -> Result<Vec<Server>> {
+/// What a server is told of how to make connection ids.
+pub type Ids = fn(&str) -> EndpointConfig;
+
+/// A server on each backend, whose connection ids are made by `ids`.
+pub fn serve(lab: &Lab, port: u16, identity: &Identity, ids: Option<Ids>) -> Result<Vec<Server>> {
     let named = lab.backends.iter().zip(names(lab.backends.len()));
-    named
-        .map(|(backend, (_, name))| start(backend, port, name, identity.server()?))
-        .collect()
+    let server = |(backend, (_, name)): (&Backend, (_, String))| {
+        let ours = ids.map_or_else(EndpointConfig::default, |ids| ids(&name));
+        start(backend, port, name, (ours, identity.server()?))
+    };
+    named.map(server).collect()
 }
 
-fn start(backend: &Backend, port: u16, name: String, config: ServerConfig) -> Result<Server> {
+fn start(
+    backend: &Backend,
+    port: u16,
+    name: String,
+    (ours, config): (EndpointConfig, ServerConfig),
+) -> Result<Server> {
     let socket = {
         let _inside = backend.namespace.enter()?;
         UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?
@@ -238,7 +257,6 @@ fn start(backend: &Backend, port: u16, name: String, config: ServerConfig) -> Re
         let runtime = runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_all().build()?;
         runtime.block_on(async {
-            let ours = EndpointConfig::default();
             let endpoint = Endpoint::new(ours, Some(config), socket, Arc::new(TokioRuntime))?;
             tokio::spawn(accept(endpoint, name.into()));
             let _ = stopped.await;

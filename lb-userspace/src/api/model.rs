@@ -297,6 +297,9 @@ pub struct Whois {
     pub audience: Option<String>,
     /// From the client to a backend; null if the packet did not come that far.
     pub way: Option<Way>,
+    /// Connection ids tell their server (`quic_lb`): this packet has none, and one that has goes there.
+    #[serde(default)]
+    pub cids: bool,
     /// Where the packet goes; null if nowhere.
     pub backend: Option<Server>,
     /// The way out, by the name of its counter.

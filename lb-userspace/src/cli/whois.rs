@@ -35,6 +35,11 @@ pub fn text(whois: &Whois) -> String {
     if whois.any_port && whois.way.as_ref().is_some_and(|way| !way.by_client) {
         text.push_str("note: no port was named; another may get another backend of the pool\n");
     }
+    if whois.cids {
+        text.push_str(
+            "note: a packet whose connection id tells a server (quic_lb) goes there instead\n",
+        );
+    }
     text
 }
 
@@ -183,6 +188,7 @@ mod tests {
                 change: Change::UnderWay,
                 pin: None,
             }),
+            cids: false,
             backend: Some(server("g1", "green", "10.0.2.11:8443")),
             reason: "transmitted".to_owned(),
         }
@@ -240,6 +246,17 @@ mod tests {
             "198.51.100.7:49152 sends a datagram to tcp://192.0.2.80:443 of shop\n  \
              backend   none\n  exit      no_record\n"
         );
+    }
+
+    #[test]
+    fn an_answer_that_a_connection_id_would_overrule_says_so() {
+        let note = "goes there instead\n";
+        assert!(!text(&ramping()).contains(note));
+        let whois = Whois {
+            cids: true,
+            ..ramping()
+        };
+        assert!(text(&whois).ends_with(note));
     }
 
     #[test]

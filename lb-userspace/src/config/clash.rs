@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use lb_common::maps::{MAX_BACKENDS, MAX_LISTENERS, MAX_POOLS, MAX_REPLIES, MAX_SERVICES};
+use lb_common::maps::{
+    MAX_BACKENDS, MAX_LISTENERS, MAX_POOLS, MAX_REPLIES, MAX_SERVER_IDS, MAX_SERVICES,
+};
 
 use super::{
     endpoint::{self, backends, label},
@@ -140,6 +142,7 @@ fn check_room(services: &[Service], endpoints: usize, faults: &Faults) {
         // Backends are numbered from 1.
         ("backends", backends(services).count(), MAX_BACKENDS - 1),
         ("pairs of a listener and a backend", endpoints, MAX_REPLIES),
+        ("ids of servers", server_ids(services), MAX_SERVER_IDS),
     ];
     for (what, count, limit) in rooms {
         if u32::try_from(count).map_or(true, |count| count > limit) {
@@ -147,6 +150,16 @@ fn check_room(services: &[Service], endpoints: usize, faults: &Faults) {
             faults.between("the file".to_owned(), clash);
         }
     }
+}
+
+/// Ids of servers, each as often as its service has formats for it.
+fn server_ids(services: &[Service]) -> usize {
+    let ids = services.iter().flat_map(|service| {
+        let backends = service.pools.iter().flat_map(|pool| &pool.backends);
+        let ids = backends.flat_map(|backend| &backend.server_ids);
+        ids.map(|id| service.quic_lb.iter().filter(|f| id.fits(f)).count())
+    });
+    ids.sum()
 }
 
 #[cfg(test)]

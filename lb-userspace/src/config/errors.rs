@@ -144,6 +144,46 @@ pub enum Fault {
     /// A port that direct server return can't change to.
     #[error("sets port {0}, but with forward = \"{1}\" the port can't change; remove it")]
     FixedPort(u16, Forward),
+    /// Connection ids of QUIC, where there is none.
+    #[error(
+        "has `quic_lb`, but no listener of QUIC; add ?quic to one, as in \
+         udp://192.0.2.80:443?quic, or remove it"
+    )]
+    NoQuicListener,
+    /// Two formats of connection ids that can't be told apart.
+    #[error("has `quic_lb` with rotation {0} twice; give each another of 0 to 6")]
+    RotationTwice(u8),
+    /// A key for connection ids.
+    #[error(
+        "has a `cid_key`, but encrypted connection ids are not built, plaintext only; remove it, \
+         and let the servers' ids stand in the clear"
+    )]
+    EncryptedIds,
+    /// A server that connection ids can't tell.
+    #[error(
+        "has no `server_id` of {length} octets for `quic_lb` with rotation {rotation}; add one of \
+         its own in hexadecimal"
+    )]
+    NoServerId {
+        /// The format's number.
+        rotation: u8,
+        /// What it needs.
+        length: u8,
+    },
+    /// A server's id without a format for it.
+    #[error(
+        "has a `server_id`, but its service has no `quic_lb`; add quic_lb = {{ rotation = 0, \
+         server_id_length = 4 }}, or remove it"
+    )]
+    ServerIdAlone,
+    /// Two servers of one id.
+    #[error("has `server_id` {id}, which is backend `{other}`'s already; give it one of its own")]
+    ServerIdTaken {
+        /// The id.
+        id: String,
+        /// The backend that comes first.
+        other: String,
+    },
     /// A health check of no kind.
     #[error(
         "names no check; write tcp = true, http = \"/healthz\", https = \"/healthz\" or grpc = \"\""

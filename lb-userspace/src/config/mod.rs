@@ -21,6 +21,7 @@ mod pool;
 mod probe;
 #[cfg(test)]
 mod property;
+pub mod quic_lb;
 mod raw;
 mod release;
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use model::{
     Protect, Protocol, Service, Statuses, Verify,
 };
 pub use outline::outline;
+pub use quic_lb::{Format, ServerId};
 pub use release::PlanFault;
 pub use setting::SettingError;
 

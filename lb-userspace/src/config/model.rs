@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use lb_common::encap;
 use serde::{Deserialize, Serialize};
 
+use super::quic_lb::{Format, ServerId};
 use crate::release::engine::Plan;
 
 /// A valid configuration.
@@ -144,6 +145,8 @@ pub struct Service {
     pub connections: Connections,
     /// What a UDP datagram belongs to.
     pub datagram: Datagram,
+    /// How the servers' connection ids tell them, on the listeners of QUIC; empty where they don't.
+    pub quic_lb: Vec<Format>,
     /// How long a session may be silent, and so how long a change of a service with sessions waits for
     /// those that are there; 1 second to 1 hour.
     pub idle: Duration,
@@ -374,6 +377,9 @@ pub struct Backend {
     pub v6: Option<Place<Ipv6Addr>>,
     /// Its part of the pool, relative to the others'; 0 to 65535.
     pub weight: u32,
+    /// What connection ids tell it by: one at least for each format of its service. Unique in its
+    /// service, over all pools.
+    pub server_ids: Vec<ServerId>,
 }
 
 /// An address, and a port where it is not the listener's.

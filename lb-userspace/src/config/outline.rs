@@ -13,9 +13,11 @@ use lb_common::{
     listener::{Endpoint, Listener, Reply},
     maps::{
         LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS,
-        MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_WORDS, REPLY_KEYS, TABLES_PER_POOL, half_open,
+        MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_WORDS, REPLY_KEYS, SERVER_KEYS,
+        TABLES_PER_POOL, half_open,
     },
     pool::SLOT_COUNT,
+    quic_lb::{Server, ServerKey},
     reason,
     release::Record,
 };
@@ -179,6 +181,7 @@ fn fixed_bytes() -> u64 {
         + hash_bytes::<Endpoint, Listener>(LISTENER_KEYS)
         + hash_bytes::<Address, u64>(MAX_SOURCES)
         + hash_bytes::<Endpoint, Reply>(REPLY_KEYS)
+        + hash_bytes::<ServerKey, Server>(SERVER_KEYS)
         + hash_bytes::<FragmentKey, Pieces>(MAX_FRAGMENTS)
 }
 

@@ -1,6 +1,10 @@
 //! `[[service.pool]]` and the backends in it.
 
-use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    ops::RangeInclusive,
+};
 
 use toml::Spanned;
 
@@ -9,6 +13,7 @@ use super::{
     errors::Fault,
     health,
     model::{Backend, Forward, Listen, Place, Pool},
+    quic_lb::{self, Format, ServerId},
     raw::Section,
     setting,
     shape::OneOrMore,
@@ -22,15 +27,24 @@ pub(super) struct Frame<'a> {
     /// Nothing if the file doesn't say it rightly.
     forward: Option<Forward>,
     listeners: &'a [Listen],
+    /// Nothing if the file doesn't say it rightly.
+    formats: Option<&'a [Format]>,
+    server_ids: BTreeMap<ServerId, String>,
     pools: BTreeSet<String>,
     backends: BTreeSet<String>,
 }
 
 impl<'a> Frame<'a> {
-    pub fn new(forward: Option<Forward>, listeners: &'a [Listen]) -> Self {
+    pub fn new(
+        forward: Option<Forward>,
+        listeners: &'a [Listen],
+        formats: Option<&'a [Format]>,
+    ) -> Self {
         Self {
             forward,
             listeners,
+            formats,
+            server_ids: BTreeMap::new(),
             pools: BTreeSet::new(),
             backends: BTreeSet::new(),
         }
@@ -60,9 +74,12 @@ pub(super) fn read(section: &mut Section, frame: &mut Frame) -> Option<Pool> {
 fn read_backend(section: &mut Section, frame: &mut Frame) -> Option<Backend> {
     let name = section.claim_name(&mut frame.backends, "backend of the service");
     let weight = section.setting("weight", |n: &i64| setting::number(*n, WEIGHTS));
+    let label = name.as_deref().unwrap_or_default();
+    let server_ids = quic_lb::read_ids(section, frame.formats, &mut frame.server_ids, label);
     let places = read_places(section)?;
     let mut backend = Backend {
         name: name?,
+        server_ids,
         v4: None,
         v6: None,
         weight: weight.unwrap_or(DEFAULT_WEIGHT).into(),

@@ -14,7 +14,7 @@ use super::{
     errors::{Fault, ValueError},
     faults::Faults,
     setting,
-    shape::Shape,
+    shape::{Shape, Tables},
 };
 
 /// What problems call the top level.
@@ -228,6 +228,30 @@ impl<'f, 't> Section<'f, 't> {
             Section::new(object, table, self.faults).read(&mut meaning)
         });
         Some(sections.collect())
+    }
+
+    /// As [`Self::tables`], for a table or a list of them, which is empty if the key is not there.
+    pub fn one_or_more<T>(
+        &mut self,
+        key: &'static str,
+        kind: &str,
+        mut meaning: impl FnMut(&mut Section<'f, 't>) -> T,
+    ) -> Option<Vec<T>> {
+        let absent = !self.contains(key);
+        let tables = self
+            .value::<Tables<'t>>(key)
+            .map(|value| value.into_inner().0);
+        let tables = tables.or_else(|| absent.then(Vec::new))?;
+        let sections = tables.into_iter().enumerate().map(|(index, table)| {
+            let object = self.child(kind, index + 1, table.get_ref());
+            Section::new(object, table, self.faults).read(&mut meaning)
+        });
+        Some(sections.collect())
+    }
+
+    /// Takes a key whose value is of no interest; whether it was there.
+    pub fn take(&mut self, key: &str) -> bool {
+        self.values.remove(key).is_some()
     }
 
     /// An object inside this one: by its name if that can be shown, else by its number.

@@ -8,6 +8,7 @@ use super::{
     listen::ListenError,
     model::{Affinity, Connections, Datagram, Forward, Listen, OnDeadPool, Pool, Service},
     pool::{self, Frame},
+    quic_lb::{self, Format},
     raw::Section,
     release,
     setting::{self, SettingError},
@@ -28,7 +29,8 @@ pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Optio
     let name = section.claim_name(names, "service");
     let forward = read_forward(section);
     let listeners = read_listeners(section, forward);
-    let pools = read_pools(section, forward, &listeners);
+    let quic_lb = quic_lb::read(section, &listeners);
+    let pools = read_pools(section, forward, &listeners, quic_lb.as_deref());
     let audiences = audience::read_all(section);
     let release = release::read(section, &audiences);
     let active = read_active(section, &pools);
@@ -55,6 +57,7 @@ pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Optio
         affinity: affinity.unwrap_or(Affinity::Connection),
         connections: connections.unwrap_or(Connections::Drain),
         datagram: datagram.unwrap_or(Datagram::Stateless),
+        quic_lb: quic_lb.unwrap_or_default(),
         idle: idle.unwrap_or(DEFAULT_IDLE),
         drain,
         drain_deadline,
@@ -109,8 +112,9 @@ fn read_pools(
     section: &mut Section,
     forward: Option<Forward>,
     listeners: &[Listen],
+    formats: Option<&[Format]>,
 ) -> Vec<Option<Pool>> {
-    let mut frame = Frame::new(forward, listeners);
+    let mut frame = Frame::new(forward, listeners, formats);
     let pools = section.tables("pool", "pool", |pool| pool::read(pool, &mut frame));
     match pools.as_ref().map(Vec::len) {
         Some(0) => section.refuse(Fault::FewPools { found: "no pool" }),

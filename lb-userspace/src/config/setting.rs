@@ -85,6 +85,12 @@ pub enum SettingError {
     /// No HTTP statuses.
     #[error("no HTTP statuses; write them as 204, \"200-299\" or \"200-299, 404\"")]
     Statuses,
+    /// No id of a server.
+    #[error("no server's id; write 1 to 15 octets, two hexadecimal digits each")]
+    ServerId,
+    /// An id that no connection id of the service would tell.
+    #[error("of another length than `quic_lb` says; write {0} hexadecimal digits")]
+    ServerIdLength(String),
     /// No name of a gRPC service.
     #[error("no name of a gRPC service; use up to 255 printable characters without spaces")]
     GrpcService,

@@ -101,6 +101,21 @@ impl<'t> Shape<'t> for OneOrMore {
     }
 }
 
+/// A table, or an array of tables.
+pub(super) struct Tables<'t>(pub Vec<Spanned<DeTable<'t>>>);
+
+impl<'t> Shape<'t> for Tables<'t> {
+    const EXPECTED: &'static str = "a table or an array of tables";
+
+    fn shape(value: Spanned<DeValue<'t>>) -> Result<Self, String> {
+        if matches!(value.get_ref(), DeValue::Table(_)) {
+            let span = value.span();
+            return DeTable::shape(value).map(|table| Self(vec![Spanned::new(span, table)]));
+        }
+        Vec::shape(value).map(Self)
+    }
+}
+
 /// A string, or an integer as a string.
 pub(super) struct Codes(pub String);
 

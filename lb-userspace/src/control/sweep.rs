@@ -23,7 +23,7 @@ use super::{
 use crate::{
     config::{Config, Datagram},
     dataplane::{Cursor, Dataplane, Image},
-    state::{ServiceState, State},
+    state::{BackendState, ServiceState, State},
 };
 
 /// Ticks that a pin stays after its client has sent FIN or RST: longer than the server's last
@@ -144,7 +144,10 @@ impl<D: Dataplane> Control<D> {
             return Ok(());
         }
         self.sweep.next = Some(now + SWEEP_PAUSE.max(pass.took * SWEEP_BUDGET));
-        let next = self.time_out(swept(&self.state, &pass), &pass, tick);
+        let awaited = |service: &str, backend: &BackendState| {
+            backend.is_awaited(drain_ticks(&self.config, service), tick)
+        };
+        let next = self.time_out(swept(&self.state, &pass, &awaited), &pass, tick);
         self.commit(next).map(drop)
     }
 
@@ -318,10 +321,11 @@ impl State {
     }
 }
 
-/// The state after a sweep: marks of services without pins go, and backends that nothing names.
-fn swept(state: &State, pass: &Pass) -> State {
+/// The state after a sweep: marks of services without pins go, and backends that nothing names and
+/// that are not `awaited`.
+fn swept(state: &State, pass: &Pass, awaited: &dyn Fn(&str, &BackendState) -> bool) -> State {
     let mut next = state.clone();
-    for service in next.services.values_mut() {
+    for (name, service) in &mut next.services {
         let found = pass.found.get(&service.id);
         service.orphaned += found.map_or(0, |found| found.orphaned);
         if !pass.has_seen(service) {
@@ -343,7 +347,7 @@ fn swept(state: &State, pass: &Pass) -> State {
         };
         service
             .backends
-            .retain(|&id, backend| !backend.leaving || needed(id));
+            .retain(|&id, backend| !backend.leaving || needed(id) || awaited(name, backend));
         let backends = &service.backends;
         service.baseline.retain(|id, _| backends.contains_key(id));
     }
@@ -386,11 +390,26 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_that_is_awaited_stays_although_nothing_names_it() {
+        let mut fixture = Fixture::new(SHOP);
+        let shop = fixture.service_mut("shop");
+        // Of a pool that no position names.
+        shop.backends.get_mut(&3).expect("g1").leave(5);
+        shop.pools.remove("green");
+        let there = |awaited| {
+            let next = swept(&fixture.state, &BTreeMap::new(), &|_, _| awaited);
+            next.services["shop"].backends.contains_key(&3)
+        };
+        assert_eq!((there(true), there(false)), (true, false));
+    }
+
+    #[test]
     fn a_backend_that_leaves_stays_for_a_pin_or_a_slot() {
         let mut fixture = Fixture::new(SHOP);
         let shop = fixture.service_mut("shop");
         shop.backends.get_mut(&1).expect("b1").leaving = true;
         shop.baseline.extend([(1, 5), (2, 5)]);
+        let swept = |state: &State, pass: &Pass| swept(state, pass, &|_, _| false);
         let named = swept(&fixture.state, &Pass::of(&fixture.state));
         assert!(
             named.services["shop"].backends.contains_key(&1),

@@ -51,6 +51,7 @@ impl<D: Dataplane> Control<D> {
             way: trace
                 .has(Trace::ANSWER)
                 .then(|| way(state, &listen, &trace)),
+            cids: trace.has(Trace::CIDS),
             backend: trace
                 .has(Trace::CHOSEN)
                 .then(|| server(state, &listen, trace.chosen))

@@ -25,6 +25,7 @@ use lb_common::{
     listener::{Endpoint, Listener, Reply},
     pool::{SLOT_COUNT, Slot},
     protect::Protect,
+    quic_lb::{Server, ServerKey},
     reason::{FlowEvent, Reason},
     release::Record,
     trace::Trace,
@@ -79,6 +80,8 @@ pub struct Image {
     pub backends: BTreeMap<u32, Backend>,
     /// By backend endpoint.
     pub replies: BTreeMap<Endpoint, Reply>,
+    /// By what connection ids tell of a server.
+    pub servers: BTreeMap<ServerKey, Server>,
     /// Tables that a live record names, by index.
     pub tables: BTreeMap<u32, Table>,
     /// Blocks of source prefixes that something names, by where they begin.
@@ -103,6 +106,8 @@ pub enum Write {
     SetBackend(u32, Backend),
     /// Write whose reply a backend's packet is.
     SetReply(Endpoint, Reply),
+    /// Write which backend's server has an id.
+    SetServer(ServerKey, Server),
     /// Write a table that no live record names.
     SetTable(u32, Table),
     /// Write source prefixes where nothing names them.
@@ -127,6 +132,8 @@ pub enum Write {
     RemoveBlock(u32),
     /// Clear an audience's counters.
     ForgetAudience(u32),
+    /// No server has this id any more.
+    RemoveServer(ServerKey),
     /// A backend's packets are not replies any more.
     RemoveReply(Endpoint),
     /// Clear a backend's entry and counters.

@@ -2,14 +2,16 @@
 //!
 //! A table is never changed in place: the images name another index where its content differs.
 //! Make before break: whatever is named exists before it is named (interfaces, backends and their
-//! replies, tables, records, listeners), and is named no more before it goes (the same way back).
+//! replies, ids of servers, tables, records, listeners), and is named no more before it goes (the same way back).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
-use lb_common::{audience::AudienceSet, listener::Endpoint, maps::TABLES_PER_POOL, protocol};
+use lb_common::{
+    audience::AudienceSet, listener::Endpoint, maps::TABLES_PER_POOL, protocol, quic_lb::ServerKey,
+};
 
 use super::{Image, Write};
 
@@ -23,6 +25,7 @@ pub fn plan(from: &Image, to: &Image) -> Vec<Write> {
     );
     set(&mut writes, &from.backends, &to.backends, Write::SetBackend);
     set(&mut writes, &from.replies, &to.replies, Write::SetReply);
+    set(&mut writes, &from.servers, &to.servers, Write::SetServer);
     set(&mut writes, &from.tables, &to.tables, Write::SetTable);
     set(&mut writes, &from.blocks, &to.blocks, Write::SetBlock);
     set(
@@ -59,6 +62,7 @@ pub fn plan(from: &Image, to: &Image) -> Vec<Write> {
     remove(&mut writes, &from.blocks, &to.blocks, Write::RemoveBlock);
     let gone = &from.audience_numbers() - &to.audience_numbers();
     writes.extend(gone.into_iter().map(Write::ForgetAudience));
+    remove(&mut writes, &from.servers, &to.servers, Write::RemoveServer);
     remove(&mut writes, &from.replies, &to.replies, Write::RemoveReply);
     remove(
         &mut writes,
@@ -109,6 +113,7 @@ impl Image {
             Write::AddPort(port) => drop(self.ports.insert(*port)),
             Write::SetBackend(index, backend) => drop(self.backends.insert(*index, *backend)),
             Write::SetReply(endpoint, reply) => drop(self.replies.insert(*endpoint, *reply)),
+            Write::SetServer(key, server) => drop(self.servers.insert(*key, *server)),
             Write::SetTable(pool, table) => drop(self.tables.insert(*pool, table.clone())),
             Write::SetBlock(base, block) => drop(self.blocks.insert(*base, block.clone())),
             Write::SetAudiences(number, set) => drop(self.audiences.insert(*number, **set)),
@@ -121,6 +126,7 @@ impl Image {
             Write::RemoveListener(vip) => drop(self.listeners.remove(vip)),
             Write::RemoveRecord(service) => drop(self.records.remove(service)),
             Write::RemoveTable(pool) => drop(self.tables.remove(pool)),
+            Write::RemoveServer(key) => drop(self.servers.remove(key)),
             Write::RemoveReply(endpoint) => drop(self.replies.remove(endpoint)),
             Write::RemoveBackend(index) => drop(self.backends.remove(index)),
             Write::RemovePort(port) => drop(self.ports.remove(port)),
@@ -154,6 +160,10 @@ impl std::fmt::Display for Write {
                 )
             }
             Self::SetReply(from, _) => write!(f, "take replies from {}", place(from)),
+            Self::SetServer(key, server) => {
+                let backend = server.backend();
+                write!(f, "send {} to backend {backend}", told(key))
+            }
             Self::SetTable(index, _) => {
                 write!(f, "write table {index} of pool {}", index / TABLES_PER_POOL)
             }
@@ -184,11 +194,23 @@ impl std::fmt::Display for Write {
             Self::RemoveListener(vip) => write!(f, "stop listening on {}", place(vip)),
             Self::RemoveRecord(service) => write!(f, "remove service {service}"),
             Self::RemoveTable(index) => write!(f, "retire table {index}"),
+            Self::RemoveServer(key) => write!(f, "no longer know {}", told(key)),
             Self::RemoveReply(from) => write!(f, "stop taking replies from {}", place(from)),
             Self::RemoveBackend(index) => write!(f, "remove backend {}", index >> 1),
             Self::RemovePort(ifindex) => write!(f, "stop sending on interface {ifindex}"),
         }
     }
+}
+
+/// What connection ids tell of a server.
+fn told(key: &ServerKey) -> String {
+    let (octets, length) = key.id();
+    let id: String = octets[..length]
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect();
+    let (service, rotation) = (key.service(), key.rotation());
+    format!("server id {id} of service {service}, rotation {rotation},")
 }
 
 #[cfg(test)]

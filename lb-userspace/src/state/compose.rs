@@ -11,9 +11,9 @@ use lb_common::{
     release::Record,
 };
 
-use super::{BackendState, ServiceState, State, portless};
+use super::{BackendState, ServiceState, State, portless, server_ids};
 use crate::{
-    config::{Config, Connections, Datagram, Forward, Listen, Protocol, Service},
+    config::{Config, Connections, Datagram, Forward, Listen, Protocol, Service, quic_lb},
     dataplane::{Image, prefixes::Block},
     neighbour::{Reach, View},
 };
@@ -81,11 +81,13 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
         }
     }
     image.records.insert(state.id, record);
+    server_ids::add(image, service, state);
     for listener in &service.listeners {
         let id = state.listeners[&listener.to_string()];
         let mut entry = Listener::new(state.id, id, listener.backend_port());
         if listener.quic {
-            entry = entry.with(Listener::QUIC);
+            let formats = quic_lb::formats(&service.quic_lb);
+            entry = entry.with(Listener::QUIC).routed(formats);
         }
         image.listeners.insert(endpoint(listener), entry);
         if state.forward.translates() {

@@ -80,6 +80,22 @@ pub enum StateError {
         /// Address and port.
         endpoint: SocketAddr,
     },
+    /// Connection ids could tell an old server or a new one.
+    #[error(
+        "service `{service}`: backend `{backend}` has `server_id` {id}, and so has one that has left, \
+         but may have live connections; give it another, or apply again when `serin status \
+         {service}` shows backend `{leaving}` as leaving no more"
+    )]
+    ServerIdLeaving {
+        /// The service.
+        service: String,
+        /// The backend that has it.
+        backend: String,
+        /// The id.
+        id: String,
+        /// The backend that had it.
+        leaving: String,
+    },
     /// Too many of something.
     #[error("more than {limit} {what} on one host; split them over several")]
     Full {

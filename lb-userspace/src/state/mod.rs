@@ -15,6 +15,7 @@ mod pending;
 pub mod portless;
 mod protect;
 mod reconcile;
+mod server_ids;
 pub mod slow_start;
 mod sound;
 mod space;
@@ -38,7 +39,7 @@ pub use self::{
     sound::Unsound,
 };
 use crate::{
-    config::{Backend, Forward, Place},
+    config::{Backend, Forward, Place, ServerId},
     dataplane::maglev::{self, Share},
     journal::Entry,
     release::{PoolTable, Position},
@@ -147,6 +148,12 @@ pub struct BackendState {
     pub voided: bool,
     /// Gone from the configuration; stays until its last connection ends.
     pub leaving: bool,
+    /// The tick at which it left.
+    #[serde(default)]
+    pub left: Option<u32>,
+    /// What connection ids tell it by.
+    #[serde(default)]
+    pub server_ids: Vec<ServerId>,
 }
 
 /// A backend's administrative state.
@@ -369,7 +376,22 @@ impl BackendState {
             slow_start: None,
             voided: false,
             leaving: false,
+            left: None,
+            server_ids: backend.server_ids.clone(),
         }
+    }
+
+    /// Whether it has left too lately to know who is still on it: connections whose ids tell their
+    /// server had no pins until it left.
+    pub fn is_awaited(&self, drain: u32, tick: u32) -> bool {
+        let told = !self.server_ids.is_empty();
+        told && self.left.is_some_and(|at| tick.saturating_sub(at) < drain)
+    }
+
+    /// Takes it out of the configuration.
+    pub fn leave(&mut self, tick: u32) {
+        self.leaving = true;
+        self.left = Some(tick);
     }
 
     /// The weight that is asked of it: by command, or else by the configuration.

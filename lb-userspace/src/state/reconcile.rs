@@ -8,7 +8,7 @@ use super::{
     Audiences, BackendState, Kept, PoolState, ServiceState, State, StateError, endpoints,
     ids::{Ids, take, take_short},
     listeners::listeners,
-    next_generation, places,
+    next_generation, places, server_ids,
 };
 use crate::{
     config::{Affinity, Config, OnDeadPool, Pool, Service},
@@ -60,6 +60,7 @@ pub fn reconcile(
         protect.map(|configured| Kept::next(before.protect.as_ref(), configured, &mut ids));
     state.protect = protect.transpose()?;
     endpoints::check(config, &state)?;
+    server_ids::check(&state)?;
     Ok(state)
 }
 
@@ -121,13 +122,13 @@ fn keep(
     check_fixed(&kept, service)?;
     kept.listeners = listeners(Some(&kept), service, ids)?;
     kept.falls_back = service.on_dead_pool == OnDeadPool::Fallback;
-    remove_pools(&mut kept, service)?;
+    remove_pools(&mut kept, service, tick)?;
     for pool in &service.pools {
         let is_new = !kept.pools.contains_key(&pool.name);
         if is_new {
             kept.pools.insert(pool.name.clone(), new_pool(ids)?);
         }
-        update_backends(&mut kept.backends, pool);
+        update_backends(&mut kept.backends, pool, tick);
         add_backends(&mut kept.backends, pool, state, ids)?;
     }
     for pool in &service.pools {
@@ -155,7 +156,7 @@ fn check_fixed(kept: &ServiceState, service: &Service) -> Result<(), StateError>
 }
 
 /// Pools that nobody is sent to, and whose change has settled, may go.
-fn remove_pools(kept: &mut ServiceState, service: &Service) -> Result<(), StateError> {
+fn remove_pools(kept: &mut ServiceState, service: &Service, tick: u32) -> Result<(), StateError> {
     let gone: Vec<(String, u32)> = kept
         .pools
         .iter()
@@ -176,7 +177,7 @@ fn remove_pools(kept: &mut ServiceState, service: &Service) -> Result<(), StateE
             .values_mut()
             .filter(|backend| backend.pool == name)
         {
-            backend.leaving = true;
+            backend.leave(tick);
         }
     }
     let there: BTreeSet<u32> = kept.pools.values().map(|pool| pool.id).collect();
@@ -199,7 +200,7 @@ fn use_of(position: &Position, pool: u32) -> Option<&'static str> {
 
 /// Backends that are gone from the pool, or are elsewhere now, leave; others take new weights, and
 /// those that are no longer checked are up.
-fn update_backends(backends: &mut BTreeMap<u16, BackendState>, pool: &Pool) {
+fn update_backends(backends: &mut BTreeMap<u16, BackendState>, pool: &Pool, tick: u32) {
     for backend in backends
         .values_mut()
         .filter(|b| b.pool == pool.name && !b.leaving)
@@ -214,8 +215,9 @@ fn update_backends(backends: &mut BTreeMap<u16, BackendState>, pool: &Pool) {
                     backend.configured_weight = configured.weight;
                     backend.weight = None;
                 }
+                backend.server_ids.clone_from(&configured.server_ids);
             }
-            _ => backend.leaving = true,
+            _ => backend.leave(tick),
         }
     }
 }

@@ -19,10 +19,11 @@ use lb_common::{
     maps::{
         LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS,
         MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_TABLES, MAX_WORDS, REPLY_KEYS,
-        aside, half_open, name,
+        SERVER_KEYS, aside, half_open, name,
     },
     node::Node,
     protect::{PROTECTS, Protect},
+    quic_lb::{Server, ServerKey},
     reason::COUNTERS,
     release::Record,
 };
@@ -327,7 +328,7 @@ impl fmt::Display for Shape {
     }
 }
 
-pub(super) fn shapes(flows: u32) -> [Shape; 20] {
+pub(super) fn shapes(flows: u32) -> [Shape; 21] {
     use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray, ProgramArray};
     const U32: u32 = bytes::<u32>();
     const DEVMAP_VALUE: u32 = 8;
@@ -357,6 +358,13 @@ pub(super) fn shapes(flows: u32) -> [Shape; 20] {
             bytes::<Endpoint>(),
             bytes::<Reply>(),
             REPLY_KEYS,
+        ),
+        shape(
+            name::SERVERS,
+            Hash,
+            bytes::<ServerKey>(),
+            bytes::<Server>(),
+            SERVER_KEYS,
         ),
         shape(
             name::FLOWS,

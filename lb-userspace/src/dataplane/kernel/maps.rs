@@ -23,6 +23,7 @@ use lb_common::{
     maps::{aside, name},
     node::Node,
     protect::Protect,
+    quic_lb::{Server, ServerKey},
     release::Record,
 };
 
@@ -46,6 +47,7 @@ pub struct Maps {
     pub tables: Tables,
     pub backends: Array<MapData, Raw<Backend>>,
     pub replies: HashMap<MapData, Raw<Endpoint>, Raw<Reply>>,
+    pub servers: HashMap<MapData, Raw<ServerKey>, Raw<Server>>,
     pub flows: HashMap<MapData, Raw<FlowKey>, Raw<Pin>>,
     pub half_open: HashMap<MapData, Raw<FlowKey>, Raw<Pin>>,
     pub ports: DevMapHash<MapData>,
@@ -76,6 +78,7 @@ impl Maps {
             tables: Tables::adopt(typed(object, name::TABLES)?, directory)?,
             backends: typed(object, name::BACKENDS)?,
             replies: typed(object, name::REPLIES)?,
+            servers: typed(object, name::SERVERS)?,
             flows: typed(object, name::FLOWS)?,
             half_open: typed(object, name::HALF_OPEN)?,
             ports: typed(object, name::PORTS)?,
@@ -174,6 +177,10 @@ impl Maps {
 
     pub fn replies(&self) -> Result<BTreeMap<Endpoint, Reply>, KernelError> {
         collect(self.replies.iter()).map_err(KernelError::map(name::REPLIES))
+    }
+
+    pub fn servers(&self) -> Result<BTreeMap<ServerKey, Server>, KernelError> {
+        collect(self.servers.iter()).map_err(KernelError::map(name::SERVERS))
     }
 
     pub fn ports(&self) -> Result<BTreeSet<u32>, KernelError> {

@@ -185,6 +185,7 @@ impl Kernel {
             ..Image::default()
         };
         image.replies = self.maps.replies()?;
+        image.servers = self.maps.servers()?;
         image.ports = self.maps.ports()?;
         for (index, backend) in self.maps.backends()? {
             image.backends.insert(index, backend);
@@ -466,6 +467,14 @@ impl Dataplane for Kernel {
                 .map_err(KernelError::map(name::REPLIES))?,
             Write::RemoveReply(endpoint) => {
                 maps::absent_is_fine(name::REPLIES, self.maps.replies.remove(&Raw(*endpoint)))?;
+            }
+            Write::SetServer(key, server) => self
+                .maps
+                .servers
+                .insert(Raw(*key), Raw(*server), 0)
+                .map_err(KernelError::map(name::SERVERS))?,
+            Write::RemoveServer(key) => {
+                maps::absent_is_fine(name::SERVERS, self.maps.servers.remove(&Raw(*key)))?;
             }
             Write::SetListener(endpoint, listener) => {
                 let insert = self

@@ -195,7 +195,7 @@ impl Journal {
     }
 
     /// Appends an entry, unless it has one of this number or a later one.
-    pub fn append(&mut self, entry: Entry) -> Result<(), JournalError> {
+    pub fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
         self.write(entry).map_err(|source| JournalError {
             path: self.path.clone(),
             source,
@@ -228,7 +228,7 @@ impl Journal {
         Ok(entries)
     }
 
-    fn write(&mut self, entry: Entry) -> io::Result<()> {
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory)?;
         let last = match self.last {
@@ -239,7 +239,7 @@ impl Journal {
             self.last = Some(last);
             return Ok(());
         }
-        let mut line = serde_json::to_vec(&entry)?;
+        let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         let mut options = File::options();
         let mut file = options
@@ -326,7 +326,7 @@ mod tests {
             seq,
             ..entry(service, cause)
         };
-        journal.append(entry).expect("appended");
+        journal.append(&entry).expect("appended");
     }
 
     fn entry(service: &str, cause: &str) -> Entry {

@@ -117,7 +117,7 @@ impl<D: Dataplane> Control<D> {
         for entry in std::mem::take(&mut self.state.outbox) {
             let (service, event, cause) = (&entry.service, entry.event, &entry.cause);
             tracing::info!("service `{service}`: {event}, {cause}");
-            if let Err(error) = self.journal.append(entry.clone()) {
+            if let Err(error) = self.journal.append(&entry) {
                 tracing::error!("{error}");
                 self.state.outbox.push(entry);
             }

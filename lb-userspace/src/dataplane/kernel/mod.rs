@@ -150,13 +150,12 @@ impl Kernel {
         }
         let program = maps::program(&mut object, settings.program)?;
         let mut copied = Vec::new();
-        match earlier.last() {
-            Some(before) => copied = carry::copy(before, &directory)?,
-            None => {
-                attach::update_links(program, &directory)?;
-                barrier::wait_for_packets()?;
-                directories::forget_left(&directory)?;
-            }
+        if let Some(before) = earlier.last() {
+            copied = carry::copy(before, &directory)?;
+        } else {
+            attach::update_links(program, &directory)?;
+            barrier::wait_for_packets()?;
+            directories::forget_left(&directory)?;
         }
         if earlier.is_empty() {
             ledger::begin(&mut maps)?;

@@ -68,8 +68,14 @@ pub enum Happened {
     Paused,
     /// It goes on after a pause.
     Resumed,
+    /// Somebody has let it go on: what is asked before the next step comes first.
+    Approved,
+    /// It waits for a time of day.
+    Scheduled,
     /// The candidate is the active pool.
     Promoted,
+    /// The bake time is over.
+    Baked,
     /// All users were taken back.
     Aborted,
     /// An aborted release began again.
@@ -105,7 +111,10 @@ impl fmt::Display for Happened {
             Self::Step => "step",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
+            Self::Approved => "approved",
+            Self::Scheduled => "scheduled",
             Self::Promoted => "promoted",
+            Self::Baked => "baked",
             Self::Aborted => "aborted",
             Self::Retried => "retried",
             Self::TakenOver => "taken-over",

@@ -118,10 +118,12 @@ pub struct ReleaseStatus {
     pub number: u64,
     /// Name of the pool that is released.
     pub candidate: String,
-    /// `holding`, `paused`, `awaits-approval`, `awaits-backends`, `promoted`, `aborted`,
-    /// `taken-over` or `rolled-back`.
+    /// `holding`, `paused`, `scheduled`, `awaits-approval`, `awaits-gates`, `awaits-backends`,
+    /// `baking`, `promoted`, `aborted`, `taken-over` or `rolled-back`.
     pub state: String,
-    /// Why it was aborted; null if it was not.
+    /// Whether it is not over yet.
+    pub under_way: bool,
+    /// Why it was aborted, or taken back by itself; null if it was not.
     pub reason: Option<String>,
     /// The step that it is at, counted from 1; null once it is over.
     pub step: Option<usize>,
@@ -142,7 +144,7 @@ pub struct ReleaseStatus {
 impl ReleaseStatus {
     /// Whether it is under way.
     pub const fn is_under_way(&self) -> bool {
-        self.step.is_some()
+        self.under_way
     }
 }
 

@@ -137,6 +137,7 @@ mod tests {
     fn at(step: Option<usize>) -> ReleaseStatus {
         ReleaseStatus {
             number: 3,
+            under_way: step.is_some(),
             candidate: "green".to_owned(),
             state: "holding".to_owned(),
             reason: None,

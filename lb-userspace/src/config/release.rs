@@ -105,6 +105,7 @@ fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
     let plan = Plan {
         steps: steps?,
         deadline,
+        ..Plan::default()
     };
     check_deadline(section, &plan);
     Some(plan)
@@ -276,6 +277,7 @@ mod tests {
                 step(None, 250_000, 10, true),
             ],
             deadline: Some(Duration::from_hours(1)),
+            ..Plan::default()
         };
         assert_eq!(read, expected);
         assert_eq!(read.shortest(), Duration::from_mins(25));

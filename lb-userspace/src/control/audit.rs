@@ -187,7 +187,9 @@ impl<D: Dataplane> Control<D> {
                 } else if told != Some(run.step().map(|step| step + 1)) {
                     (reached(run), "by a daemon that died before it could tell")
                 } else {
-                    run.step()?;
+                    if !run.is_under_way() {
+                        return None;
+                    }
                     (Happened::Continued, "the daemon has started")
                 };
                 Some((name.clone(), note))
@@ -211,8 +213,9 @@ impl<D: Dataplane> Control<D> {
 /// What a release must have done last to be where it is.
 const fn reached(run: &Run) -> Happened {
     match run.stage {
+        Stage::Waiting => Happened::Started,
         Stage::Step(_) => Happened::Step,
-        Stage::Promoted => Happened::Promoted,
+        Stage::Bake | Stage::Promoted => Happened::Promoted,
         Stage::Aborted { .. } => Happened::Aborted,
         Stage::TakenOver => Happened::TakenOver,
         Stage::RolledBack => Happened::RolledBack,

@@ -129,7 +129,7 @@ impl ServiceState {
 
     fn is_possible(&self, run: &Run) -> bool {
         let steps = &run.plan.steps;
-        let shares = steps.last().is_some_and(|step| step.share_ppm <= BUCKETS);
+        let shares = steps.last().is_none_or(|step| step.share_ppm <= BUCKETS);
         let at = run.step().is_none_or(|step| step < steps.len());
         run.plan.is_sound() && shares && at && self.has_pool(run.candidate)
     }
@@ -218,12 +218,14 @@ mod tests {
                 });
                 let plan = Plan {
                     steps: steps.collect(),
-                    deadline: None,
+                    ..Plan::default()
                 };
                 let start = Event::Start {
                     plan,
                     candidate,
                     replace: false,
+                    straight: false,
+                    at_ms: None,
                 };
                 let (mut run, _) = advance(None, &start, 0).expect("a start");
                 run.stage = Stage::Step(at);

@@ -55,6 +55,8 @@ impl<D: Dataplane> Control<D> {
             plan,
             candidate: state.pools[&pool].id,
             replace,
+            straight: false,
+            at_ms: None,
         };
         self.steer(service, &event, "", tick)
     }
@@ -137,7 +139,7 @@ impl<D: Dataplane> Control<D> {
             refusal,
         })?;
         // Who takes users back does not ask whether the pool that they came from is well.
-        if !matches!(actions, [] | [Action::Withdraw]) {
+        if !matches!(actions, [] | [Action::Withdraw | Action::RollBack { .. }]) {
             let now = &next.now;
             let candidate = now.sends_to_candidate().then_some(now.candidate);
             for pool in candidate.into_iter().chain([now.active]) {
@@ -150,10 +152,12 @@ impl<D: Dataplane> Control<D> {
     /// What a change by hand to another position means to the release of before.
     pub(super) fn touched_by_hand(&self, state: &ServiceState, next: &Position) -> Option<Run> {
         let run = state.position.run.as_ref()?;
-        let event = match run.step() {
-            Some(_) => Event::TakeOver,
-            None if next.now.active != run.candidate => Event::RollBack,
-            None => return Some(run.clone()),
+        let event = if run.is_ahead() {
+            Event::TakeOver
+        } else if next.now.active != run.candidate {
+            Event::RollBack
+        } else {
+            return Some(run.clone());
         };
         let touched = engine::advance(Some(run), &event, self.dataplane.clock_ms());
         touched.ok().map(|(run, _)| run)
@@ -185,6 +189,8 @@ fn follow(
                 share_ppm,
             } => next.share(candidate, share_ppm, tick, salts)?,
             Action::Promote { candidate } => next.cutover(candidate, tick)?,
+            Action::RollBack { candidate } if next.now.active != candidate => next,
+            Action::RollBack { .. } => next.rollback(tick)?,
             Action::Withdraw => withdrawn(next, tick)?,
         };
     }
@@ -201,9 +207,6 @@ fn withdrawn(position: Position, tick: u32) -> Result<Position, Refusal> {
 impl ServiceState {
     /// Whether a release by a plan is under way.
     pub fn is_released(&self) -> bool {
-        self.position
-            .run
-            .as_ref()
-            .is_some_and(|run| run.step().is_some())
+        self.position.run.as_ref().is_some_and(Run::is_under_way)
     }
 }

@@ -16,7 +16,10 @@ impl<D: Dataplane> Control<D> {
         let seconds = |ms: u64| ms.div_ceil(1000);
         let reason = match &run.stage {
             Stage::Aborted { reason } => Some(reason.clone()),
-            Stage::Step(_) | Stage::Promoted | Stage::TakenOver | Stage::RolledBack => None,
+            Stage::RolledBack => run.taken_back.clone(),
+            Stage::Waiting | Stage::Step(_) | Stage::Bake | Stage::Promoted | Stage::TakenOver => {
+                None
+            }
         };
         let present = run.present();
         Some(ReleaseStatus {
@@ -26,6 +29,7 @@ impl<D: Dataplane> Control<D> {
             reason,
             step: run.step().map(|step| step + 1),
             steps: run.plan.steps.len(),
+            under_way: run.is_under_way(),
             audience: present.and_then(|step| step.audience.clone()),
             asked_share_ppm: present.map(|step| step.share_ppm),
             hold_s: present.map(|step| step.hold.as_secs()),
@@ -42,15 +46,24 @@ fn condition(state: &ServiceState, run: &Run) -> &'static str {
         Stage::Aborted { .. } => "aborted",
         Stage::TakenOver => "taken-over",
         Stage::RolledBack => "rolled-back",
-        Stage::Step(_) if run.paused => "paused",
-        Stage::Step(_) if run.awaits_approval() => "awaits-approval",
-        Stage::Step(_) if !state.can_serve(state.pool_name(run.candidate)) => "awaits-backends",
+        Stage::Waiting | Stage::Step(_) | Stage::Bake if run.paused => "paused",
+        Stage::Bake => "baking",
+        Stage::Waiting | Stage::Step(_) if run.scheduled_ms.is_some() => "scheduled",
+        Stage::Waiting | Stage::Step(_) if run.awaits_approval() => "awaits-approval",
+        Stage::Waiting | Stage::Step(_) if !state.can_serve(state.pool_name(run.candidate)) => {
+            "awaits-backends"
+        }
+        Stage::Waiting => "awaits-gates",
+        Stage::Step(_) if run.hold_left_ms() == Some(0) => "awaits-gates",
         Stage::Step(_) => "holding",
     }
 }
 
 pub(super) fn happened(event: &Event, before: Option<&Run>, run: &Run) -> Option<Happened> {
-    if matches!(event, Event::Tick) && before.is_some_and(|before| before.stage == run.stage) {
+    let stays = before.is_some_and(|before| before.stage == run.stage);
+    if let Event::Tick | Event::Due | Event::Gate { .. } = event
+        && stays
+    {
         return None;
     }
     Some(match (event, &run.stage) {
@@ -58,17 +71,29 @@ pub(super) fn happened(event: &Event, before: Option<&Run>, run: &Run) -> Option
         (Event::Pause, _) => Happened::Paused,
         (Event::Resume, _) => Happened::Resumed,
         (Event::Retry, _) => Happened::Retried,
-        (_, Stage::Promoted) => Happened::Promoted,
+        (Event::CutOver { at_ms: Some(_) }, Stage::Waiting | Stage::Step(_)) => Happened::Scheduled,
+        (Event::CutOver { .. } | Event::Promote { .. }, Stage::Waiting | Stage::Step(_))
+            if stays =>
+        {
+            Happened::Approved
+        }
+        (_, Stage::Promoted) if before.is_some_and(|before| before.stage == Stage::Bake) => {
+            Happened::Baked
+        }
+        (_, Stage::Bake | Stage::Promoted) => Happened::Promoted,
         (_, Stage::Aborted { .. }) => Happened::Aborted,
         (_, Stage::TakenOver) => Happened::TakenOver,
         (_, Stage::RolledBack) => Happened::RolledBack,
-        (_, Stage::Step(_)) => Happened::Step,
+        (_, Stage::Waiting | Stage::Step(_)) => Happened::Step,
     })
 }
 
 /// Why it happened: what was said, or else what it was.
 pub(super) fn why(event: &Event, said: &str, before: Option<&Run>, run: &Run) -> String {
     if let Stage::Aborted { reason } = &run.stage {
+        return reason.clone();
+    }
+    if let (Stage::RolledBack, Some(reason)) = (&run.stage, &run.taken_back) {
         return reason.clone();
     }
     let held = before.and_then(Run::present);

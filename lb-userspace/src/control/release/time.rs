@@ -117,11 +117,7 @@ pub(in super::super) fn age<'a>(
 impl ServiceState {
     /// Whether a release waits for its candidate, which has no backend that takes connections.
     pub(in super::super) fn lacks_candidate(&self) -> bool {
-        let run = self
-            .position
-            .run
-            .as_ref()
-            .filter(|run| run.step().is_some());
+        let run = self.position.run.as_ref().filter(|run| run.is_ahead());
         run.is_some_and(|run| !self.can_serve(self.pool_name(run.candidate)))
     }
 
@@ -129,9 +125,11 @@ impl ServiceState {
     /// not take more users waits.
     fn release_due_ms(&self, now_ms: u64) -> Option<u64> {
         let run = self.position.run.as_ref()?;
-        run.step().filter(|_| self.pending.is_none())?;
+        if self.pending.is_some() || !run.is_under_way() {
+            return None;
+        }
         let run = run.aged(now_ms);
-        if self.can_serve(self.pool_name(run.candidate)) {
+        if !run.is_ahead() || self.can_serve(self.pool_name(run.candidate)) {
             run.due_in_ms()
         } else {
             run.deadline_left_ms()

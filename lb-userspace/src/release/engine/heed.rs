@@ -15,25 +15,48 @@ pub struct Seen {
 
 impl Run {
     /// Where the release is by what users get; nothing if that is where it takes itself to be. A
-    /// step that it is found at is held anew, since nobody knows for how long it was.
+    /// stage that it is found at is held anew, since nobody knows for how long it was.
     pub fn heed(&self, seen: Seen) -> Option<Self> {
-        let asked = self.present()?.share_ppm;
-        let released = seen.candidate == self.candidate && seen.active != self.candidate;
-        if released && seen.share_ppm == asked {
+        if self.is_where(seen) {
             return None;
         }
         let mut next = self.rested();
-        next.held_ms = 0;
+        next.come_to(self.found(seen));
+        Some(next)
+    }
+
+    fn is_where(&self, seen: Seen) -> bool {
+        match self.stage {
+            Stage::Waiting => seen.active != self.candidate && seen.released(self) != Some(true),
+            Stage::Step(_) => {
+                let asked = self.present().map(|step| step.share_ppm);
+                seen.released(self).is_some() && asked == Some(seen.share_ppm)
+            }
+            Stage::Bake => seen.active == self.candidate,
+            Stage::Promoted | Stage::Aborted { .. } | Stage::TakenOver | Stage::RolledBack => true,
+        }
+    }
+
+    fn found(&self, seen: Seen) -> Stage {
         let mut steps = self.plan.steps.iter();
         let step = steps.position(|step| step.share_ppm == seen.share_ppm);
-        next.stage = match step {
-            _ if seen.active == self.candidate => Stage::Promoted,
-            Some(step) if released => Stage::Step(step),
+        match step {
+            _ if seen.active == self.candidate => self.promoted(),
+            _ if self.stage == Stage::Bake => Stage::RolledBack,
+            Some(step) if seen.released(self).is_some() => Stage::Step(step),
             _ if seen.share_ppm == 0 => Stage::Aborted {
                 reason: "the kernel's record sends nobody to the candidate".to_owned(),
             },
             Some(_) | None => Stage::TakenOver,
-        };
-        Some(next)
+        }
+    }
+}
+
+impl Seen {
+    /// Whether the run's candidate is named beside another active pool, and then, whether it has a
+    /// share.
+    fn released(self, run: &Run) -> Option<bool> {
+        let named = self.candidate == run.candidate && self.active != run.candidate;
+        named.then_some(self.share_ppm > 0)
     }
 }

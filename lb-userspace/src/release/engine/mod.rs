@@ -5,10 +5,14 @@
 //! never goes back while the host runs, whatever becomes of the time of day; over a boot, the hold
 //! goes on from where it was.
 
+mod ask;
+mod gate;
 mod heed;
 mod plan;
 mod run;
 
+#[cfg(test)]
+mod gate_tests;
 #[cfg(test)]
 mod sequences;
 #[cfg(test)]
@@ -19,8 +23,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    gate::{Check, Gate, Outcome, Point, Policy, Probe},
     heed::Seen,
-    plan::{Plan, Step},
+    plan::{Plan, Step, Strategy},
     run::{Refusal, Run, Stage},
 };
 use super::PoolId;
@@ -37,12 +42,35 @@ pub enum Event {
         candidate: PoolId,
         /// End the release under way for it.
         replace: bool,
+        /// Leave the steps out: only what is asked before the start and the promotion counts.
+        #[serde(default)]
+        straight: bool,
+        /// Not before this time, in milliseconds since the epoch.
+        #[serde(default)]
+        at_ms: Option<u64>,
+    },
+    /// The time of day that the release waited for has come.
+    Due,
+    /// Send all users to the candidate, as soon as what is asked before the promotion passes.
+    CutOver {
+        /// Not before this time, in milliseconds since the epoch.
+        at_ms: Option<u64>,
+    },
+    /// A gate has answered.
+    Gate {
+        /// Its name.
+        gate: String,
+        /// [`Run::round`] when it was asked: an answer to an older question counts for nothing.
+        round: u64,
+        /// The answer.
+        outcome: Outcome,
     },
     /// Time has passed.
     Tick,
-    /// Go on to the next step, whatever the present one waits for.
+    /// Go on to the next step as soon as what is asked before it passes, whatever else the present
+    /// one waits for.
     Promote {
-        /// To the end, skipping all steps.
+        /// To the end at once, skipping all steps and gates.
         full: bool,
         /// Only from this step, counted from 1.
         expect_step: Option<usize>,
@@ -67,7 +95,10 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Start { straight: true, .. } | Self::CutOver { .. } => "cutover",
             Self::Start { .. } => "start",
+            Self::Due => "the time that was set",
+            Self::Gate { .. } => "a gate's answer",
             Self::Tick => "the next step",
             Self::Promote { full: true, .. } => "promote --full",
             Self::Promote { full: false, .. } => "promote",
@@ -98,6 +129,11 @@ pub enum Action {
     },
     /// All clients go back to the active pool.
     Withdraw,
+    /// All clients go back to the pool that was active before this candidate.
+    RollBack {
+        /// The pool that they leave.
+        candidate: PoolId,
+    },
 }
 
 /// The release after an event, and what is to be done; nothing has changed where it is refused.
@@ -106,13 +142,8 @@ pub fn advance(
     event: &Event,
     now_ms: u64,
 ) -> Result<(Run, Vec<Action>), Refusal> {
-    if let Event::Start {
-        plan,
-        candidate,
-        replace,
-    } = event
-    {
-        return Run::start(plan, run, *candidate, *replace, now_ms);
+    if let Event::Start { replace, .. } = event {
+        return Run::start(event, run, *replace, now_ms);
     }
     let mut next = run.ok_or(Refusal::NotStarted)?.aged(now_ms);
     let actions = match event {
@@ -124,7 +155,18 @@ pub fn advance(
         Event::Retry => next.retry()?,
         Event::TakeOver => next.take_over(),
         Event::RollBack => next.roll_back(),
+        Event::Due => next.due(),
+        Event::CutOver { at_ms } => next.cut_over(*at_ms)?,
+        Event::Gate {
+            gate,
+            round,
+            outcome,
+        } => next.answered(gate, *round, outcome.clone()),
         Event::Start { .. } => Vec::new(),
     };
     Ok((next, actions))
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,13 +4,36 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The steps of a canary release; after the last comes promotion.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+use super::{Gate, Point};
+
+/// The steps of a release; after the last comes promotion, and after that the bake time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Each with a share no smaller than the one before; at least one.
+    /// How users get there.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Each with a share no smaller than the one before. A canary has at least one; blue-green
+    /// none, or one that shows the idle colour to an audience.
     pub steps: Vec<Step>,
-    /// A release that takes longer is aborted.
+    /// What is asked before it may go on.
+    #[serde(default)]
+    pub gates: Vec<Gate>,
+    /// How long it is watched after the promotion, and taken back by itself if a gate fails.
+    #[serde(default)]
+    pub bake: Duration,
+    /// A release that is not promoted by then is aborted.
     pub deadline: Option<Duration>,
+}
+
+/// How users get to the candidate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// Part of them after part.
+    #[default]
+    Canary,
+    /// All at once.
+    BlueGreen,
 }
 
 /// One step.
@@ -32,9 +55,16 @@ impl Plan {
         self.steps.iter().map(|step| step.hold).sum()
     }
 
-    /// Whether it can be carried out: it has a step, and none goes down.
+    /// Whether it can be carried out: none of its steps goes down, and a canary has one.
     pub fn is_sound(&self) -> bool {
         let shares = self.steps.iter().map(|step| step.share_ppm);
-        !self.steps.is_empty() && shares.is_sorted()
+        let enough = self.strategy == Strategy::BlueGreen || !self.steps.is_empty();
+        enough && shares.is_sorted()
+    }
+
+    /// Whether a promoted release is still watched.
+    pub(super) fn bakes(&self) -> bool {
+        let after = |gate: &Gate| gate.point == Point::After;
+        self.bake > Duration::ZERO || self.gates.iter().any(after)
     }
 }

@@ -1,9 +1,11 @@
 //! One release, from its start to its end.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Action, Plan, Step};
+use super::{Action, Check, Event, Plan, Step, milliseconds};
 use crate::release::PoolId;
 
 /// Where a release is.
@@ -22,6 +24,24 @@ pub struct Run {
     pub held_ms: u64,
     /// How long the release has taken, in milliseconds; pauses count.
     pub age_ms: u64,
+    /// Somebody has let it leave the present stage, whatever is left of the hold.
+    #[serde(default)]
+    pub approved: bool,
+    /// It goes from where it is to the promotion.
+    #[serde(default)]
+    pub straight: bool,
+    /// It does not leave the present stage before this time, in milliseconds since the epoch.
+    #[serde(default)]
+    pub scheduled_ms: Option<u64>,
+    /// Counts the stages that it has come to: answers of gates carry it.
+    #[serde(default)]
+    pub round: u64,
+    /// What the gates have answered at the present stage, by name.
+    #[serde(default)]
+    pub checks: BTreeMap<String, Check>,
+    /// Why it was taken back after its promotion, if by itself.
+    #[serde(default)]
+    pub taken_back: Option<String>,
     /// The clock at the last event; nothing if it began anew since.
     seen_ms: Option<u64>,
 }
@@ -30,8 +50,12 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
+    /// Before the first step: nobody has been moved.
+    Waiting,
     /// At a step of the plan, counted from 0.
     Step(usize),
+    /// The candidate is the active pool, and is watched.
+    Bake,
     /// The candidate is the active pool.
     Promoted,
     /// All users were taken back.
@@ -52,15 +76,15 @@ pub enum Refusal {
     #[error("no release has been started; begin one with `serin start`")]
     NotStarted,
     /// There is one already.
-    #[error("a release is at step {0}; abort it first, or start with --replace")]
-    UnderWay(usize),
+    #[error("a release is {0}; abort it first, or start with --replace")]
+    UnderWay(String),
     /// The step is another than the one expected.
-    #[error("the release is at step {found}, not {expected}; look at it with `serin status`")]
+    #[error("the release is {found}, not at step {expected}; look at it with `serin status`")]
     OtherStep {
         /// The step that was expected, counted from 1.
         expected: usize,
-        /// The step that it is at, counted from 1.
-        found: usize,
+        /// Where it is.
+        found: String,
     },
     /// The release is over.
     #[error("the release is over: it was {0}; begin another with `serin start`{1}")]
@@ -74,65 +98,101 @@ pub enum Refusal {
 }
 
 impl Run {
-    /// A release at its first step.
+    /// A release that begins.
     pub(super) fn start(
-        plan: &Plan,
+        event: &Event,
         before: Option<&Self>,
-        candidate: PoolId,
         replace: bool,
         now_ms: u64,
     ) -> Result<(Self, Vec<Action>), Refusal> {
-        let step = before.and_then(Self::step);
+        let Event::Start {
+            plan,
+            candidate,
+            straight,
+            at_ms,
+            ..
+        } = event
+        else {
+            return Err(Refusal::NotStarted);
+        };
+        let under_way = before.filter(|before| before.is_under_way());
         let mut actions = Vec::new();
-        match step {
-            Some(step) if !replace => return Err(Refusal::UnderWay(step + 1)),
-            Some(_) => actions.push(Action::Withdraw),
-            None => {}
+        match under_way {
+            Some(before) if !replace => return Err(Refusal::UnderWay(before.place())),
+            Some(before) if before.stage != Stage::Bake => actions.push(Action::Withdraw),
+            Some(_) | None => {}
         }
         let mut run = Self {
             plan: plan.clone(),
-            candidate,
-            stage: Stage::Step(0),
+            candidate: *candidate,
+            stage: Stage::Waiting,
             paused: false,
             held_ms: 0,
             age_ms: 0,
+            approved: false,
+            straight: *straight,
+            scheduled_ms: *at_ms,
+            // An answer that the release before still waits for is not this one's.
+            round: before.map_or(0, |before| before.round + 1),
+            checks: BTreeMap::new(),
+            taken_back: None,
             seen_ms: Some(now_ms),
         };
-        actions.extend(run.enter(0));
+        actions.extend(run.begin());
         Ok((run, actions))
     }
 
-    /// The step that it is at, counted from 0; nothing once it is over.
+    /// The step that it is at, counted from 0; nothing before the first and after the last.
     pub const fn step(&self) -> Option<usize> {
         match self.stage {
             Stage::Step(step) => Some(step),
-            Stage::Promoted | Stage::Aborted { .. } | Stage::TakenOver | Stage::RolledBack => None,
+            Stage::Waiting
+            | Stage::Bake
+            | Stage::Promoted
+            | Stage::Aborted { .. }
+            | Stage::TakenOver
+            | Stage::RolledBack => None,
         }
     }
 
-    /// Whether it waits for a person.
-    pub fn awaits_approval(&self) -> bool {
-        self.present()
-            .is_some_and(|step| step.approve && self.is_held(step))
+    /// Whether time or people may still move it.
+    pub const fn is_under_way(&self) -> bool {
+        match self.stage {
+            Stage::Waiting | Stage::Step(_) | Stage::Bake => true,
+            Stage::Promoted | Stage::Aborted { .. } | Stage::TakenOver | Stage::RolledBack => false,
+        }
+    }
+
+    /// Whether the candidate is still to be promoted.
+    pub const fn is_ahead(&self) -> bool {
+        matches!(self.stage, Stage::Waiting | Stage::Step(_))
     }
 
     /// Milliseconds until time moves it; nothing where time alone moves nothing.
     pub fn due_in_ms(&self) -> Option<u64> {
         let timed = self.hold_left_ms().filter(|_| !self.paused);
-        let timed = timed.filter(|&left| left > 0 || !self.awaits_approval());
+        let timed = timed.filter(|&left| left > 0 || self.may_leave());
         timed.into_iter().chain(self.deadline_left_ms()).min()
     }
 
-    /// Milliseconds until the present step has been held, pauses not counted.
+    /// Milliseconds until the present step or the bake time is over, pauses not counted; nothing
+    /// where neither is.
     pub fn hold_left_ms(&self) -> Option<u64> {
-        let hold = milliseconds(self.present()?.hold);
+        let hold = match self.stage {
+            _ if self.approved => 0,
+            Stage::Waiting => 0,
+            Stage::Step(_) => milliseconds(self.present()?.hold),
+            Stage::Bake => milliseconds(self.plan.bake),
+            Stage::Promoted | Stage::Aborted { .. } | Stage::TakenOver | Stage::RolledBack => {
+                return None;
+            }
+        };
         Some(hold.saturating_sub(self.held_ms))
     }
 
     /// Milliseconds until it is aborted.
     pub fn deadline_left_ms(&self) -> Option<u64> {
-        self.step()?;
-        let deadline = milliseconds(self.plan.deadline?);
+        let deadline = milliseconds(self.plan.deadline.filter(|_| self.is_ahead())?);
         Some(deadline.saturating_sub(self.age_ms))
     }
 
@@ -156,7 +216,7 @@ impl Run {
         let mut next = self.clone();
         let passed = self.unseen_ms(now_ms);
         next.seen_ms = Some(now_ms);
-        if next.step().is_some() {
+        if next.is_under_way() {
             next.age_ms = next.age_ms.saturating_add(passed);
             if !next.paused {
                 next.held_ms = next.held_ms.saturating_add(passed);
@@ -177,16 +237,18 @@ impl Run {
     /// At most one step further, however long it was not looked at: users must have had the hold
     /// of every step.
     pub(super) fn tick(&mut self) -> Vec<Action> {
-        let Some(index) = self.step() else {
-            return Vec::new();
-        };
         if self.deadline_left_ms() == Some(0) {
             return self.withdraw("the release's deadline has passed");
         }
-        match self.plan.steps.get(index) {
-            Some(step) if self.paused || !self.is_held(step) || step.approve => Vec::new(),
-            Some(_) | None => self.enter(index + 1),
+        if self.paused || !self.is_under_way() || !self.may_leave() {
+            return Vec::new();
         }
+        self.leave()
+    }
+
+    pub(super) fn due(&mut self) -> Vec<Action> {
+        self.scheduled_ms = None;
+        self.tick()
     }
 
     pub(super) fn promote(
@@ -194,26 +256,30 @@ impl Run {
         full: bool,
         expect_step: Option<usize>,
     ) -> Result<Vec<Action>, Refusal> {
-        let index = self.step().ok_or_else(|| self.over())?;
-        match expect_step {
-            Some(expected) if expected != index + 1 => Err(Refusal::OtherStep {
-                expected,
-                found: index + 1,
-            }),
-            Some(_) | None => {
-                self.paused = false;
-                let next = if full {
-                    self.plan.steps.len()
-                } else {
-                    index + 1
-                };
-                Ok(self.enter(next))
-            }
+        self.require_under_way()?;
+        if let Some(expected) = expect_step.filter(|&step| Some(step) != self.number()) {
+            let found = self.place();
+            return Err(Refusal::OtherStep { expected, found });
         }
+        (self.paused, self.scheduled_ms, self.approved) = (false, None, true);
+        if full && self.is_ahead() {
+            return Ok(self.enter(self.plan.steps.len()));
+        }
+        Ok(self.tick())
+    }
+
+    pub(super) fn cut_over(&mut self, at_ms: Option<u64>) -> Result<Vec<Action>, Refusal> {
+        self.require_under_way()?;
+        if !self.is_ahead() {
+            return Err(Refusal::Over("promoted, and bakes", ""));
+        }
+        (self.paused, self.straight, self.approved) = (false, true, true);
+        self.scheduled_ms = at_ms;
+        Ok(self.tick())
     }
 
     pub(super) fn pause(&mut self, paused: bool) -> Result<Vec<Action>, Refusal> {
-        self.step().ok_or_else(|| self.over())?;
+        self.require_under_way()?;
         if self.paused == paused {
             return Err(Refusal::Already(if paused {
                 "the release is paused already; let it go on with `serin resume`"
@@ -226,7 +292,7 @@ impl Run {
     }
 
     pub(super) fn abort(&mut self, reason: &str) -> Result<Vec<Action>, Refusal> {
-        self.step().ok_or_else(|| self.over())?;
+        self.require_under_way()?;
         Ok(self.withdraw(reason))
     }
 
@@ -234,12 +300,13 @@ impl Run {
         if !matches!(self.stage, Stage::Aborted { .. }) {
             return Err(Refusal::NotAborted);
         }
-        self.age_ms = 0;
-        Ok(self.enter(0))
+        (self.age_ms, self.straight) = (0, false);
+        self.come_to(Stage::Waiting);
+        Ok(self.begin())
     }
 
     pub(super) fn take_over(&mut self) -> Vec<Action> {
-        if self.step().is_some() {
+        if self.is_ahead() {
             self.stage = Stage::TakenOver;
             self.paused = false;
         }
@@ -247,31 +314,23 @@ impl Run {
     }
 
     pub(super) fn roll_back(&mut self) -> Vec<Action> {
-        if self.stage == Stage::Promoted {
-            self.stage = Stage::RolledBack;
+        if matches!(self.stage, Stage::Promoted | Stage::Bake) {
+            self.come_to(Stage::RolledBack);
         }
         Vec::new()
     }
 
-    fn enter(&mut self, index: usize) -> Vec<Action> {
-        self.held_ms = 0;
-        let candidate = self.candidate;
-        let Some(step) = self.plan.steps.get(index) else {
-            self.stage = Stage::Promoted;
-            return vec![Action::Promote { candidate }];
-        };
-        self.stage = Stage::Step(index);
-        vec![Action::Share {
-            candidate,
-            share_ppm: step.share_ppm,
-        }]
-    }
-
-    fn withdraw(&mut self, reason: &str) -> Vec<Action> {
-        self.stage = Stage::Aborted {
-            reason: reason.to_owned(),
-        };
+    /// Takes all users back: the candidate is promoted already, or not.
+    pub(super) fn withdraw(&mut self, reason: &str) -> Vec<Action> {
         self.paused = false;
+        if self.stage == Stage::Bake {
+            let candidate = self.candidate;
+            self.taken_back = Some(reason.to_owned());
+            self.come_to(Stage::RolledBack);
+            return vec![Action::RollBack { candidate }];
+        }
+        let reason = reason.to_owned();
+        self.come_to(Stage::Aborted { reason });
         vec![Action::Withdraw]
     }
 
@@ -280,22 +339,91 @@ impl Run {
         self.plan.steps.get(self.step()?)
     }
 
-    fn is_held(&self, step: &Step) -> bool {
-        self.held_ms >= milliseconds(step.hold)
-    }
-
-    const fn over(&self) -> Refusal {
-        match self.stage {
-            Stage::Step(_) | Stage::Promoted => Refusal::Over("promoted", ""),
-            Stage::Aborted { .. } => {
-                Refusal::Over("aborted", ", or this one again with `serin retry`")
-            }
-            Stage::TakenOver => Refusal::Over("taken over by hand", ""),
-            Stage::RolledBack => Refusal::Over("rolled back", ""),
+    /// The step that comes next, counted from 0; their number means the promotion.
+    pub(super) fn next(&self) -> usize {
+        match self.step() {
+            _ if self.straight => self.plan.steps.len(),
+            Some(step) => step + 1,
+            None => 0,
         }
     }
-}
 
-fn milliseconds(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    pub(super) fn is_held(&self) -> bool {
+        self.hold_left_ms() == Some(0)
+    }
+
+    /// The stage of a candidate that has become the active pool.
+    pub(super) fn promoted(&self) -> Stage {
+        if self.plan.bakes() {
+            Stage::Bake
+        } else {
+            Stage::Promoted
+        }
+    }
+
+    /// The first step, unless something must come before it.
+    fn begin(&mut self) -> Vec<Action> {
+        if self.may_leave() {
+            return self.leave();
+        }
+        Vec::new()
+    }
+
+    fn leave(&mut self) -> Vec<Action> {
+        if self.stage == Stage::Bake {
+            self.come_to(Stage::Promoted);
+            return Vec::new();
+        }
+        self.enter(self.next())
+    }
+
+    fn enter(&mut self, index: usize) -> Vec<Action> {
+        let candidate = self.candidate;
+        let Some(step) = self.plan.steps.get(index) else {
+            self.come_to(self.promoted());
+            return vec![Action::Promote { candidate }];
+        };
+        let share_ppm = step.share_ppm;
+        self.come_to(Stage::Step(index));
+        vec![Action::Share {
+            candidate,
+            share_ppm,
+        }]
+    }
+
+    pub(super) fn come_to(&mut self, stage: Stage) {
+        self.stage = stage;
+        (self.held_ms, self.approved, self.scheduled_ms) = (0, false, None);
+        self.round += 1;
+        self.checks.clear();
+    }
+
+    fn require_under_way(&self) -> Result<(), Refusal> {
+        let over = |how, remedy| Err(Refusal::Over(how, remedy));
+        match self.stage {
+            Stage::Waiting | Stage::Step(_) | Stage::Bake => Ok(()),
+            Stage::Promoted => over("promoted", ""),
+            Stage::Aborted { .. } => over("aborted", ", or this one again with `serin retry`"),
+            Stage::TakenOver => over("taken over by hand", ""),
+            Stage::RolledBack => over("rolled back", ""),
+        }
+    }
+
+    /// The step's number, counted from 1; that of the bake time is the one after the last.
+    fn number(&self) -> Option<usize> {
+        let last = (self.stage == Stage::Bake).then_some(self.plan.steps.len());
+        self.step().or(last).map(|step| step + 1)
+    }
+
+    /// Where it is, in words.
+    fn place(&self) -> String {
+        match self.stage {
+            Stage::Step(step) => format!("at step {}", step + 1),
+            Stage::Bake => "promoted and in its bake time".to_owned(),
+            Stage::Waiting => "before its first step".to_owned(),
+            Stage::Promoted | Stage::Aborted { .. } | Stage::TakenOver | Stage::RolledBack => {
+                "over".to_owned()
+            }
+        }
+    }
 }

@@ -1,97 +1,172 @@
 //! The engine against what is promised of it, by random sequences of events.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use proptest::prelude::*;
+use proptest::prelude::{Just, Strategy as _, TestCaseError, any, prop, proptest};
+use proptest::{prop_assert, prop_assert_eq, prop_oneof, strategy};
 
 use super::{
+    gate_tests::gate,
     tests::{GREEN, MINUTE, abort, plan},
     *,
 };
 
 const DEADLINE: Duration = Duration::from_hours(1);
+const BAKE: Duration = Duration::from_mins(5);
+/// One before each stage that can be left, one that lasts.
+const GATES: [&str; 4] = ["start", "second", "promote", "watch"];
 
-fn start(replace: bool) -> Event {
+fn start(replace: bool, straight: bool, gated: bool) -> Event {
+    let points = [
+        Point::Before(0),
+        Point::Before(1),
+        Point::Before(3),
+        Point::After,
+    ];
+    let all = GATES.iter().zip(points);
+    let all = all.map(|(name, point)| gate(name, point));
     Event::Start {
         plan: Plan {
             deadline: Some(DEADLINE),
+            bake: BAKE,
+            gates: all.filter(|_| gated).collect(),
             ..plan()
         },
         candidate: GREEN,
         replace,
+        straight,
+        at_ms: None,
     }
 }
 
-fn any_event() -> impl Strategy<Value = Event> {
+/// What is done next; a gate is answered as if it had just been asked.
+#[derive(Clone, Debug)]
+enum Turn {
+    Event(Event),
+    Answer(usize, Outcome),
+}
+
+fn any_turn() -> impl strategy::Strategy<Value = Turn> {
     let promote = (any::<bool>(), prop::option::of(1..4_usize));
-    prop_oneof![
+    let outcome = prop_oneof![
+        6 => Just(Outcome::Passed),
+        1 => Just(Outcome::Failed(String::new())),
+        2 => Just(Outcome::Inconclusive(String::new())),
+    ];
+    let event = prop_oneof![
         8 => Just(Event::Tick),
         3 => promote.prop_map(|(full, expect_step)| Event::Promote { full, expect_step }),
         2 => Just(Event::Pause),
         2 => Just(Event::Resume),
         1 => Just(abort()),
         2 => Just(Event::Retry),
-        2 => any::<bool>().prop_map(start),
+        2 => (any::<bool>(), any::<bool>(), any::<bool>())
+            .prop_map(|(replace, straight, gated)| start(replace, straight, gated)),
+        1 => prop::option::of(Just(1_000)).prop_map(|at_ms| Event::CutOver { at_ms }),
+        1 => Just(Event::Due),
         1 => Just(Event::TakeOver),
         1 => Just(Event::RollBack),
+    ];
+    prop_oneof![
+        3 => event.prop_map(Turn::Event),
+        1 => (0..GATES.len(), outcome).prop_map(|(gate, outcome)| Turn::Answer(gate, outcome)),
     ]
 }
 
+/// What users get, followed from outside by the actions alone.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Users {
+    share_ppm: u32,
+    promoted: bool,
+}
+
+impl Users {
+    fn follow(&mut self, actions: &[Action]) {
+        for action in actions {
+            (self.share_ppm, self.promoted) = match action {
+                Action::Share { share_ppm, .. } => (*share_ppm, false),
+                Action::Promote { .. } => (0, true),
+                Action::Withdraw => (0, self.promoted),
+                Action::RollBack { .. } => (0, false),
+            };
+        }
+    }
+}
+
 /// One event: what was, what is, and how long after the last one it came.
-struct Turn<'a> {
+struct Seen<'a> {
     before: Option<&'a Run>,
     event: &'a Event,
     passed_ms: u64,
     next: &'a Run,
     actions: &'a [Action],
+    /// The gates that have passed since the stage of before began, this answer among them.
+    open: &'a BTreeSet<String>,
 }
 
-impl Turn<'_> {
+impl Seen<'_> {
     fn check(&self) -> Result<(), TestCaseError> {
         self.stays_over()?;
-        self.ticks_soundly()?;
+        self.goes_on_soundly()?;
         self.promotes_once()
     }
 
     /// Nothing but a retry or a start moves a release that has ended.
     fn stays_over(&self) -> Result<(), TestCaseError> {
-        let ended = self.before.is_some_and(|before| before.step().is_none());
-        if ended
-            && !matches!(
-                self.event,
-                Event::Start { .. } | Event::Retry | Event::RollBack
-            )
-        {
+        let ended = self.before.filter(|before| !before.is_under_way());
+        let moves = matches!(
+            self.event,
+            Event::Start { .. } | Event::Retry | Event::RollBack
+        );
+        if let Some(before) = ended.filter(|_| !moves) {
             prop_assert_eq!(self.actions, []);
-            prop_assert_eq!(
-                Some(&self.next.stage),
-                self.before.map(|before| &before.stage)
-            );
+            prop_assert_eq!(&self.next.stage, &before.stage);
         }
         Ok(())
     }
 
-    /// Time makes one step at most, after its whole hold, with its approval and in time.
-    fn ticks_soundly(&self) -> Result<(), TestCaseError> {
-        let under_way = self.before.and_then(|run| Some((run, run.step()?)));
-        let (Some((before, index)), Event::Tick) = (under_way, self.event) else {
+    /// By itself it makes one step at most, after its whole hold, with approval and gates, in time.
+    fn goes_on_soundly(&self) -> Result<(), TestCaseError> {
+        let under_way = self.before.filter(|before| before.is_under_way());
+        let (Some(before), Event::Tick | Event::Gate { .. }) = (under_way, self.event) else {
             return Ok(());
         };
-        let late = u128::from(before.age_ms + self.passed_ms) >= DEADLINE.as_millis();
-        let aborted = matches!(self.next.stage, Stage::Aborted { .. });
-        prop_assert_eq!(late, aborted, "the deadline");
-        let step = &before.plan.steps[index];
-        let held = u128::from(before.held_ms + self.passed_ms) >= step.hold.as_millis();
-        let may = held && !step.approve && !before.paused && !late;
-        let expected = if may { index + 1 } else { index };
-        let last = before.plan.steps.len();
-        let found = match self.next.stage {
-            Stage::Step(step) => step,
-            Stage::Promoted => last,
-            Stage::Aborted { .. } => expected,
-            Stage::TakenOver | Stage::RolledBack => last + 1,
+        let age = u128::from(before.age_ms + self.passed_ms);
+        let late = before.is_ahead() && age >= DEADLINE.as_millis();
+        if matches!(self.event, Event::Tick) {
+            let aborted = matches!(self.next.stage, Stage::Aborted { .. });
+            prop_assert_eq!(late, aborted, "the deadline");
+        }
+        let (at, next) = (place(before), place(self.next));
+        let Some(next) = next.filter(|next| Some(*next) != at) else {
+            return Ok(());
         };
-        prop_assert_eq!(found, expected, "the step");
+        let at = at.unwrap_or(0);
+        let straight = before.straight && before.is_ahead();
+        prop_assert_eq!(next, if straight { 4 } else { at + 1 }, "the stage");
+        prop_assert!(!before.paused && !late);
+        prop_assert!(before.scheduled_ms.is_none());
+        self.was_let_go(before)
+    }
+
+    fn was_let_go(&self, before: &Run) -> Result<(), TestCaseError> {
+        let bake = (before.stage == Stage::Bake).then_some(BAKE);
+        let hold = before.present().map(|step| step.hold).or(bake);
+        let hold = hold.unwrap_or_default();
+        let over = u128::from(before.held_ms + self.passed_ms) >= hold.as_millis();
+        prop_assert!(before.approved || over, "the hold");
+        let approve = before.present().is_some_and(|step| step.approve);
+        prop_assert!(before.approved || !approve, "the approval");
+        let asked = match place(self.next) {
+            _ if before.plan.gates.is_empty() => None,
+            Some(1) => Some("start"),
+            Some(2) => Some("second"),
+            Some(4) => Some("promote"),
+            Some(5) => Some("watch"),
+            _ => None,
+        };
+        let open = asked.is_none_or(|gate| self.open.contains(gate));
+        prop_assert!(open, "gate {:?} among {:?}", asked, self.open);
         Ok(())
     }
 
@@ -104,7 +179,7 @@ impl Turn<'_> {
                 ..
             }
         );
-        if expects {
+        if expects && self.before.map(|before| before.round) != Some(self.next.round) {
             let again = advance(Some(self.next), self.event, 0);
             prop_assert!(again.is_err(), "a second click did something");
         }
@@ -112,36 +187,68 @@ impl Turn<'_> {
     }
 }
 
+/// The stage's number in the order in which they come.
+const fn place(run: &Run) -> Option<usize> {
+    match run.stage {
+        Stage::Waiting => Some(0),
+        Stage::Step(step) => Some(step + 1),
+        Stage::Bake => Some(4),
+        Stage::Promoted => Some(5),
+        Stage::Aborted { .. } | Stage::TakenOver | Stage::RolledBack => None,
+    }
+}
+
+fn event(turn: Turn, run: Option<&Run>) -> Event {
+    match turn {
+        Turn::Event(event) => event,
+        Turn::Answer(gate, outcome) => Event::Gate {
+            gate: GATES[gate].to_owned(),
+            round: run.map_or(0, |run| run.round),
+            outcome,
+        },
+    }
+}
+
 proptest! {
-    /// What users get, followed from outside by the actions alone.
     #[test]
-    fn the_share_follows_the_steps_whatever_happens(
-        events in prop::collection::vec((0..8 * MINUTE, any_event()), 1..80),
+    fn users_follow_the_stages_whatever_happens(
+        turns in prop::collection::vec((0..8 * MINUTE, any_turn()), 1..80),
     ) {
-        let (mut run, mut seen_ms, mut now_ms, mut share_ppm) = (None::<Run>, 0, 0, 0);
-        for (passed, event) in events {
+        let (mut run, mut seen_ms, mut now_ms) = (None::<Run>, 0, 0);
+        let (mut users, mut open) = (Users::default(), BTreeSet::new());
+        for (passed, turn) in turns {
             now_ms += passed;
+            let event = event(turn, run.as_ref());
             let Ok((next, actions)) = advance(run.as_ref(), &event, now_ms) else {
                 continue;
             };
-            for action in &actions {
-                share_ppm = match action {
-                    Action::Share { share_ppm, .. } => *share_ppm,
-                    Action::Promote { .. } | Action::Withdraw => 0,
-                };
+            // Nobody is at the candidate when it is released again.
+            if matches!(event, Event::Start { .. }) {
+                users = Users::default();
             }
-            let asked = next.step().map_or(0, |step| next.plan.steps[step].share_ppm);
-            if next.stage != Stage::TakenOver {
-                prop_assert_eq!(share_ppm, asked, "{:?}", event);
+            users.follow(&actions);
+            if let Event::Gate { gate, outcome: Outcome::Passed, .. } = &event {
+                open.insert(gate.clone());
             }
-            let turn = Turn {
+            let asked = Users {
+                share_ppm: next.present().map_or(0, |step| step.share_ppm),
+                promoted: matches!(next.stage, Stage::Bake | Stage::Promoted),
+            };
+            if !matches!(next.stage, Stage::TakenOver | Stage::RolledBack) {
+                prop_assert_eq!(&users, &asked, "{:?}", event);
+            }
+            Seen {
                 before: run.as_ref(),
                 event: &event,
                 passed_ms: now_ms - seen_ms,
                 next: &next,
                 actions: &actions,
-            };
-            turn.check()?;
+                open: &open,
+            }
+            .check()?;
+            if run.as_ref().map(|run| run.round) != Some(next.round) {
+                open.clear();
+            }
             (run, seen_ms) = (Some(next), now_ms);
         }
     }

@@ -21,7 +21,7 @@ pub(super) fn plan() -> Plan {
             step(50_000, 10, false),
             step(250_000, 1, true),
         ],
-        deadline: None,
+        ..Plan::default()
     }
 }
 
@@ -30,10 +30,12 @@ fn start() -> Event {
         plan: plan(),
         candidate: GREEN,
         replace: false,
+        straight: false,
+        at_ms: None,
     }
 }
 
-const fn share(share_ppm: u32) -> Action {
+pub(super) const fn share(share_ppm: u32) -> Action {
     Action::Share {
         candidate: GREEN,
         share_ppm,
@@ -54,9 +56,9 @@ pub(super) fn abort() -> Event {
 }
 
 /// A release and its clock.
-struct Told {
-    run: Run,
-    now_ms: u64,
+pub(super) struct Told {
+    pub(super) run: Run,
+    pub(super) now_ms: u64,
 }
 
 impl Told {
@@ -67,7 +69,7 @@ impl Told {
     }
 
     /// What is to be done at `event`, so much later.
-    fn after(&mut self, minutes: u64, event: &Event) -> Vec<Action> {
+    pub(super) fn after(&mut self, minutes: u64, event: &Event) -> Vec<Action> {
         self.now_ms += minutes * MINUTE;
         let (run, actions) = advance(Some(&self.run), event, self.now_ms).expect("it may");
         self.run = run;
@@ -137,7 +139,7 @@ fn a_second_click_on_promote_is_refused_by_its_step() {
     assert_eq!(told.after(0, &click), [share(50_000)]);
     let expected = Refusal::OtherStep {
         expected: 1,
-        found: 2,
+        found: "at step 2".to_owned(),
     };
     assert_eq!(told.refusal(&click), expected);
 }
@@ -160,11 +162,16 @@ fn an_aborted_release_starts_again_only_by_a_retry() {
 #[test]
 fn a_start_in_the_middle_of_a_release_is_refused_unless_it_replaces_it() {
     let told = Told::started();
-    assert_eq!(told.refusal(&start()), Refusal::UnderWay(1));
+    assert_eq!(
+        told.refusal(&start()),
+        Refusal::UnderWay("at step 1".to_owned())
+    );
     let replace = Event::Start {
         plan: plan(),
         candidate: 2,
         replace: true,
+        straight: false,
+        at_ms: None,
     };
     let (run, actions) = advance(Some(&told.run), &replace, 5).expect("it replaces");
     let first = Action::Share {
@@ -184,6 +191,8 @@ fn a_release_past_its_deadline_is_aborted_even_while_paused() {
         },
         candidate: GREEN,
         replace: false,
+        straight: false,
+        at_ms: None,
     };
     let (run, _) = advance(None, &limited, 0).expect("none is under way");
     let mut told = Told { run, now_ms: 0 };

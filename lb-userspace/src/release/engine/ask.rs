@@ -1,0 +1,108 @@
+//! What a release asks its gates, and what it makes of their answers.
+
+use super::{Action, Check, Gate, Outcome, Point, Probe, Run, Stage};
+
+impl Run {
+    /// The gates that are to be asked now, each to be answered by `Event::Gate` with
+    /// [`Run::round`]. Asking twice does no harm.
+    pub fn due_gates(&self) -> impl Iterator<Item = &Gate> {
+        self.asked_gates()
+            .filter(|gate| self.asks_in_ms(gate) == Some(0))
+    }
+
+    /// Milliseconds until a gate is to be asked, if none has been asked in vain meanwhile.
+    pub fn gates_due_in_ms(&self) -> Option<u64> {
+        self.asked_gates()
+            .filter_map(|gate| self.asks_in_ms(gate))
+            .min()
+    }
+
+    /// The gates of the present stage that have not let it pass, with what is known of each.
+    pub fn closed_gates(&self) -> impl Iterator<Item = (&Gate, Option<&Check>)> {
+        self.asked_gates()
+            .map(|gate| (gate, self.checks.get(&gate.name)))
+            .filter(|(gate, check)| !gate.is_open(*check))
+    }
+
+    /// Whether it waits for a person.
+    pub fn awaits_approval(&self) -> bool {
+        self.is_held() && self.scheduled_ms.is_none() && self.lacks_approval()
+    }
+
+    pub(super) fn answered(&mut self, gate: &str, round: u64, outcome: Outcome) -> Vec<Action> {
+        let mut gates = self.plan.gates.iter();
+        let asked = gates.find(|asked| asked.name == gate);
+        let Some(asked) = asked.filter(|_| round == self.round && self.is_under_way()) else {
+            return Vec::new();
+        };
+        let before = self.checks.get(gate);
+        let check = Check::after(before, outcome, self.age_ms);
+        let verdict = asked.verdict(&check);
+        self.checks.insert(gate.to_owned(), check);
+        match verdict {
+            Some(why) => self.withdraw(&why),
+            None => self.tick(),
+        }
+    }
+
+    /// Whether nobody is waited for, and every gate is open.
+    pub(super) fn may_leave(&self) -> bool {
+        let open = |gate: &Gate| gate.is_open(self.checks.get(&gate.name));
+        self.is_ready() && self.asked_gates().all(open)
+    }
+
+    /// Whether hold, time of day and people let it go on.
+    fn is_ready(&self) -> bool {
+        self.is_held() && self.scheduled_ms.is_none() && !self.lacks_approval()
+    }
+
+    fn lacks_approval(&self) -> bool {
+        let step = self.present().is_some_and(|step| step.approve);
+        let mut gates = self.plan.gates.iter();
+        let gate = gates.any(|gate| gate.probe == Probe::Approval && self.is_before(gate));
+        !self.approved && (step || gate)
+    }
+
+    /// The gates that count at the present stage: those that last as long as it does from its
+    /// beginning, those before the next one once nothing else is waited for.
+    fn asked_gates(&self) -> impl Iterator<Item = &Gate> {
+        let ready = self.is_ready();
+        self.plan.gates.iter().filter(move |gate| {
+            let lasting = match (&self.stage, gate.point) {
+                // Who promotes by hand has seen what they say.
+                (Stage::Step(at), Point::During(step)) => *at == step && !self.approved,
+                (Stage::Bake, Point::After) => true,
+                _ => false,
+            };
+            gate.probe != Probe::Approval && (lasting || (ready && self.is_before(gate)))
+        })
+    }
+
+    /// Whether it is asked before the release leaves the present stage.
+    fn is_before(&self, gate: &Gate) -> bool {
+        let Point::Before(step) = gate.point else {
+            return false;
+        };
+        match self.stage {
+            Stage::Waiting => step == 0 || step == self.next(),
+            Stage::Step(_) => step == self.next(),
+            Stage::Bake
+            | Stage::Promoted
+            | Stage::Aborted { .. }
+            | Stage::TakenOver
+            | Stage::RolledBack => false,
+        }
+    }
+
+    /// Milliseconds until it is asked; nothing where it has said what it was asked for.
+    fn asks_in_ms(&self, gate: &Gate) -> Option<u64> {
+        let Some(check) = self.checks.get(&gate.name) else {
+            return (!self.paused).then_some(0);
+        };
+        let done = matches!(gate.point, Point::Before(_)) && gate.is_open(Some(check));
+        let next_ms = check
+            .at_ms
+            .saturating_add(super::milliseconds(gate.interval));
+        (!self.paused && !done).then(|| next_ms.saturating_sub(self.age_ms))
+    }
+}

@@ -258,7 +258,7 @@ pub enum FlowEvent {
 
 impl FlowEvent {
     /// All events, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Lookup,
         Self::Pinned,
         Self::Refused,

@@ -397,7 +397,7 @@ mod tests {
         shop.backends.get_mut(&3).expect("g1").leave(5);
         shop.pools.remove("green");
         let there = |awaited| {
-            let next = swept(&fixture.state, &BTreeMap::new(), &|_, _| awaited);
+            let next = swept(&fixture.state, &Pass::of(&fixture.state), &|_, _| awaited);
             next.services["shop"].backends.contains_key(&3)
         };
         assert_eq!((there(true), there(false)), (true, false));

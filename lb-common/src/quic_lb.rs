@@ -42,7 +42,10 @@ impl Formats {
         self.0
     }
 
-    /// The same with ids of `length` octets in the format `rotation`; both within their bounds.
+    /// The same with ids of `length` octets in the format `rotation`.
+    ///
+    /// # Panics
+    /// Where one of them is beyond its bounds.
     #[must_use]
     pub const fn with(self, rotation: u32, length: u32) -> Self {
         assert!(rotation < FORMATS && length <= MAX_LENGTH);

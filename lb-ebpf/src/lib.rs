@@ -97,9 +97,12 @@ fn request<M: Mode>(
     listener: &Listener,
 ) -> Result<Reason, Reason> {
     parsed.check_source()?;
-    let server = || match listener.formats().is_empty() {
-        true => None,
-        false => quic::server::<M>(packet, parsed, listener),
+    let server = || {
+        if listener.formats().is_empty() {
+            None
+        } else {
+            quic::server::<M>(packet, parsed, listener)
+        }
     };
     let target = choose::<M>(packet, parsed, listener, false, server)?;
     forward::request::<M>(packet, parsed, &target)

@@ -208,7 +208,9 @@ fn a_server_that_is_gone_is_known_no_more() {
         };
         assert_eq!(went(&|_| ()), (NEW, vec![CidRouted]));
         // In the order of a plan the id goes first; a packet may have read it just before.
-        let backend = went(&|image| drop(image.backends.remove(&index(NEW, family == Family::V6))));
+        let backend = went(&|image| {
+            image.backends.remove(&index(NEW, family == Family::V6));
+        });
         assert_eq!(backend, (OLD, vec![CidUnknown]));
         assert_eq!(
             went(&|image| image.servers.clear()),

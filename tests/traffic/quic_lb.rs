@@ -115,8 +115,8 @@ fn tell(shop: &mut Service) -> Result<()> {
     let format = format!("rotation = {ROTATION}\nserver_id_length = 2");
     shop.quic_lb = Some(format.parse()?);
     for backend in shop.pool.iter_mut().flat_map(|pool| &mut pool.backends) {
-        let octets = backend.name.bytes();
-        backend.server_id = Some(octets.map(|octet| format!("{octet:02x}")).collect());
+        let octets = backend.name.bytes().map(|octet| format!("{octet:02x}"));
+        backend.server_id = Some(octets.collect::<Vec<_>>().concat());
     }
     Ok(())
 }

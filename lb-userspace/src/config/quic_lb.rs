@@ -15,8 +15,10 @@ use super::{
     shape::OneOrMore,
 };
 
-const ROTATIONS: RangeInclusive<u8> = 0..=FORMATS as u8 - 1;
-const LENGTHS: RangeInclusive<u8> = 1..=MAX_LENGTH as u8;
+const ROTATIONS: RangeInclusive<u8> = 0..=6;
+const LENGTHS: RangeInclusive<u8> = 1..=15;
+// What the packet path has room for.
+const _: () = assert!(FORMATS == 7 && MAX_LENGTH == 15);
 /// The draft's algorithms; an encrypted id takes AES, which no program in the kernel's packet path can
 /// ask for on the kernels that serin runs on.
 const ALGORITHMS: &[(&str, ())] = &[("plaintext", ())];
@@ -37,6 +39,11 @@ pub struct Format {
 pub struct ServerId(Vec<u8>);
 
 impl ServerId {
+    /// An id of these octets.
+    pub(crate) fn of(octets: &[u8]) -> Self {
+        Self(octets.to_vec())
+    }
+
     /// The octets.
     pub fn octets(&self) -> &[u8] {
         &self.0

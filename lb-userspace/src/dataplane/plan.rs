@@ -14,6 +14,7 @@ use lb_common::{
 };
 
 use super::{Image, Write};
+use crate::config::ServerId;
 
 /// The writes that turn `from` into `to`, in order.
 pub fn plan(from: &Image, to: &Image) -> Vec<Write> {
@@ -205,10 +206,7 @@ impl std::fmt::Display for Write {
 /// What connection ids tell of a server.
 fn told(key: &ServerKey) -> String {
     let (octets, length) = key.id();
-    let id: String = octets[..length]
-        .iter()
-        .map(|octet| format!("{octet:02x}"))
-        .collect();
+    let id = ServerId::of(&octets[..length]);
     let (service, rotation) = (key.service(), key.rotation());
     format!("server id {id} of service {service}, rotation {rotation},")
 }

@@ -261,7 +261,7 @@ impl Run {
         let mut file: State = serde_json::from_value(self.file()["state"].clone())
             .map_err(|error| error.to_string())?;
         // What the log has been told of since is taken out with the next change.
-        file.outbox = self.world.state().outbox.clone();
+        file.outbox.clone_from(&self.world.state().outbox);
         let saved = serde_json::to_value(&file).map_err(|error| error.to_string())?;
         let state = serde_json::to_value(self.world.state()).map_err(|error| error.to_string())?;
         if saved != state {

@@ -22,7 +22,7 @@ fn nobody_waits_for_more_than_a_slice_of_a_sweep() {
     let mut world = touched();
     world.twin.edge().memory.pins.clear();
 
-    let slices = (1..).find(|_| !world.tend_a_slice());
+    let slices = (1..=2 * Memory::SLICES).find(|_| !world.tend_a_slice());
 
     assert_eq!(slices, Some(Memory::SLICES));
     assert_eq!(world.record("s0").touched_ppm, 0);

@@ -102,12 +102,14 @@ impl Address {
 
 /// A word of memory as the two that it is made of.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "each half is meant")]
 const fn split(word: u64) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
-    [
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    ]
+    let (upper, lower) = ((word >> 32) as u32, word as u32);
+    if cfg!(target_endian = "big") {
+        [upper, lower]
+    } else {
+        [lower, upper]
+    }
 }
 
 impl From<IpAddr> for Address {

@@ -16,7 +16,7 @@ use crate::{
     choose, flow,
     forward::{self, Target},
     listen::{self, Side},
-    maps::{self, FRAGMENTS, REPLIES},
+    maps::{FRAGMENTS, REPLIES},
     mode::{Follow, Forward},
     packet::Packet,
     parse::{self, Parsed, Piece},
@@ -78,7 +78,7 @@ fn first(
 ) -> Result<Way, Reason> {
     // A packet whose first piece has come already was an earlier one, with the same identification.
     let known = known.filter(|pieces| !pieces.has_first());
-    match listen::side::<Forward>(maps::node()?, parsed) {
+    match listen::looked_up(parsed) {
         Ok(Side::Client(listener)) => {
             let early = known.filter(|pieces| follows(pieces, parsed, listener));
             let target = match early {

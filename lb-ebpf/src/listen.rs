@@ -25,15 +25,32 @@ pub enum Side {
 /// Looks the packet's endpoints up; neither ours means that it is none of our business.
 #[inline(always)]
 pub fn side<M: Mode>(node: &Node, parsed: &Parsed) -> Result<Side, Reason> {
-    let to = Endpoint::new(parsed.destination, parsed.destination_port, parsed.protocol);
-    let listener = if M::TELLS {
-        listener(&to)
-    } else {
-        remembered(node, to)
-    };
-    if let Some(listener) = listener {
-        return Ok(Side::Client(listener));
+    if M::TELLS {
+        return looked_up(parsed);
     }
+    match remembered(node, to(parsed)) {
+        Some(listener) => Ok(Side::Client(listener)),
+        None => no_listeners(parsed),
+    }
+}
+
+/// As [`side`], past what is remembered.
+#[inline(always)]
+pub fn looked_up(parsed: &Parsed) -> Result<Side, Reason> {
+    match listener(&to(parsed)) {
+        Some(listener) => Ok(Side::Client(listener)),
+        None => no_listeners(parsed),
+    }
+}
+
+#[inline(always)]
+const fn to(parsed: &Parsed) -> Endpoint {
+    Endpoint::new(parsed.destination, parsed.destination_port, parsed.protocol)
+}
+
+/// The side of a packet that is not to a listener.
+#[inline(always)]
+fn no_listeners(parsed: &Parsed) -> Result<Side, Reason> {
     let from = Endpoint::new(parsed.source, parsed.source_port, parsed.protocol);
     match backend(&from) {
         Some(side) => Ok(side),

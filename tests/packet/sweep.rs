@@ -71,6 +71,7 @@ fn core(directory: &Path, pins: &Path) -> Control<Kernel> {
         node: node(&config),
         flows: config.node.connections,
         moving: false,
+        sparing: true,
     });
     let mut kernel = kernel.expect("root loads the program");
     let parts = Parts {

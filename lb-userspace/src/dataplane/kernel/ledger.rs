@@ -5,7 +5,7 @@
 //! too small rather than too large: an eviction may be told of late, and none that was not.
 
 use lb_common::{
-    flow::{FlowKey, Pin},
+    flow::FlowKey,
     maps::name,
     reason::{FlowEvent, SWEPT, SWEPT_TABLES, flow_event_index},
 };

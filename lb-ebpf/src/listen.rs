@@ -28,18 +28,21 @@ pub fn side<M: Mode>(node: &Node, parsed: &Parsed) -> Result<Side, Reason> {
     if M::TELLS {
         return looked_up(parsed);
     }
-    match remembered(node, to(parsed)) {
-        Some(listener) => Ok(Side::Client(listener)),
-        None => no_listeners(parsed),
+    if let Some(listener) = remembered(node, to(parsed)) {
+        return Ok(Side::Client(listener));
+    }
+    match backend(&from(parsed)) {
+        Some(side) => Ok(side),
+        None => Err(stranger(parsed)),
     }
 }
 
 /// As [`side`], past what is remembered.
 #[inline(always)]
 pub fn looked_up(parsed: &Parsed) -> Result<Side, Reason> {
-    match listener(&to(parsed)) {
-        Some(listener) => Ok(Side::Client(listener)),
-        None => no_listeners(parsed),
+    match of(&to(parsed), || from(parsed)) {
+        Some(side) => Ok(side),
+        None => Err(stranger(parsed)),
     }
 }
 
@@ -48,14 +51,9 @@ const fn to(parsed: &Parsed) -> Endpoint {
     Endpoint::new(parsed.destination, parsed.destination_port, parsed.protocol)
 }
 
-/// The side of a packet that is not to a listener.
 #[inline(always)]
-fn no_listeners(parsed: &Parsed) -> Result<Side, Reason> {
-    let from = Endpoint::new(parsed.source, parsed.source_port, parsed.protocol);
-    match backend(&from) {
-        Some(side) => Ok(side),
-        None => Err(stranger(parsed)),
-    }
+const fn from(parsed: &Parsed) -> Endpoint {
+    Endpoint::new(parsed.source, parsed.source_port, parsed.protocol)
 }
 
 /// The listener of an endpoint, out of what this CPU remembers: the kernel's hash map would take a

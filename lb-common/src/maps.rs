@@ -20,14 +20,17 @@ pub mod aside {
     pub const RESET: u32 = 2;
     /// Index of the one that tells senders that their packet is too big.
     pub const TOO_BIG: u32 = 3;
+    /// Index of the one for listeners whose connection ids tell their server.
+    pub const SERVER: u32 = 4;
     /// How many there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
     /// Their names in the object, by index.
     pub const PROGRAMS: [&str; COUNT as usize] = [
         "serin_fragment",
         "serin_icmp",
         "serin_reset",
         "serin_too_big",
+        "serin_server",
     ];
 }
 

@@ -20,7 +20,7 @@ use crate::{
 
 /// What [`serin_options`] answers where nothing is wrong.
 const FINE: u32 = u32::MAX;
-/// What [`serin_server`] answers where there is none: no backend has this number.
+/// What [`serin_server_of`] answers where there is none: no backend has this number.
 const NOBODY: u32 = 0;
 
 /// Gives a packet away for the reason that keeps it from being a connection's; returns where nobody
@@ -44,6 +44,15 @@ pub fn give(packet: &Packet<'_>, reason: Reason) {
 pub fn reset(packet: &Packet<'_>) -> Reason {
     // SAFETY: nothing here waits to be dropped.
     unsafe { PROGRAMS.tail_call(packet.context(), aside::RESET) };
+    Reason::NoProgram
+}
+
+/// Gives a datagram away whose connection id may tell its server; returns where nobody takes it, which
+/// drops it.
+#[inline(always)]
+pub fn serve(packet: &Packet<'_>) -> Reason {
+    // SAFETY: nothing here waits to be dropped.
+    unsafe { PROGRAMS.tail_call(packet.context(), aside::SERVER) };
     Reason::NoProgram
 }
 
@@ -125,7 +134,7 @@ pub fn server_at(
 ) -> Option<Server> {
     let place = start as u32 | (end.min(usize::from(u16::MAX)) as u32) << 16;
     let (formats, service) = (listener.formats().bits(), listener.service());
-    let found = serin_server(context(packet), place, formats, service, u32::from(v6));
+    let found = serin_server_of(context(packet), place, formats, service, u32::from(v6));
     (found != NOBODY).then(|| Server::from_bits(found))
 }
 
@@ -152,7 +161,7 @@ extern "C" fn serin_extensions(context: *mut xdp_md, at: u32, first: u32) -> u64
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn serin_server(
+extern "C" fn serin_server_of(
     context: *mut xdp_md,
     place: u32,
     formats: u32,

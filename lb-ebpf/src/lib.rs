@@ -97,12 +97,14 @@ fn request<M: Mode>(
     listener: &Listener,
 ) -> Result<Reason, Reason> {
     parsed.check_source()?;
+    let tells = !listener.formats().is_empty();
+    if tells && !M::SERVES {
+        return Err(aside::serve(packet));
+    }
     let server = || {
-        if listener.formats().is_empty() {
-            None
-        } else {
-            quic::server::<M>(packet, parsed, listener)
-        }
+        tells
+            .then(|| quic::server::<M>(packet, parsed, listener))
+            .flatten()
     };
     let target = choose::<M>(packet, parsed, listener, false, server)?;
     forward::request::<M>(packet, parsed, &target)
@@ -155,7 +157,7 @@ fn choose<M: Mode>(
         count::audience::<M>(shares.now.number, bytes, parsed.opens);
     }
     let mut answer = release::answer::<M>(record, &shares, client, slot)?;
-    let told = server();
+    let told = if M::SERVES { server() } else { None };
     if let Some(server) = told {
         answer = answer.given(&server);
     }

@@ -25,7 +25,8 @@ pub enum Side {
 /// Looks the packet's endpoints up; neither ours means that it is none of our business.
 #[inline(always)]
 pub fn side<M: Mode>(node: &Node, parsed: &Parsed) -> Result<Side, Reason> {
-    if M::TELLS {
+    // Two places that a listener may come from are two walks to verify.
+    if M::TELLS || M::SERVES {
         return looked_up(parsed);
     }
     if let Some(listener) = remembered(node, to(parsed)) {

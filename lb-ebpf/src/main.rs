@@ -5,7 +5,7 @@
 #[cfg(target_arch = "bpf")]
 mod program {
     use aya_ebpf::{macros::xdp, programs::XdpContext};
-    use lb_ebpf::mode::{Forward, Tell};
+    use lb_ebpf::mode::{Forward, Serve, Tell};
 
     /// Attached to every interface that clients or backends are behind. It takes frames in several
     /// buffers (`frags`): its headers are in the first one.
@@ -48,6 +48,12 @@ mod program {
     #[xdp(frags)]
     pub fn serin_icmp(ctx: XdpContext) -> u32 {
         lb_ebpf::aside::icmp(&ctx)
+    }
+
+    /// The main program's tail call for listeners whose connection ids tell their server.
+    #[xdp(frags)]
+    pub fn serin_server(ctx: XdpContext) -> u32 {
+        lb_ebpf::process::<Serve>(&ctx)
     }
 
     /// `bpf_fib_lookup` and `bpf_redirect_map` are open to GPL-compatible programs only.

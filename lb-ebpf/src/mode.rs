@@ -1,7 +1,8 @@
 //! Programs from one path: those that forward, and the one that only tells.
 //!
 //! A mode is a type, so that the program of each holds nothing of the other: [`Forward`] notes
-//! nothing, [`Tell`] changes nothing, and [`Follow`] does neither. Whatever outlives the run of a
+//! nothing and leaves connection ids to [`Serve`], [`Tell`] changes nothing, and [`Follow`] does
+//! neither. Whatever outlives the run of a
 //! program (a counter, a pin) asks [`Mode::TELLS`] first; whatever is decided is noted. The frame is
 //! the run's own either way.
 
@@ -13,6 +14,8 @@ use crate::maps::TRACE;
 pub trait Mode {
     /// Nothing may be changed that outlives this run.
     const TELLS: bool;
+    /// Connection ids that tell a server are read.
+    const SERVES: bool;
 
     /// Notes something for whoever asked.
     fn note(note: impl FnOnce(&mut Trace));
@@ -20,6 +23,9 @@ pub trait Mode {
 
 /// The packet is sent on its way.
 pub struct Forward;
+
+/// The packet is sent on its way, and its connection id may tell its server.
+pub struct Serve;
 
 /// Somebody wants to know what would become of the packet.
 pub struct Tell;
@@ -29,6 +35,7 @@ pub struct Follow;
 
 impl Mode for Follow {
     const TELLS: bool = true;
+    const SERVES: bool = false;
 
     #[inline(always)]
     fn note(_: impl FnOnce(&mut Trace)) {}
@@ -36,6 +43,15 @@ impl Mode for Follow {
 
 impl Mode for Forward {
     const TELLS: bool = false;
+    const SERVES: bool = false;
+
+    #[inline(always)]
+    fn note(_: impl FnOnce(&mut Trace)) {}
+}
+
+impl Mode for Serve {
+    const TELLS: bool = false;
+    const SERVES: bool = true;
 
     #[inline(always)]
     fn note(_: impl FnOnce(&mut Trace)) {}
@@ -43,6 +59,7 @@ impl Mode for Forward {
 
 impl Mode for Tell {
     const TELLS: bool = true;
+    const SERVES: bool = true;
 
     #[inline(always)]
     fn note(note: impl FnOnce(&mut Trace)) {

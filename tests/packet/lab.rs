@@ -182,7 +182,10 @@ impl Lab {
     /// Loads what a frame may be given to. The verifier takes most of the time of most tests, and the
     /// programs for pieces and ICMP most of that.
     fn prepare(&mut self, frame: &[u8]) {
-        for &index in rare_programs(frame) {
+        let mut listeners = self.image.listeners.values();
+        let serves = listeners.any(|listener| !listener.formats().is_empty());
+        let served = serves.then_some(&aside::SERVER);
+        for &index in rare_programs(frame).iter().chain(served) {
             let loaded = self.kernel().load_aside(index);
             loaded.expect("root loads the program");
         }

@@ -45,12 +45,15 @@ fn sessions_that_were_there_before_the_step_stay_and_unknown_ones_take_the_new_a
 
 #[test]
 fn one_datagram_makes_no_session_that_lives() {
-    use FlowEvent::{HalfOpened, Lookup, Pinned};
+    use FlowEvent::{Completed, HalfOpened, Lookup, Pinned};
     let mut lab = Lab::new(&with_record(cut_over()));
     for family in FAMILIES {
         let from = client(family, 1);
         assert_eq!(sends(&mut lab, from), (NEW, vec![Lookup, HalfOpened]));
-        assert_eq!(sends(&mut lab, from), (NEW, vec![Lookup, Pinned]));
+        assert_eq!(
+            sends(&mut lab, from),
+            (NEW, vec![Lookup, Pinned, Completed])
+        );
         assert_eq!(sends(&mut lab, from), (NEW, vec![Lookup]));
     }
 }

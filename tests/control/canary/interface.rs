@@ -36,7 +36,8 @@ fn a_release_is_steered_by_commands_and_shown_by_status() {
     assert_eq!(
         release(&fake),
         json!({
-            "number": 1, "candidate": "p1", "state": "holding", "reason": null, "step": 1,
+            "number": 1, "candidate": "p1", "state": "holding", "under_way": true,
+            "reason": null, "step": 1,
             "steps": 3, "audience": "staff", "asked_share_ppm": 0, "hold_s": 20, "left_s": 20,
             "deadline_left_s": null
         })
@@ -45,7 +46,10 @@ fn a_release_is_steered_by_commands_and_shown_by_status() {
     done(&fake, "resume s0");
     done(&fake, "promote s0 --expect-step 1");
     let again = serin(&fake, "promote s0 --expect-step 1");
-    assert!(again.error(1).contains("is at step 2, not 1"), "{again:?}");
+    assert!(
+        again.error(1).contains("is at step 2, not at step 1"),
+        "{again:?}"
+    );
     let text = done(&fake, "status s0").out;
     let line = "  release   1, p1 at step 2 of 3 (1%), holding, 30s of its hold left\n";
     assert!(text.contains(line), "{text}");

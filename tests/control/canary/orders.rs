@@ -69,7 +69,7 @@ fn promoting_twice_from_one_step_advances_once() {
 
     assert_eq!(
         again.to_string(),
-        "service `s0`: the release is at step 2, not 1; look at it with `serin status`"
+        "service `s0`: the release is at step 2, not at step 1; look at it with `serin status`"
     );
     assert_eq!(place(&mut world), at(2, "holding", 10_000));
     let full = Event::Promote {

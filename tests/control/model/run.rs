@@ -101,9 +101,13 @@ impl Run {
         }
     }
 
+    /// Without what the log has been told of since, which is taken out with the next change.
     fn file(&self) -> serde_json::Value {
         let text = fs::read(self.world.state_file()).expect("a state file");
-        serde_json::from_slice(&text).expect("JSON")
+        let mut file: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        let state = file["state"].as_object_mut().expect("a state");
+        state.remove("outbox");
+        file
     }
 
     /// The fault, if it has not come, is taken back, and connections that were cut are over.

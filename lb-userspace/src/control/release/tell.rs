@@ -53,9 +53,12 @@ fn condition(state: &ServiceState, run: &Run) -> &'static str {
         Stage::Waiting | Stage::Step(_) if !state.can_serve(state.pool_name(run.candidate)) => {
             "awaits-backends"
         }
-        Stage::Waiting => "awaits-gates",
-        Stage::Step(_) if run.hold_left_ms() == Some(0) => "awaits-gates",
-        Stage::Step(_) => "holding",
+        Stage::Waiting | Stage::Step(_)
+            if run.hold_left_ms() == Some(0) && run.closed_gates().next().is_some() =>
+        {
+            "awaits-gates"
+        }
+        Stage::Waiting | Stage::Step(_) => "holding",
     }
 }
 

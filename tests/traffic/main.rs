@@ -28,6 +28,7 @@ mod hops;
 mod in_flight;
 mod interfaces;
 mod jumbo;
+mod notify;
 mod outside;
 mod path_mtu;
 mod programs;

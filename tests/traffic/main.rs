@@ -31,6 +31,7 @@ mod jumbo;
 mod notify;
 mod outside;
 mod path_mtu;
+mod pipeline;
 mod programs;
 mod quic;
 mod quic_lb;

@@ -1,5 +1,10 @@
 //! The audit log: what happened to services, who did it and why. One JSON object a line, only ever
-//! appended to, on the disk before an order is answered.
+//! appended to. Before an order is answered its entry is on the disk in the state file, and soon
+//! after in the log: `desk` has a thread for that, so that no order waits for it.
+
+mod desk;
+
+pub use desk::{Journal, UNWRITTEN};
 
 use std::{
     fmt,
@@ -177,47 +182,39 @@ pub fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
-/// The log.
+/// The log's files.
 #[derive(Clone)]
-pub struct Journal {
+struct Log {
     path: PathBuf,
     /// The number of the last entry; nothing before it could be read.
     last: Option<u64>,
 }
 
-impl Journal {
+impl Log {
     /// The log of the daemon that has this state file: beside it.
-    pub fn beside(state: &Path) -> Self {
-        let mut journal = Self {
+    fn beside(state: &Path) -> Self {
+        let mut log = Self {
             path: state.with_file_name("audit.jsonl"),
             last: None,
         };
         // One that can't be read is looked at again, and complained of, when it is written to.
-        journal.last = journal.find_last().ok();
-        journal
-    }
-
-    /// The number after the last entry's, or after one that is not written yet.
-    pub fn next(&self, unwritten: Option<u64>) -> u64 {
-        let last = self.last.or_else(|| self.find_last().ok());
-        last.max(unwritten).unwrap_or(0) + 1
+        log.last = log.find_last().ok();
+        log
     }
 
     /// Appends an entry, unless it has one of this number or a later one.
-    pub fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
+    fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
         self.write(entry).map_err(|source| JournalError {
             path: self.path.clone(),
             source,
         })
     }
 
-    /// The entries after the one of a number, oldest first, as far back as files are kept; of one
-    /// service, or of all. Lines that a crash has cut off are left out.
-    pub fn read(&self, after: u64, service: Option<&str>) -> Result<Vec<Entry>, JournalError> {
+    /// The entries after the one of a number, oldest first, as far back as files are kept. Lines
+    /// that a crash has cut off are left out.
+    fn read(&self, after: u64) -> Result<Vec<Entry>, JournalError> {
         let mut files = Vec::new();
-        // Who follows the log asks often, and seldom is there news.
-        let is_news = self.last.is_none_or(|last| last > after);
-        for path in self.files().filter(|_| is_news) {
+        for path in self.files() {
             let file = read_file(&path).map_err(|source| JournalError { path, source })?;
             let reached = file
                 .first()
@@ -229,11 +226,8 @@ impl Journal {
         }
         let mut entries: Vec<Entry> = files.into_iter().rev().flatten().collect();
         // One that was put aside meanwhile has been read twice.
-        entries.sort_by_key(|entry| entry.seq);
-        entries.dedup_by_key(|entry| entry.seq);
-        entries.retain(|entry| {
-            entry.seq > after && service.is_none_or(|service| service == entry.service)
-        });
+        in_order(&mut entries);
+        entries.retain(|entry| entry.seq > after);
         Ok(entries)
     }
 
@@ -302,6 +296,11 @@ impl Journal {
     }
 }
 
+fn in_order(entries: &mut Vec<Entry>) {
+    entries.sort_by_key(|entry| entry.seq);
+    entries.dedup_by_key(|entry| entry.seq);
+}
+
 fn ends_a_line(file: &mut File) -> io::Result<bool> {
     if file.seek(SeekFrom::End(0))? == 0 {
         return Ok(true);
@@ -325,70 +324,68 @@ fn read_file(path: &Path) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// An entry for tests.
+#[cfg(test)]
+pub(crate) fn sample(service: &str, cause: &str) -> Entry {
+    Entry {
+        seq: 0,
+        time: String::new(),
+        service: service.to_owned(),
+        event: Happened::Started,
+        actor: Actor::daemon(),
+        cause: cause.to_owned(),
+        object: None,
+        before: None,
+        after: None,
+        release: 1,
+        step: Some(1),
+        steps: Some(3),
+        active: "blue".to_owned(),
+        candidate: Some("green".to_owned()),
+        share_ppm: 10_000,
+        epoch: 2,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn add(journal: &mut Journal, service: &str, cause: &str) {
-        let seq = journal.next(None);
+    fn add(journal: &mut Log, service: &str, cause: &str) {
+        let seq = journal.find_last().expect("readable") + 1;
         let entry = Entry {
             seq,
-            ..entry(service, cause)
+            ..sample(service, cause)
         };
         journal.append(&entry).expect("appended");
     }
 
-    fn entry(service: &str, cause: &str) -> Entry {
-        Entry {
-            seq: 0,
-            time: String::new(),
-            service: service.to_owned(),
-            event: Happened::Started,
-            actor: Actor::daemon(),
-            cause: cause.to_owned(),
-            object: None,
-            before: None,
-            after: None,
-            release: 1,
-            step: Some(1),
-            steps: Some(3),
-            active: "blue".to_owned(),
-            candidate: Some("green".to_owned()),
-            share_ppm: 10_000,
-            epoch: 2,
-        }
-    }
-
-    fn journal() -> (tempfile::TempDir, Journal) {
+    fn journal() -> (tempfile::TempDir, Log) {
         let directory = tempfile::tempdir().expect("a directory");
-        let journal = Journal::beside(&directory.path().join("state.json"));
+        let journal = Log::beside(&directory.path().join("state.json"));
         (directory, journal)
     }
 
-    fn told(journal: &Journal, after: u64, service: Option<&str>) -> Vec<(u64, String)> {
-        let entries = journal.read(after, service).expect("readable");
+    fn told(journal: &Log, after: u64) -> Vec<(u64, String)> {
+        let entries = journal.read(after).expect("readable");
         let told = entries.into_iter();
         told.map(|entry| (entry.seq, entry.cause)).collect()
     }
 
     #[test]
-    fn entries_are_counted_over_restarts_and_read_by_service_and_number() {
+    fn entries_are_counted_over_restarts_and_read_by_number() {
         let (_directory, mut journal) = journal();
-        assert_eq!(told(&journal, 0, None), []);
+        assert_eq!(told(&journal, 0), []);
         add(&mut journal, "shop", "a");
         add(&mut journal, "mail", "b");
-        let mut again = Journal {
+        let mut again = Log {
             last: None,
             ..journal
         };
         add(&mut again, "shop", "c");
         let all = [(1, "a"), (2, "b"), (3, "c")].map(|(n, cause)| (n, cause.to_owned()));
-        assert_eq!(told(&again, 0, None), all);
-        assert_eq!(
-            told(&again, 0, Some("shop")),
-            [all[0].clone(), all[2].clone()]
-        );
-        assert_eq!(told(&again, 2, None), [all[2].clone()]);
+        assert_eq!(told(&again, 0), all);
+        assert_eq!(told(&again, 2), [all[2].clone()]);
     }
 
     #[test]
@@ -403,7 +400,7 @@ mod tests {
         journal.last = None;
         add(&mut journal, "shop", "b");
         let expected = [(1, "a".to_owned()), (2, "b".to_owned())];
-        assert_eq!(told(&journal, 0, None), expected);
+        assert_eq!(told(&journal, 0), expected);
     }
 
     #[test]
@@ -421,10 +418,10 @@ mod tests {
         let expected: [std::ffi::OsString; 4] =
             [1, 2, 3, 4].map(|n| format!("audit.jsonl.{n}").into());
         assert_eq!(names, expected);
-        let seqs: Vec<u64> = told(&journal, 0, None).iter().map(|told| told.0).collect();
+        let seqs: Vec<u64> = told(&journal, 0).iter().map(|told| told.0).collect();
         assert_eq!(seqs, (7..=14).collect::<Vec<_>>());
         for after in 6..15 {
-            let seqs: Vec<u64> = told(&journal, after, None).iter().map(|t| t.0).collect();
+            let seqs: Vec<u64> = told(&journal, after).iter().map(|t| t.0).collect();
             assert_eq!(seqs, (after + 1..=14).collect::<Vec<_>>());
         }
     }

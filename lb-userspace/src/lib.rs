@@ -15,6 +15,7 @@ pub mod health;
 
 pub mod dataplane;
 pub mod neighbour;
+pub mod notify;
 pub mod object;
 
 pub mod api;

@@ -16,6 +16,9 @@ pub struct Config {
     pub api: Api,
     /// What is released.
     pub service: Vec<Service>,
+    /// Who is told of what happens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<toml::Table>,
 }
 
 /// `[node]`
@@ -147,6 +150,7 @@ impl Config {
                 socket: file("serin.sock"),
             },
             service: Vec::new(),
+            notify: Vec::new(),
         }
     }
 
@@ -235,6 +239,7 @@ mod tests {
             api: Api {
                 socket: "/tmp/x/serin.sock".to_owned(),
             },
+            notify: Vec::new(),
             service: vec![Service {
                 name: "shop".to_owned(),
                 listen: listeners(),

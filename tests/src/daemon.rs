@@ -135,6 +135,25 @@ impl Daemon {
         command.spawn().context("starting serin")
     }
 
+    /// Runs a script as a pipeline does: bash, with `serin` on its path and the daemon's socket.
+    pub fn pipeline(&self, script: &str) -> Result<Output> {
+        let directory = self
+            .binary
+            .parent()
+            .context("the binary has no directory")?;
+        let path = env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", script]);
+        command.env("PATH", format!("{}:{path}", directory.display()));
+        command.env("SERIN_SOCKET", &self.config.api.socket);
+        command.output().context("running bash")
+    }
+
+    /// Where it keeps its files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Writes [`Self::config`] to its file.
     pub fn write_config(&self) -> Result<()> {
         fs::write(self.config_path(), self.config.text()).context("writing the config")

@@ -261,6 +261,26 @@ pub struct NodeStatus {
     pub reasons: BTreeMap<String, u64>,
     /// What happened to the flow table.
     pub flows: BTreeMap<String, u64>,
+    /// Who is told of what happens, by name.
+    #[serde(default)]
+    pub notify: BTreeMap<String, NotifyStatus>,
+}
+
+/// One that is told of what happens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifyStatus {
+    /// Entries that it has taken.
+    pub delivered: u64,
+    /// Entries that wait for it.
+    pub pending: u64,
+    /// Attempts in a row that have failed.
+    pub failing: u64,
+    /// Entries that it has refused for good.
+    pub refused: u64,
+    /// Entries that the log no longer had when their turn came.
+    pub lost: u64,
+    /// Why the last attempt failed or was refused; null if it did not.
+    pub error: Option<String>,
 }
 
 /// `serin whois`: the query.

@@ -31,6 +31,7 @@ use crate::{
     control::{Control, ControlError},
     dataplane::{Dataplane, kernel::now},
     journal::{Actor, Entry},
+    notify::Board,
     release::engine::Event,
     state::StateError,
 };
@@ -42,6 +43,8 @@ pub struct Shared<D> {
     pub changed: Notify,
     /// Orders that need more than the core: the network, the interfaces.
     pub errands: mpsc::Sender<Errand>,
+    /// How those who are told of what happens are doing.
+    pub board: Board,
 }
 
 /// An order that the daemon's loop carries out.
@@ -63,6 +66,7 @@ impl<D> Shared<D> {
             control: Mutex::new(control),
             changed: Notify::new(),
             errands,
+            board: Board::default(),
         })
     }
 
@@ -136,7 +140,9 @@ type Body<T> = Result<Json<T>, JsonRejection>;
 type Who = ConnectInfo<Peer>;
 
 async fn node<D: Dataplane>(State(shared): Core<D>) -> Answer<NodeStatus> {
-    Ok(Json(shared.control().node_status()?))
+    let mut status = shared.control().node_status()?;
+    status.notify = shared.board.read();
+    Ok(Json(status))
 }
 
 async fn list<D: Dataplane>(State(shared): Core<D>) -> Json<Vec<Line>> {

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::{Format, events, release, whois};
 use crate::{
     api::model::{
-        Applied, BackendStatus, Done, Line, NodeStatus, PoolStatus, ReleaseStatus, Status, Whois,
+        Applied, BackendStatus, Done, Line, NodeStatus, NotifyStatus, PoolStatus, ReleaseStatus,
+        Status, Whois,
     },
     config::{
         Config, Finding,
@@ -218,6 +219,34 @@ fn node(status: &NodeStatus, output: Format) {
         ["COUNTER", "EVENTS"],
         seen.map(|(name, count)| [name.clone(), count.to_string()]),
     );
+    notify(&status.notify);
+}
+
+fn notify(targets: &BTreeMap<String, NotifyStatus>) {
+    if targets.is_empty() {
+        return;
+    }
+    println!();
+    let rows = targets.iter().map(|(name, target)| {
+        let counts = [
+            target.delivered,
+            target.pending,
+            target.refused,
+            target.lost,
+        ];
+        let [delivered, pending, refused, lost] = counts.map(|count| count.to_string());
+        let error = target.error.clone().unwrap_or_else(|| "-".to_owned());
+        [name.clone(), delivered, pending, refused, lost, error]
+    });
+    let header = [
+        "NOTIFY",
+        "DELIVERED",
+        "PENDING",
+        "REFUSED",
+        "LOST",
+        "LAST ERROR",
+    ];
+    table(header, rows);
 }
 
 fn applied(applied: &Applied, output: Format) {

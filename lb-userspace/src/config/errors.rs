@@ -97,6 +97,9 @@ pub enum Fault {
     /// The name stands for something else already.
     #[error("has the name of an earlier {0}; rename one")]
     NameTaken(&'static str),
+    /// Two targets that only a name would tell apart.
+    #[error("goes to `{0}`, as an earlier [[notify]] does; give one of them a `name`")]
+    SameHost(String),
     /// The node names no interface.
     #[error("has no interface; add one to `interfaces`, such as \"eth0\"")]
     NoInterface,

@@ -16,6 +16,7 @@ pub mod lint;
 mod listen;
 mod model;
 mod node;
+mod notify;
 pub mod outline;
 mod pool;
 mod probe;
@@ -43,8 +44,8 @@ pub use lint::{Finding, lint};
 pub use listen::ListenError;
 pub use model::{
     Affinity, Api, Attach, Audience, Backend, ClientPrefix, Config, Connections, Datagram, Encap,
-    Forward, Geography, GrpcProbe, Health, HttpProbe, Listen, Node, OnDeadPool, Place, Pool, Probe,
-    Protect, Protocol, Service, Statuses, Verify,
+    Forward, Geography, GrpcProbe, Health, HttpProbe, Listen, Node, Notify, NotifyFormat,
+    OnDeadPool, Place, Pool, Probe, Protect, Protocol, Service, Statuses, Verify,
 };
 pub use outline::outline;
 pub use quic_lb::{Format, ServerId};
@@ -71,7 +72,7 @@ impl Config {
 
 /// The whole file; nothing only where a problem has been reported.
 fn read(root: &mut Section) -> Option<Config> {
-    root.not_built(&["toggle", "notify"]);
+    root.not_built(&["toggle"]);
     if !root.contains("node") {
         root.refuse(Fault::NoNode);
     }
@@ -82,6 +83,7 @@ fn read(root: &mut Section) -> Option<Config> {
         service::read(section, &mut names)
     });
     let services: Vec<_> = services.into_iter().flatten().flatten().collect();
+    let notify = notify::read_all(root, &services);
     clash::check(&services, root.faults());
     if let Some(node) = &node {
         check_databases(node, &services, root.faults());
@@ -90,6 +92,7 @@ fn read(root: &mut Section) -> Option<Config> {
         node: node?,
         api,
         services,
+        notify,
     })
 }
 

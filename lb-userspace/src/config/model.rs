@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
+use hyper::Uri;
 use ipnet::IpNet;
 use lb_common::encap;
 use serde::{Deserialize, Serialize};
 
 use super::quic_lb::{Format, ServerId};
-use crate::release::engine::Plan;
+use crate::{journal::Happened, release::engine::Plan};
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,36 @@ pub struct Config {
     pub api: Api,
     /// The services, in the order of the file; none is an empty data plane.
     pub services: Vec<Service>,
+    /// Who is told of what happens.
+    pub notify: Vec<Notify>,
+}
+
+/// `[[notify]]`: somebody who is told of what happens, by HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notify {
+    /// Its own, or the host's; each once.
+    pub name: String,
+    /// With `http` or `https`, and a host.
+    pub url: Uri,
+    /// Of these alone; none for all.
+    pub events: Vec<Happened>,
+    /// Of these alone; none for all.
+    pub services: Vec<String>,
+    /// Where the secrets are that sign a message.
+    pub secret_file: Option<PathBuf>,
+    /// Those who may vouch for it, instead of the host's.
+    pub ca: Option<PathBuf>,
+    /// How it is told.
+    pub format: NotifyFormat,
+}
+
+/// The form of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotifyFormat {
+    /// CloudEvents 1.0, structured, as JSON.
+    CloudEvents,
+    /// What Slack and those that are like it take.
+    Slack,
 }
 
 /// `[node]`: what holds for the whole host.

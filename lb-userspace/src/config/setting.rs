@@ -25,6 +25,12 @@ pub enum SettingError {
     /// A word that is promised, but not built.
     #[error("not built yet; write {0}")]
     NotBuilt(String),
+    /// Not one of the events.
+    #[error("unknown event; write one of {0}")]
+    Event(String),
+    /// No URL that could be called.
+    #[error("no URL; write it as \"https://hooks.example.net/serin\", without a user or password")]
+    Url,
     /// A number beyond its bounds.
     #[error("out of bounds; choose a number from {0} to {1}")]
     Number(i64, i64),

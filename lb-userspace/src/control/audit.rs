@@ -3,13 +3,10 @@
 use super::{Control, ControlError};
 use crate::{
     dataplane::{Dataplane, Image},
-    journal::{self, Actor, Entry, Happened, Journal},
+    journal::{self, Actor, Entry, Happened, Journal, UNWRITTEN},
     release::engine::{Run, Stage},
     state::State,
 };
-
-/// Entries that wait for a log that can't be written, at most.
-const UNTOLD: usize = 256;
 
 /// What the log is to be told of a commit.
 pub(super) enum Note {
@@ -66,6 +63,11 @@ impl<D: Dataplane> Control<D> {
         Ok(self.journal.clone())
     }
 
+    /// The log, to be followed.
+    pub fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
     /// The log's entries after a number, oldest first; of one service, or of all.
     pub fn entries(&self, after: u64, service: Option<&str>) -> Result<Vec<Entry>, ControlError> {
         if let Some(service) = service {
@@ -104,22 +106,23 @@ impl<D: Dataplane> Control<D> {
         let first = self
             .journal
             .next(self.state.outbox.last().map(|entry| entry.seq));
+        // What the log has by now need not be kept for it, which is nothing that a file is saved for.
+        let written = self.journal.written();
+        self.state.outbox.retain(|entry| entry.seq > written);
         next.outbox.clone_from(&self.state.outbox);
         for (seq, entry) in (first..).zip(entries) {
             next.outbox.push(Entry { seq, ..entry });
         }
-        let spare = next.outbox.len().saturating_sub(UNTOLD);
+        let spare = next.outbox.len().saturating_sub(UNWRITTEN);
         next.outbox.drain(..spare);
     }
 
-    /// Tells the log what is in force. What it does not take is told with the next commit.
+    /// Tells the log what is in force. It stays in the state until it is written there.
     pub(super) fn post(&mut self) {
-        for entry in std::mem::take(&mut self.state.outbox) {
-            let (service, event, cause) = (&entry.service, entry.event, &entry.cause);
-            tracing::info!("service `{service}`: {event}, {cause}");
-            if let Err(error) = self.journal.append(&entry) {
-                tracing::error!("{error}");
-                self.state.outbox.push(entry);
+        for entry in &self.state.outbox {
+            if self.journal.take(entry) {
+                let (service, event, cause) = (&entry.service, entry.event, &entry.cause);
+                tracing::info!("service `{service}`: {event}, {cause}");
             }
         }
     }

@@ -85,6 +85,7 @@ impl<D: Dataplane> Control<D> {
             flows: flows
                 .map(|(event, n)| (event.name().to_owned(), *n))
                 .collect(),
+            notify: BTreeMap::new(),
         })
     }
 

@@ -26,6 +26,7 @@ use crate::{
     health::{Checks, Verdicts},
     journal::Actor,
     neighbour::View,
+    notify::Notifier,
     state::compose,
 };
 
@@ -39,6 +40,7 @@ pub struct Loop {
     targets: watch::Sender<BTreeSet<IpAddr>>,
     views: watch::Receiver<View>,
     checks: Checks,
+    notifier: Notifier,
     verdicts: watch::Receiver<Verdicts>,
     /// A configuration that waits for sessions to be pinned, and who wants it.
     armed: Option<(ApplyOrder, Config, Actor)>,
@@ -60,8 +62,13 @@ impl Loop {
         let mut checks = Checks::default();
         let control = shared.control();
         checks.follow(control.config(), control.state());
+        let (told, journal) = (control.config().notify.clone(), control.journal());
+        let state = control.config().node.state.clone();
         drop(control);
+        let mut notifier = Notifier::new(&state, journal, shared.board.clone());
+        notifier.follow(&told);
         Ok(Self {
+            notifier,
             shared,
             errands,
             targets,
@@ -239,6 +246,8 @@ impl Loop {
         let in_force = control.config().clone();
         self.checks.follow(&in_force, control.state());
         let left = interfaces::leave(&mut control, &in_force);
+        drop(control);
+        self.notifier.follow(&in_force.notify);
         let writes = applied?;
         // The configuration is in force; this is not the moment to call it refused.
         let complaint = left.err().map(|error| error.to_string());

@@ -104,3 +104,34 @@ fn a_colour_that_dies_in_its_bake_is_rolled_back_by_itself() -> Result<()> {
     crowd.disperse()?.assert_unharmed();
     Ok(())
 }
+
+/// From one store to the next: a single system call each, on a machine that is shared.
+const GAP_NS: u64 = 5_000_000;
+
+#[test]
+fn two_services_are_cut_over_and_back_as_one() -> Result<()> {
+    let mut stage = Stage::set(Way::Nat, Attach::Native)?;
+    let mut till = serin_tests::config::Service::shop(&stage.lab, "nat", 8081);
+    "till".clone_into(&mut till.name);
+    for listener in &mut till.listen {
+        *listener = listener.replace(":80", ":81");
+    }
+    stage.daemon.config.service.push(till);
+    stage.apply()?;
+    let crowd = Crowd::gather(&stage.lab)?;
+    let mut gaps = Vec::new();
+    for (turn, version) in (0..20).zip(["v2", "v1"].into_iter().cycle()) {
+        let done = stage.serin("cutover shop till")?;
+        let active = |service: usize| done["services"][service]["active"].clone();
+        assert_eq!(active(0), active(1));
+        gaps.extend(done["gap_ns"].as_u64());
+        if turn < 2 {
+            assert_all_on(&crowd, version)?;
+        }
+    }
+    crowd.disperse()?.assert_unharmed();
+    gaps.sort_unstable();
+    println!("from store to store: {gaps:?} ns");
+    ensure!(gaps.len() == 20 && gaps[10] < GAP_NS, "{gaps:?}");
+    Ok(())
+}

@@ -37,6 +37,8 @@ pub struct Edge {
     pub memory: Memory,
     pub clients: Vec<Client>,
     pub now: u64,
+    /// How far the time of day is ahead of that, in milliseconds.
+    pub wall_ms: i64,
     /// Nanoseconds after which a silent connection may be forgotten.
     pub drain: u64,
     /// VIPs that must be served: those of the configurations before and after an order.
@@ -87,6 +89,7 @@ impl Edge {
             memory: Memory::default(),
             clients: Vec::new(),
             now: 1_000_000_000_000,
+            wall_ms: 1_800_000_000_000,
             drain: 0,
             expected: BTreeSet::new(),
             cut: BTreeSet::new(),
@@ -315,6 +318,7 @@ impl Edge {
                 self.memory.counters.backends.remove(&id);
             }
             Write::AddPort(_)
+            | Write::PutRecord(..)
             | Write::SetBackend(..)
             | Write::SetReply(..)
             | Write::SetServer(..)
@@ -469,6 +473,11 @@ impl Dataplane for Twin {
 
     fn clock_ms(&self) -> u64 {
         self.edge().now / 1_000_000
+    }
+
+    fn time_of_day_ms(&self) -> u64 {
+        let edge = self.edge();
+        (edge.now / 1_000_000).saturating_add_signed(edge.wall_ms)
     }
 
     fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {

@@ -10,8 +10,8 @@ use std::{
 
 use lb_common::{address::Address, flow::tick, pool::Slot, release::Record};
 use lb_userspace::{
-    api::model::{Done, Line, Status},
-    control::{Control, ControlError, Parts, node},
+    api::model::{CutoverOrder, Done, Line, Status, TogetherOrder},
+    control::{Control, ControlError, Parts, Together, node},
     dataplane::{Image, Table},
     health::{Name, Verdict},
     release::engine::Event,
@@ -120,7 +120,22 @@ impl World {
 
     pub fn cutover(&mut self, service: &str, to: Option<&str>) -> Result<Done, ControlError> {
         let tick = self.tick();
-        self.control().cutover(service, to, tick)
+        self.control().cutover(service, to, "", tick)
+    }
+
+    /// As `serin cutover` does: by the service's blue-green release if it has one.
+    pub fn cut_over(&mut self, service: &str, order: &CutoverOrder) -> Result<Done, ControlError> {
+        let tick = self.tick();
+        self.control().cut_over(service, order, tick)
+    }
+
+    pub fn cut_over_together(&mut self, services: &[&str]) -> Result<Together, ControlError> {
+        let tick = self.tick();
+        let order = TogetherOrder {
+            services: services.iter().map(|&service| service.to_owned()).collect(),
+            ..TogetherOrder::default()
+        };
+        self.control().cut_over_together(&order, tick)
     }
 
     pub fn rollback(&mut self, service: &str) -> Result<Done, ControlError> {
@@ -131,7 +146,8 @@ impl World {
     /// Begins the configured release.
     pub fn start(&mut self, service: &str, replace: bool) -> Result<Done, ControlError> {
         let tick = self.tick();
-        self.control().start_release(service, None, replace, tick)
+        self.control()
+            .start_release(service, None, replace, None, tick)
     }
 
     pub fn steer(&mut self, service: &str, event: &Event) -> Result<Done, ControlError> {

@@ -3,6 +3,7 @@
 #[macro_use]
 mod modes;
 
+mod blue_green;
 mod bulk;
 mod crowd;
 mod hosted;

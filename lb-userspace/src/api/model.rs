@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Admin, Ended};
+use crate::{
+    release::engine::Strategy,
+    state::{Admin, Ended},
+};
 
 /// The answer to an order that changed something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +142,12 @@ pub struct ReleaseStatus {
     pub left_s: Option<u64>,
     /// Seconds until it is aborted; null if it has no deadline, or is over.
     pub deadline_left_s: Option<u64>,
+    /// `canary` or `blue-green`.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// When it goes on at the earliest, in milliseconds since the epoch; null if no time was set.
+    #[serde(default)]
+    pub scheduled_ms: Option<u64>,
 }
 
 impl ReleaseStatus {
@@ -403,6 +412,38 @@ pub struct CutoverOrder {
     /// The pool, where it is not the only other one.
     #[serde(default)]
     pub to: Option<String>,
+    /// Not before this time, in milliseconds since the epoch; for blue-green releases.
+    #[serde(default)]
+    pub at_ms: Option<u64>,
+    /// Why, in a person's words.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Body of a cutover of several services, which is made for all of them or for none.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TogetherOrder {
+    /// Each once.
+    pub services: Vec<String>,
+    /// The pool, where it is not the only other one; all of them must have it.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// A time can be set for one service alone: it is refused.
+    #[serde(default)]
+    pub at_ms: Option<u64>,
+    /// Why, in a person's words.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// The answer to a cutover of several services.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Together {
+    /// Each, in the order in which they were named.
+    pub services: Vec<Done>,
+    /// From the first of their stores to the last, in nanoseconds; null if none had to be made.
+    pub gap_ns: Option<u64>,
 }
 
 /// Body of a start.
@@ -415,6 +456,9 @@ pub struct StartOrder {
     /// End the release under way for it.
     #[serde(default)]
     pub replace: bool,
+    /// Not before this time, in milliseconds since the epoch.
+    #[serde(default)]
+    pub at_ms: Option<u64>,
 }
 
 /// Body of a promotion.

@@ -25,10 +25,11 @@ use tokio::{
 
 use super::model::{
     Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, EventsQuery, Line, NodeStatus, Problem,
-    PromoteOrder, ReasonOrder, ShareOrder, StartOrder, Status, Whois, WhoisQuery,
+    PromoteOrder, ReasonOrder, ShareOrder, StartOrder, Status, Together, TogetherOrder, Whois,
+    WhoisQuery,
 };
 use crate::{
-    control::{Control, ControlError},
+    control::{self, Control, ControlError},
     dataplane::{Dataplane, kernel::now},
     journal::{Actor, Entry},
     notify::Board,
@@ -125,6 +126,7 @@ pub fn router<D: Dataplane + 'static>(
         .route("/v1/services/{service}/abort", post(abort))
         .route("/v1/services/{service}/retry", post(retry))
         .route("/v1/services/{service}/backends/{backend}", put(backend))
+        .route("/v1/cutover", post(cutover_together))
         .route("/v1/apply", post(apply))
         .route("/v1/detach", post(detach))
         .fallback(unknown)
@@ -185,8 +187,19 @@ async fn cutover<D: Dataplane>(
     order: Body<CutoverOrder>,
 ) -> Answer<Done> {
     let (Path(service), Json(order)) = (service?, order?);
+    shared.order(peer, |core| core.cut_over(&service, &order, now()))
+}
+
+async fn cutover_together<D: Dataplane>(
+    State(shared): Core<D>,
+    ConnectInfo(peer): Who,
+    order: Body<TogetherOrder>,
+) -> Answer<Together> {
+    let Json(order) = order?;
     shared.order(peer, |core| {
-        core.cutover(&service, order.to.as_deref(), now())
+        let control::Together { services, gap } = core.cut_over_together(&order, now())?;
+        let gap_ns = gap.map(|gap| u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX));
+        Ok(Together { services, gap_ns })
     })
 }
 
@@ -207,7 +220,8 @@ async fn start<D: Dataplane>(
 ) -> Answer<Done> {
     let (Path(service), Json(order)) = (service?, order?);
     shared.order(peer, |core| {
-        core.start_release(&service, order.to.as_deref(), order.replace, now())
+        let StartOrder { to, replace, at_ms } = &order;
+        core.start_release(&service, to.as_deref(), *replace, *at_ms, now())
     })
 }
 
@@ -329,11 +343,11 @@ async fn not_allowed(method: Method) -> Failure {
 }
 
 impl<D: Dataplane> Shared<D> {
-    fn order(
+    fn order<T>(
         &self,
         peer: Peer,
-        order: impl FnOnce(&mut Control<D>) -> Result<Done, ControlError>,
-    ) -> Answer<Done> {
+        order: impl FnOnce(&mut Control<D>) -> Result<T, ControlError>,
+    ) -> Answer<T> {
         // A name may have to be asked for over the network: nobody waits for the lock meanwhile.
         let actor = peer.actor();
         let done = {

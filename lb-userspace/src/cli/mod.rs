@@ -1,5 +1,6 @@
 //! The command line. `serin run` is the daemon; every other command is a client of its socket.
 
+mod cutover;
 mod decap;
 mod events;
 mod order;

@@ -11,11 +11,17 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Failure, release::Release, show::Answer, wait::wait};
+use super::{
+    Failure,
+    cutover::{self, Cutover},
+    release::Release,
+    show::Answer,
+    wait::wait,
+};
 use crate::{
     api::{
         client::{Client, ClientError},
-        model::{Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, ShareOrder, Status},
+        model::{Applied, ApplyOrder, BackendOrder, Done, ShareOrder, Status},
     },
     share::Share,
     state::Admin,
@@ -74,6 +80,8 @@ pub enum Order {
         /// The service
         service: String,
     },
+    /// Send all clients to another pool, in one store
+    Cutover(Cutover),
     #[command(flatten)]
     Release(Release),
     #[command(flatten)]
@@ -89,14 +97,6 @@ pub enum Change {
         service: String,
         /// Like 5%, 0.01% or 50000ppm
         share: Share,
-        /// The pool, where it is not the only other one
-        #[arg(long)]
-        to: Option<String>,
-    },
-    /// Send all clients to another pool, in one store
-    Cutover {
-        /// The service
-        service: String,
         /// The pool, where it is not the only other one
         #[arg(long)]
         to: Option<String>,
@@ -172,6 +172,10 @@ impl Order {
                 let query = format!("/v1/events?service={}", escape(&service));
                 Answer::Events(client.get(&query).await?)
             }
+            Self::Cutover(cutover) => match cutover.give(&client).await? {
+                cutover::Answer::One(done) => Answer::Done(in_force(&client, done).await?),
+                cutover::Answer::Several(together) => Answer::Together(together),
+            },
             Self::Release(release) => {
                 let done = release.give(&client).await?;
                 Answer::Done(in_force(&client, done).await?)
@@ -193,11 +197,6 @@ impl Change {
                     to,
                 };
                 client.post(&resource(&service, "/share"), &order).await
-            }
-            Self::Cutover { service, to } => {
-                client
-                    .post(&resource(&service, "/cutover"), &CutoverOrder { to })
-                    .await
             }
             Self::Rollback { service } => client.post(&resource(&service, "/rollback"), &()).await,
             Self::Weight { target, weight } => {

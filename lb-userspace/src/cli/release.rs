@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::order::resource;
+use super::{cutover, order::resource};
 use crate::{
     api::{
         client::{Client, ClientError},
@@ -26,6 +26,9 @@ pub enum Release {
         /// End the release under way for it, and begin with the first step
         #[arg(long)]
         replace: bool,
+        /// Not before this time: RFC 3339, HH:MM of this host, or like 15m from now
+        #[arg(long, value_name = "TIME", value_parser = super::cutover::moment)]
+        at: Option<u64>,
     },
     /// Go on to the next step, whatever the present one waits for
     Promote {
@@ -66,8 +69,13 @@ impl Release {
                 service,
                 to,
                 replace,
+                at,
             } => {
-                let order = StartOrder { to, replace };
+                let order = StartOrder {
+                    to,
+                    replace,
+                    at_ms: at,
+                };
                 client.post(&resource(&service, "/start"), &order).await
             }
             Self::Promote {
@@ -109,7 +117,12 @@ pub fn text(release: &ReleaseStatus) -> String {
         let reason = reason
             .map(|reason| format!(": {reason}"))
             .unwrap_or_default();
-        return format!("{number}, {candidate} {state}{reason}");
+        let at = release.scheduled_ms.map(cutover::show);
+        let at = at.map(|at| format!(" for {at}")).unwrap_or_default();
+        let left = release.left_s.filter(|&left| left > 0);
+        let left = left.map(|left| format!(", {} of its bake left", span(left)));
+        let left = left.unwrap_or_default();
+        return format!("{number}, {candidate} {state}{at}{left}{reason}");
     };
     let asked = match &release.audience {
         Some(audience) => format!("audience {audience}"),
@@ -119,8 +132,10 @@ pub fn text(release: &ReleaseStatus) -> String {
     let left = left.map(|left| format!(", {} of its hold left", span(left)));
     let deadline = release.deadline_left_s;
     let deadline = deadline.map(|left| format!(", deadline in {}", span(left)));
+    let at = release.scheduled_ms.map(cutover::show);
+    let at = at.map(|at| format!(" for {at}")).unwrap_or_default();
     format!(
-        "{number}, {candidate} at step {step} of {steps} ({asked}), {state}{}{}",
+        "{number}, {candidate} at step {step} of {steps} ({asked}), {state}{at}{}{}",
         left.unwrap_or_default(),
         deadline.unwrap_or_default()
     )
@@ -133,6 +148,7 @@ fn span(seconds: u64) -> humantime::FormattedDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::release::engine::Strategy;
 
     fn at(step: Option<usize>) -> ReleaseStatus {
         ReleaseStatus {
@@ -148,6 +164,8 @@ mod tests {
             hold_s: step.map(|_| 300),
             left_s: step.map(|_| 90),
             deadline_left_s: None,
+            strategy: Strategy::Canary,
+            scheduled_ms: None,
         }
     }
 
@@ -171,5 +189,19 @@ mod tests {
             ..at(None)
         };
         assert_eq!(text(&over), "3, green aborted: errors");
+        let baking = ReleaseStatus {
+            state: "baking".to_owned(),
+            left_s: Some(90),
+            ..at(None)
+        };
+        assert_eq!(text(&baking), "3, green baking, 1m 30s of its bake left");
+        let scheduled = ReleaseStatus {
+            state: "scheduled".to_owned(),
+            left_s: None,
+            scheduled_ms: Some(1_777_924_800_000),
+            ..at(None)
+        };
+        let expected = "3, green scheduled for 2026-05-04T20:00:00Z";
+        assert_eq!(text(&scheduled), expected);
     }
 }

@@ -8,7 +8,7 @@ use super::{Format, events, release, whois};
 use crate::{
     api::model::{
         Applied, BackendStatus, Done, Line, NodeStatus, NotifyStatus, PoolStatus, ReleaseStatus,
-        Status, Whois,
+        Status, Together, Whois,
     },
     config::{
         Config, Finding,
@@ -60,6 +60,7 @@ pub enum Answer {
     Applied(Applied),
     Whois(Box<Whois>),
     Done(Done),
+    Together(Together),
     Release(ReleaseStatus),
     Events(Vec<Entry>),
 }
@@ -74,6 +75,13 @@ impl Answer {
             Self::Whois(shown) if output == Format::Json => json(shown),
             Self::Whois(shown) => print!("{}", whois::text(shown)),
             Self::Done(shown) => done(shown, output),
+            Self::Together(shown) if output == Format::Json => json(shown),
+            Self::Together(shown) => {
+                shown.services.iter().for_each(|shown| done(shown, output));
+                if let Some(gap_ns) = shown.gap_ns {
+                    println!("all in one: {gap_ns} ns from the first store to the last");
+                }
+            }
             Self::Release(shown) if output == Format::Json => json(shown),
             Self::Release(shown) => println!("release {}", release::text(shown)),
             Self::Events(shown) if output == Format::Json => json(shown),

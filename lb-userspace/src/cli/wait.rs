@@ -85,9 +85,12 @@ fn outcome(service: &str, status: Status) -> Option<Result<ReleaseStatus, Failur
             let reason = release.reason.unwrap_or_default();
             Some(Err(refused(format!("the release was aborted: {reason}"))))
         }
-        "rolled-back" => Some(Err(refused(
-            "the release was promoted, and then rolled back by hand".to_owned(),
-        ))),
+        "rolled-back" => {
+            let why = release.reason.unwrap_or_else(|| "by hand".to_owned());
+            Some(Err(refused(format!(
+                "the release was promoted, and then rolled back: {why}"
+            ))))
+        }
         _ => Some(Err(refused(
             "the release was taken over by hand, and ends by nothing that could be waited for"
                 .to_owned(),

@@ -5,9 +5,11 @@ use std::fmt;
 use lb_common::pool::SLOTS;
 
 use super::{
+    colours,
     model::{Affinity, Backend, ClientPrefix, Config, Forward, Listen, Node, Pool, Service},
     outline,
 };
+use crate::release::engine::Strategy;
 
 /// Fewer characters of a hash seed can be guessed, and with them the hash.
 const SEED_CHARACTERS: usize = 16;
@@ -97,8 +99,8 @@ fn narrow_sources(config: &Config) -> Option<String> {
 fn lint_service(service: &Service, prefix: ClientPrefix) -> Vec<Finding> {
     let object = format!("service `{}`", service.name);
     let messages = [crowded_clients(service, prefix), lopsided_pools(service)];
-    let messages = messages.into_iter().flatten();
-    let mut all = findings(&object, messages.chain(idle_ports(service)));
+    let messages = messages.into_iter().flatten().chain(idle_ports(service));
+    let mut all = findings(&object, messages.chain(colours::differences(service)));
     for pool in &service.pools {
         let object = format!("{object}: pool `{}`", pool.name);
         let messages = [lone_backend(pool), unchecked(service, pool)];
@@ -124,6 +126,11 @@ fn crowded_clients(service: &Service, prefix: ClientPrefix) -> Option<String> {
 }
 
 fn lopsided_pools(service: &Service) -> Option<String> {
+    let release = service.release.as_ref();
+    if release.is_some_and(|plan| plan.strategy == Strategy::BlueGreen) {
+        // Its pools are held to more: `colours` compares them.
+        return None;
+    }
     let count = |pool: &Pool| pool.backends.len() as u64;
     lopsided(service, "backends", count).or_else(|| lopsided(service, "weight", Pool::weight))
 }

@@ -7,6 +7,7 @@
 mod address;
 mod audience;
 mod clash;
+mod colours;
 mod endpoint;
 mod errors;
 mod faults;

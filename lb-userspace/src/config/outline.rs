@@ -105,7 +105,10 @@ fn outline_encap(config: &Config) -> String {
 fn outline_pool(pool: &Pool, active: &str) -> String {
     let mark = if pool.name == active { " (active)" } else { "" };
     let backends = outline_backends(pool);
-    let health = pool.health.as_ref().map(outline_health).unwrap_or_default();
+    let health = pool.health.as_ref().map(outline_health);
+    let health = health
+        .map(|health| format!("; {health}"))
+        .unwrap_or_default();
     format!("  pool {}{mark}: {backends}{health}\n", pool.name)
 }
 
@@ -117,14 +120,14 @@ fn outline_backends(pool: &Pool) -> String {
     backends.collect::<Vec<_>>().join(", ")
 }
 
-fn outline_health(health: &Health) -> String {
+pub(super) fn outline_health(health: &Health) -> String {
     let interval = humantime::format_duration(health.interval);
     let slow_start = health.slow_start.map(|time| {
         let time = humantime::format_duration(time);
         format!(", slow start over {time}")
     });
     let slow_start = slow_start.unwrap_or_default();
-    format!("; checked by {} every {interval}{slow_start}", health.probe)
+    format!("checked by {} every {interval}{slow_start}", health.probe)
 }
 
 /// A part of a whole, to the nearest millionth and without needless zeros.

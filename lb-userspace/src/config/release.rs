@@ -9,7 +9,7 @@ use super::{
     setting::{self, SettingError},
 };
 use crate::{
-    release::engine::{Plan, Step},
+    release::engine::{Plan, Step, Strategy},
     share::Share,
 };
 
@@ -20,6 +20,11 @@ const PERCENTAGE: RangeInclusive<u8> = 1..=100;
 const STEPS: usize = 100;
 /// A percentage in parts per million.
 const PERCENT: u32 = 10_000;
+/// The words for how users get to the candidate.
+const STRATEGIES: [(&str, Strategy); 2] = [
+    ("canary", Strategy::Canary),
+    ("blue-green", Strategy::BlueGreen),
+];
 /// The shorthand's keys, as in other tools.
 const SHORTHAND: [&str; 3] = ["stepWeight", "maxWeight", "interval"];
 
@@ -74,6 +79,24 @@ pub enum PlanFault {
         /// How long the steps take.
         shortest: Duration,
     },
+    /// More than one step before a cutover.
+    #[error(
+        "is blue-green and has {0} steps; keep one that shows the idle pool to an `audience`, or \
+         none, or write strategy = \"canary\""
+    )]
+    ManyPreviews(usize),
+    /// A step by share before a cutover.
+    #[error(
+        "has a share, but a blue-green release moves all users at once; name an `audience`, or write \
+         strategy = \"canary\""
+    )]
+    SharedPreview,
+    /// Steps by weight before a cutover.
+    #[error(
+        "is blue-green and has `{0}`; remove it, since all users move at once, or write strategy = \
+         \"canary\""
+    )]
+    WeighedPreview(&'static str),
     /// Two ways to say it.
     #[error("has `steps` and `{0}`; keep one")]
     Twice(&'static str),
@@ -87,12 +110,15 @@ pub(super) fn read(service: &mut Section, audiences: &[Audience]) -> Option<Plan
 
 fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
     section.not_built(&["judge", "gate"]);
-    section.setting("strategy", |word: &String| {
-        setting::word(word, &[("canary", ())], &["blue-green"])
+    let strategy = section.setting("strategy", |word: &String| {
+        setting::word(word, &STRATEGIES, &[])
     });
+    let strategy = strategy.unwrap_or_default();
     let deadline = section.setting("deadline", |text: &String| setting::time(text, &DEADLINE));
+    let bake = section.setting("bake", |text: &String| setting::time(text, &HOLD));
     let shorthand = SHORTHAND.into_iter().find(|key| section.contains(key));
     let steps = match shorthand {
+        _ if strategy == Strategy::BlueGreen => read_preview(section, audiences, shorthand),
         Some(key) if section.contains("steps") => {
             section.refuse(PlanFault::Twice(key).into());
             read_steps(section, audiences);
@@ -103,7 +129,9 @@ fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
         None => read_steps(section, audiences),
     };
     let plan = Plan {
+        strategy,
         steps: steps?,
+        bake: bake.unwrap_or_default(),
         deadline,
         ..Plan::default()
     };
@@ -130,6 +158,34 @@ fn read_shorthand(section: &mut Section) -> Option<Vec<Step>> {
         approve: false,
     };
     Some(shares.map(step).collect())
+}
+
+/// What a blue-green release shows before its cutover: nothing, or the idle pool to an audience.
+fn read_preview(
+    section: &mut Section,
+    audiences: &[Audience],
+    shorthand: Option<&'static str>,
+) -> Option<Vec<Step>> {
+    if let Some(key) = shorthand {
+        section.refuse(PlanFault::WeighedPreview(key).into());
+        for key in SHORTHAND {
+            section.take(key);
+        }
+    }
+    if !section.contains("steps") {
+        return Some(Vec::new());
+    }
+    let steps = section.tables("steps", "step", |step| {
+        if step.contains("share") && !step.contains("audience") {
+            step.refuse(PlanFault::SharedPreview.into());
+        }
+        // Each is read as if it were the only one: that there are more is said once.
+        read_step(step, audiences, None)
+    })?;
+    if steps.len() > 1 {
+        section.refuse(PlanFault::ManyPreviews(steps.len()).into());
+    }
+    steps.into_iter().collect()
 }
 
 fn read_steps(section: &mut Section, audiences: &[Audience]) -> Option<Vec<Step>> {
@@ -393,11 +449,57 @@ mod tests {
     }
 
     #[test]
-    fn what_is_promised_is_not_called_unknown() {
-        refuses(
-            &with("strategy = \"blue-green\""),
-            "`strategy` to `blue-green`: not built yet; write `canary`",
+    fn a_blue_green_release_has_no_step_or_a_preview_and_a_time_to_bake() {
+        let bare = plan("strategy = \"blue-green\"");
+        assert_eq!(bare.strategy, Strategy::BlueGreen);
+        assert_eq!((bare.steps.len(), bare.bake), (0, Duration::ZERO));
+        let read = plan(
+            "strategy = \"blue-green\"\nbake = \"10m\"\nsteps = [{ audience = \"staff\", hold = \
+             \"5m\", approve = true }]",
         );
+        assert_eq!(read.steps, [step(Some("staff"), 0, 5, true)]);
+        assert_eq!(read.bake, Duration::from_mins(10));
+        assert!(bare.is_sound() && read.is_sound());
+        let canary = plan("bake = \"1h\"\nsteps = [{ share = \"5%\", hold = \"5m\" }]");
+        assert_eq!(canary.strategy, Strategy::Canary);
+        assert_eq!(canary.bake, Duration::from_hours(1));
+    }
+
+    #[test]
+    fn anything_but_a_preview_before_a_cutover_is_refused_with_the_remedy() {
+        let all = [
+            (
+                "steps = [{ share = \"5%\", hold = \"5m\" }]",
+                "step 1 has a share, but a blue-green release moves all users at once; name an",
+            ),
+            (
+                "steps = [{ audience = \"staff\", hold = \"1m\" }, { audience = \"staff\", hold = \
+                 \"1m\" }]",
+                "release is blue-green and has 2 steps; keep one that shows the idle pool",
+            ),
+            (
+                "stepWeight = 10\nmaxWeight = 50\ninterval = \"1m\"",
+                "release is blue-green and has `stepWeight`; remove it",
+            ),
+            (
+                "bake = \"0s\"",
+                "`bake` to `0s`: out of bounds; choose a time from 1s",
+            ),
+        ];
+        for (lines, expected) in all {
+            refuses(
+                &with(&format!("strategy = \"blue-green\"\n{lines}")),
+                expected,
+            );
+        }
+        refuses(
+            &with("strategy = \"rainbow\"\nsteps = [{ share = \"5%\", hold = \"5m\" }]"),
+            "`strategy` to `rainbow`: unknown word; write `canary` or `blue-green`",
+        );
+    }
+
+    #[test]
+    fn what_is_promised_is_not_called_unknown() {
         refuses(
             &with("steps = [{ share = \"5%\", hold = \"5m\" }]\njudge = {}"),
             "release uses `judge`, which is not built yet",

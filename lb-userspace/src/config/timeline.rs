@@ -5,18 +5,26 @@ use std::{collections::BTreeMap, time::Duration};
 use humantime::format_duration;
 use serde::Serialize;
 
-use super::model::{Config, Connections, Datagram, Service};
+use super::{
+    colours::{Colour, colours},
+    model::{Config, Connections, Datagram, Service},
+};
 use crate::{
-    release::engine::{Plan, Step},
+    release::engine::{Plan, Step, Strategy},
     share::Share,
 };
 
 /// A release in time, for programs.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Timeline {
+    strategy: Strategy,
+    /// As many backends, as strong and as well checked? Warnings say where not.
+    pools: Vec<Colour>,
     steps: Vec<Line>,
     /// Seconds from the start to the promotion, if nobody and nothing stops it.
     earliest_end_s: u64,
+    /// Seconds for which it is watched after the promotion, and taken back by itself.
+    bake_s: u64,
     /// Seconds until it is aborted; null if never.
     deadline_s: Option<u64>,
     rollback: Rollback,
@@ -59,6 +67,9 @@ fn timeline(service: &Service, plan: &Plan) -> Timeline {
         approve: step.approve,
     });
     Timeline {
+        strategy: plan.strategy,
+        pools: colours(service),
+        bake_s: plan.bake.as_secs(),
         steps: steps.collect(),
         earliest_end_s: earliest_end(service, plan).as_secs(),
         deadline_s: plan.deadline.map(|deadline| deadline.as_secs()),
@@ -86,13 +97,38 @@ pub(super) fn outline(service: &Service) -> String {
     let deadline = plan.deadline.map_or(String::new(), |deadline| {
         format!("; aborted after {}", format_duration(deadline))
     });
+    let end = format_duration(earliest_end(service, plan));
+    let (head, promotion) = match plan.strategy {
+        Strategy::Canary => (
+            format!("canary: {} steps, then promotion", plan.steps.len()),
+            "promotion",
+        ),
+        Strategy::BlueGreen => ("blue-green: all users in one store".to_owned(), "cutover"),
+    };
     format!(
-        "  release canary: {} steps, then promotion\n{steps}    promotion after {}{approval} at the \
-         earliest{deadline}\n    rollback: {}\n",
-        plan.steps.len(),
-        format_duration(earliest_end(service, plan)),
+        "  release {head}\n{}{steps}    {promotion} after {end}{approval} at the \
+         earliest{deadline}\n{}    rollback: {}\n",
+        outline_colours(service, plan),
+        outline_bake(plan),
         outline_rollback(service)
     )
+}
+
+/// The two that users are moved between at once.
+fn outline_colours(service: &Service, plan: &Plan) -> String {
+    if plan.strategy == Strategy::Canary {
+        return String::new();
+    }
+    let lines = colours(service).into_iter();
+    lines.map(|colour| format!("    pool {colour}\n")).collect()
+}
+
+fn outline_bake(plan: &Plan) -> String {
+    if plan.bake == Duration::ZERO {
+        return String::new();
+    }
+    let bake = format_duration(plan.bake);
+    format!("    bake: watched for {bake}, and taken back by itself\n")
 }
 
 fn outline_step(number: u32, begins: Duration, step: &Step) -> String {
@@ -191,6 +227,32 @@ mod tests {
             settled_s: 910,
         };
         assert_eq!(timeline.rollback, rollback);
+    }
+
+    #[test]
+    fn a_blue_green_release_shows_its_preview_its_cutover_its_bake_and_both_colours() {
+        let text = format!(
+            "{}[[service.audience]]\nname = \"staff\"\nvlan = 7\npool = \"candidate\"\n\
+             [service.release]\nstrategy = \"blue-green\"\nbake = \"10m\"\nsteps = [{{ audience = \
+             \"staff\", hold = \"5m\", approve = true }}]\n",
+            shop("")
+        );
+        let config = Config::parse(&text).expect("valid");
+        let expected = "  release blue-green: all users in one store
+    pool blue has 1 backends, weight 100, not checked
+    pool green has 1 backends, weight 100, not checked
+    step 1 after 0s: audience staff, held for 5m, until approved
+    cutover after 5m and all approvals at the earliest
+    bake: watched for 10m, and taken back by itself
+    rollback: new connections in one store; older ones end by themselves, settled after 15m
+";
+        assert_eq!(outline(&config.services[0]), expected);
+        let told = serde_json::to_value(&timelines(&config)["shop"]).expect("JSON");
+        assert_eq!(
+            (&told["strategy"], &told["bake_s"]),
+            (&"blue-green".into(), &600.into())
+        );
+        assert_eq!(told["pools"][1]["backends"], 1);
     }
 
     #[test]

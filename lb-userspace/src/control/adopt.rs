@@ -1,5 +1,7 @@
 //! A start: the state file says what was intended, the maps say what users get.
 
+use std::collections::BTreeSet;
+
 use lb_common::{maps::TABLES_PER_POOL, release::Record};
 
 use crate::{
@@ -12,12 +14,41 @@ use crate::{
 /// out by the start.
 pub fn adopt(saved: &mut State, image: &Image, tick: u32) {
     saved.protect = Kept::of(image);
+    let left = left_of_together(saved, image);
     for (name, service) in &mut saved.services {
         match image.records.get(&service.id) {
+            Some(_) if left.contains(name) => {
+                tracing::warn!(
+                    "service `{name}`: it was to move with others, which have; it follows"
+                );
+                service.adopt_sets(image);
+                disarm(name, service);
+            }
             Some(record) => follow(name, service, record, image, tick),
             None => begin_anew(service),
         }
     }
+}
+
+/// Services whose records are not stored of those that move all or none, where some are: a crash
+/// came between. The file's word is taken for them, as half of such an order is no state to be in.
+pub fn left_of_together(saved: &State, image: &Image) -> BTreeSet<String> {
+    let at = |name: &String, intended: bool| {
+        let service = saved.services.get(name)?;
+        let record = image.records.get(&service.id)?;
+        let position = Some(&service.position).filter(|_| intended);
+        let position = position.or(service.before.as_ref().filter(|_| !intended))?;
+        (position.epoch == record.epoch).then_some(())
+    };
+    let mut all = saved.together.iter();
+    if !all.any(|name| at(name, true).is_some()) {
+        return BTreeSet::new();
+    }
+    let left = saved
+        .together
+        .iter()
+        .filter(|name| at(name, false).is_some());
+    left.cloned().collect()
 }
 
 /// The maps are new: nothing is pinned or counted, and the mapping is all there is.

@@ -1,6 +1,6 @@
 //! What is written into the audit log, and read from it.
 
-use super::{Control, ControlError};
+use super::{Control, ControlError, adopt::left_of_together};
 use crate::{
     dataplane::{Dataplane, Image},
     journal::{self, Actor, Entry, Happened, Journal, UNWRITTEN},
@@ -41,7 +41,11 @@ impl Subject {
 /// What the log has to be told of a state that a daemon has left: nothing of a change that the maps
 /// did not get. Without maps, the start makes it.
 pub(super) fn unsent(saved: &State, image: &Image) -> Vec<Entry> {
+    let left = left_of_together(saved, image);
     let entries = saved.outbox.iter().filter(|entry| {
+        if left.contains(&entry.service) {
+            return true;
+        }
         let service = saved.services.get(&entry.service);
         let record = service.and_then(|service| image.records.get(&service.id));
         record.is_none_or(|record| record.epoch >= entry.epoch)

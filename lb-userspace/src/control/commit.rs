@@ -1,6 +1,6 @@
 //! From a state to the maps: all of it, or nothing.
 
-use std::{net::IpAddr, time::SystemTime};
+use std::{collections::BTreeSet, net::IpAddr, time::SystemTime};
 
 use lb_common::release::Record;
 
@@ -13,7 +13,10 @@ use crate::{
 };
 
 /// What a commit did.
+#[derive(Default)]
 pub struct Commit {
+    /// When the first record was stored, if one was.
+    pub first_stored: Option<SystemTime>,
     /// When the last record was stored, if one was.
     pub stored: Option<SystemTime>,
 }
@@ -60,8 +63,22 @@ impl<D: Dataplane> Control<D> {
         self.carry_out(prepared)
     }
 
+    /// The same for services that move all or none, whatever comes between their stores.
+    pub(super) fn commit_together(
+        &mut self,
+        next: State,
+        services: BTreeSet<String>,
+    ) -> Result<Commit, ControlError> {
+        let mut prepared = self.prepare(&self.config, &self.view, next);
+        prepared.next.together = services;
+        self.carry_out(prepared)
+    }
+
     /// Works out what a state takes; changes nothing.
     pub(super) fn prepare(&self, config: &Config, view: &View, mut next: State) -> Prepared {
+        if !self.unfinished {
+            next.together.clear();
+        }
         rest_tables(&mut next);
         date_changes(&mut next);
         next.services
@@ -110,11 +127,11 @@ impl<D: Dataplane> Control<D> {
         }
         let before = self.image.clone();
         match self.write(&writes) {
-            Ok(stored) => {
+            Ok(commit) => {
                 self.state = next;
                 self.unfinished = false;
                 self.post();
-                Ok(Commit { stored })
+                Ok(commit)
             }
             Err(error) if self.has_stored(&before) => {
                 self.state = next;
@@ -129,16 +146,18 @@ impl<D: Dataplane> Control<D> {
         }
     }
 
-    fn write(&mut self, writes: &[Write]) -> Result<Option<SystemTime>, ControlError> {
-        let mut stored = None;
+    fn write(&mut self, writes: &[Write]) -> Result<Commit, ControlError> {
+        let mut commit = Commit::default();
         for write in writes {
-            stored = self.dataplane.write(write)?.or(stored);
+            let stored = self.dataplane.write(write)?;
+            commit.first_stored = commit.first_stored.or(stored);
+            commit.stored = stored.or(commit.stored);
             self.image.apply(write);
         }
         if !writes.is_empty() {
             self.dataplane.wait_for_packets()?;
         }
-        Ok(stored)
+        Ok(commit)
     }
 
     /// Whether a service that was running has another record now.

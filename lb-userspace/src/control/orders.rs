@@ -33,7 +33,7 @@ impl<D: Dataplane> Control<D> {
             share_ppm,
             to: to.map(str::to_owned),
         };
-        self.release(service, began, (&pool, order), tick, |position| {
+        self.release(service, began, (&pool, order, ""), tick, |position| {
             position.share(id, share_ppm, tick, &salts)
         })
     }
@@ -43,6 +43,7 @@ impl<D: Dataplane> Control<D> {
         &mut self,
         service: &str,
         to: Option<&str>,
+        reason: &str,
         tick: u32,
     ) -> Result<Done, ControlError> {
         let began = Instant::now();
@@ -55,7 +56,7 @@ impl<D: Dataplane> Control<D> {
         let id = state.pools[&pool].id;
         let to = to.map(str::to_owned);
         let order = Order::Cutover { to };
-        self.release(service, began, (&pool, order), tick, |position| {
+        self.release(service, began, (&pool, order, reason), tick, |position| {
             position.cutover(id, tick)
         })
     }
@@ -69,7 +70,8 @@ impl<D: Dataplane> Control<D> {
         if let Some(done) = self.call_off(service, began, tick)? {
             return Ok(done);
         }
-        self.release(service, began, ("", Order::Rollback), tick, |position| {
+        let order = ("", Order::Rollback, "");
+        self.release(service, began, order, tick, |position| {
             position.rollback(tick)
         })
     }
@@ -78,7 +80,7 @@ impl<D: Dataplane> Control<D> {
         &mut self,
         service: &str,
         began: Instant,
-        (pool, order): (&str, Order),
+        (pool, order, reason): (&str, Order, &str),
         tick: u32,
         change: impl FnOnce(&Position) -> Result<Position, Refusal>,
     ) -> Result<Done, ControlError> {
@@ -109,9 +111,12 @@ impl<D: Dataplane> Control<D> {
             | Order::Apply
             | Order::Release(_) => Happened::Cutover,
         };
-        let why = format!("`{order}` by hand");
+        let why = match reason {
+            "" => format!("`{order}` by hand"),
+            reason => reason.to_owned(),
+        };
         let touched = (!state.position.covers(&next)).then_some(next.touched_ppm);
-        if let Some(done) = self.arm(service, (order, ""), touched, began, tick)? {
+        if let Some(done) = self.arm(service, (order, reason), touched, began, tick)? {
             return Ok(done);
         }
         let state = self.state.service(service)?;
@@ -157,7 +162,7 @@ impl ServiceState {
         })
     }
 
-    fn named_pool(&self, service: &str, name: &str) -> Result<String, StateError> {
+    pub(super) fn named_pool(&self, service: &str, name: &str) -> Result<String, StateError> {
         if self.pools.contains_key(name) {
             return Ok(name.to_owned());
         }

@@ -121,7 +121,7 @@ impl<D: Dataplane> Control<D> {
     fn give(&mut self, service: &str, pending: &Pending, tick: u32) -> Result<Done, ControlError> {
         match &pending.order {
             Order::Share { share_ppm, to } => self.share(service, *share_ppm, to.as_deref(), tick),
-            Order::Cutover { to } => self.cutover(service, to.as_deref(), tick),
+            Order::Cutover { to } => self.cutover(service, to.as_deref(), &pending.cause, tick),
             Order::Rollback => self.rollback(service, tick),
             Order::Weight { backend, weight } => self.weight(service, backend, *weight, tick),
             Order::Admin { backend, admin } => self.admin(service, backend, *admin, tick),
@@ -131,7 +131,7 @@ impl<D: Dataplane> Control<D> {
     }
 
     fn unchanged(&self, service: &str, began: Instant, tick: u32) -> Result<Done, ControlError> {
-        let nothing = super::commit::Commit { stored: None };
+        let nothing = super::commit::Commit::default();
         self.done(service, &nothing, began, tick)
     }
 

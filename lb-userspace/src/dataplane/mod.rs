@@ -116,6 +116,8 @@ pub enum Write {
     SetAudiences(u32, Box<AudienceSet>),
     /// Write the protection's settings aside and make them the live ones; nothing for none.
     SetProtect(Option<Protect>),
+    /// Write a service's record aside, so that its store takes no longer than that.
+    PutRecord(u32, Record),
     /// Write a service's record aside and make it the live one: the store.
     SetRecord(u32, Record),
     /// Let a VIP in.
@@ -212,6 +214,12 @@ pub trait Dataplane: Send {
     /// becomes of the time of day.
     fn clock_ms(&self) -> u64 {
         kernel::clock_ms()
+    }
+
+    /// Milliseconds since the epoch, by the time of day, which may jump.
+    fn time_of_day_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Removes pins; those that are gone already don't matter.

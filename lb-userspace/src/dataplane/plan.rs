@@ -38,6 +38,7 @@ pub fn plan(from: &Image, to: &Image) -> Vec<Write> {
     if from.protect != to.protect {
         writes.push(Write::SetProtect(to.protect));
     }
+    writes.extend(aside(from, to));
     set(&mut writes, &from.records, &to.records, Write::SetRecord);
     set(
         &mut writes,
@@ -77,6 +78,19 @@ pub fn plan(from: &Image, to: &Image) -> Vec<Write> {
             .map(|&port| Write::RemovePort(port)),
     );
     writes
+}
+
+/// Where several services that run get other records, all of these are written before the first is
+/// stored: the stores follow one another as closely as can be.
+fn aside(from: &Image, to: &Image) -> Vec<Write> {
+    let changed = to.records.iter().filter(|(service, record)| {
+        let live = from.records.get(service);
+        live.is_some_and(|live| live != *record)
+    });
+    let puts: Vec<Write> = changed
+        .map(|(&service, &record)| Write::PutRecord(service, record))
+        .collect();
+    if puts.len() < 2 { Vec::new() } else { puts }
 }
 
 fn set<K: Ord + Clone, V: PartialEq + Clone>(
@@ -121,7 +135,7 @@ impl Image {
             Write::SetProtect(protect) => self.protect = *protect,
             Write::RemoveAudiences(number) => drop(self.audiences.remove(number)),
             Write::RemoveBlock(base) => drop(self.blocks.remove(base)),
-            Write::ForgetAudience(_) => {}
+            Write::ForgetAudience(_) | Write::PutRecord(..) => {}
             Write::SetRecord(service, record) => drop(self.records.insert(*service, *record)),
             Write::SetListener(vip, listener) => drop(self.listeners.insert(*vip, *listener)),
             Write::RemoveListener(vip) => drop(self.listeners.remove(vip)),
@@ -184,6 +198,7 @@ impl std::fmt::Display for Write {
             Self::RemoveAudiences(number) => write!(f, "retire set {number} of audiences"),
             Self::RemoveBlock(base) => write!(f, "retire the prefixes at {base}"),
             Self::ForgetAudience(number) => write!(f, "clear the counters of audience {number}"),
+            Self::PutRecord(service, _) => write!(f, "write record of service {service} aside"),
             Self::SetRecord(service, record) => {
                 write!(
                     f,

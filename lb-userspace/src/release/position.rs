@@ -109,6 +109,9 @@ pub struct Position {
     pub previous: Option<PoolId>,
     /// Number of the release that `now.salt` belongs to; 0 before the first.
     pub release: u64,
+    /// The pool that this release is about, named in `now` only while clients may get it.
+    #[serde(default)]
+    pub tried: Option<PoolId>,
     /// The release is over: the next share draws new clients.
     pub over: bool,
     /// Counts records written.
@@ -131,6 +134,7 @@ impl Position {
             overdue: false,
             previous: None,
             release: 0,
+            tried: None,
             over: true,
             epoch: 0,
             run: None,
@@ -155,8 +159,9 @@ impl Position {
         let mut next = self.clone();
         // A way back to what is tried now would be no way back.
         next.previous = self.previous.filter(|&previous| previous != candidate);
-        let another = now.candidate != candidate && now.candidate != now.active;
+        let another = self.tried().is_some_and(|tried| tried != candidate);
         next.over |= now.share_ppm == 0 && another;
+        next.tried = Some(candidate);
         // With audiences a share of 0 begins a release as well: they get its candidate.
         if now.share_ppm == 0 && (share_ppm > 0 || now.audiences != 0) && next.over {
             next.release += 1;
@@ -182,31 +187,40 @@ impl Position {
             return Err(Refusal::AlreadyActive);
         }
         let mut next = self.clone();
-        // With no release under way, there is no candidate that audiences could get.
-        let candidate = |idle| if now.audiences == 0 { idle } else { to };
-        if to == now.active {
-            next.go(
-                Mapping {
-                    candidate: candidate(now.candidate),
-                    share_ppm: 0,
-                    ..now
-                },
-                tick,
-            );
-        } else {
+        next.tried = self.tried();
+        if to != now.active {
             next.previous = Some(now.active);
             next.over = true;
-            next.go(
-                Mapping {
-                    active: to,
-                    candidate: candidate(now.active),
-                    share_ppm: 0,
-                    ..now
-                },
-                tick,
-            );
         }
+        // With no release under way, there is no candidate that audiences could get, nor those that
+        // come later.
+        let over = Mapping {
+            active: to,
+            candidate: to,
+            share_ppm: 0,
+            ..now
+        };
+        next.go(over, tick);
         Ok(next)
+    }
+
+    /// A release of `candidate` begins, whose clients are its own; nobody is moved yet.
+    #[must_use]
+    pub fn begun(&self, candidate: PoolId) -> Self {
+        Self {
+            release: self.release + 1,
+            tried: Some(candidate),
+            over: false,
+            ..self.clone()
+        }
+    }
+
+    /// The pool that this release is about; states of before name it beside the active pool alone.
+    fn tried(&self) -> Option<PoolId> {
+        let Mapping {
+            active, candidate, ..
+        } = self.now;
+        self.tried.or((candidate != active).then_some(candidate))
     }
 
     /// Takes the share back, or else the last cutover.
@@ -334,7 +348,8 @@ impl Position {
     /// Drops every mention of pools that are gone; no client gets or got them. The release of one
     /// that is gone is over.
     pub fn keep_pools(&mut self, is_there: impl Fn(PoolId) -> bool) {
-        self.over |= !is_there(self.now.candidate);
+        self.over |= !self.tried().is_none_or(&is_there);
+        self.tried = self.tried.filter(|&pool| is_there(pool));
         for mapping in [&mut self.now, &mut self.origin] {
             if !is_there(mapping.candidate) {
                 mapping.candidate = mapping.active;
@@ -583,6 +598,34 @@ mod tests {
         );
         let next = over.share(BLUE, 0, 4, &salts).expect("a preview");
         assert_eq!((next.release, next.over), (2, false));
+    }
+
+    #[test]
+    fn at_rest_no_idle_pool_is_named_that_audiences_of_later_would_get() {
+        let shared = at_rest().share(GREEN, 10_000, 1, &salts).expect("1%");
+        let withdrawn = shared.rollback(2).expect("back");
+        let over = shared.cutover(GREEN, 2).expect("cut over");
+        for rest in [withdrawn, over] {
+            let judged = rest.judged_by(7, 3);
+            assert!(!judged.now.sends_to_candidate(), "{judged:?}");
+            assert!(judged.now.answers_like(&rest.now));
+        }
+        let named = at_rest().share(GREEN, 0, 1, &salts).expect("named");
+        assert!(named.judged_by(7, 2).now.sends_to_candidate());
+    }
+
+    #[test]
+    fn another_pool_after_a_rollback_is_another_release_and_the_same_one_is_not() {
+        let back = at_rest().share(GREEN, 10_000, 1, &salts).expect("1%");
+        let back = back.rollback(2).expect("back");
+        let third = back.share(2, 10_000, 3, &salts).expect("a third pool");
+        assert_eq!(third.release, 2);
+        let retry = back.share(GREEN, 10_000, 3, &salts).expect("a retry");
+        assert_eq!(retry.release, 1);
+        let mut older = back.clone();
+        older.tried = None;
+        older.now.candidate = GREEN;
+        assert_eq!(older.share(2, 1, 3, &salts).expect("a share").release, 2);
     }
 
     fn pool(mapping: &Mapping, client: u64) -> PoolId {

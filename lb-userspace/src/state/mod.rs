@@ -56,6 +56,10 @@ pub struct State {
     /// Numbers of listeners that are gone: not given out again until a sweep has removed the pins
     /// that name them.
     pub retired: BTreeSet<u16>,
+    /// Services that this state moves all or none: where a crash came between their records' stores,
+    /// the next start makes those that are left.
+    #[serde(default)]
+    pub together: BTreeSet<String>,
     /// What the audit log has to be told of how this state came to be. It may have been since: the
     /// entries' numbers say so.
     #[serde(default)]

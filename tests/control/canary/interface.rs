@@ -39,7 +39,7 @@ fn a_release_is_steered_by_commands_and_shown_by_status() {
             "number": 1, "candidate": "p1", "state": "holding", "under_way": true,
             "reason": null, "step": 1,
             "steps": 3, "audience": "staff", "asked_share_ppm": 0, "hold_s": 20, "left_s": 20,
-            "deadline_left_s": null
+            "deadline_left_s": null, "strategy": "canary", "scheduled_ms": null
         })
     );
     done(&fake, "pause s0 --reason lunch");
@@ -91,7 +91,7 @@ fn wait_ends_with_0_promoted_1_aborted_or_taken_over_and_3_timed_out() {
     done(&fake, "rollback s0");
     let back = serin(&fake, "wait s0");
     assert!(
-        back.error(1).contains("then rolled back by hand"),
+        back.error(1).contains("then rolled back: by hand"),
         "{back:?}"
     );
 

@@ -1,11 +1,13 @@
 //! Releases that go by a plan: steps by time and by order, over crashes, restarts and reboots.
 
+mod blue_green;
 mod crash;
 mod interface;
 mod log;
 mod orders;
 mod restart;
 mod sessions;
+mod together;
 mod ways_back;
 
 use std::time::Duration;

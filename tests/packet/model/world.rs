@@ -213,7 +213,9 @@ impl World {
             Event::Cutover { service, pool } => {
                 let to = format!("p{pool}");
                 let control = self.control();
-                control.cutover(&name(service), Some(&to), tick).map(drop)
+                control
+                    .cutover(&name(service), Some(&to), "", tick)
+                    .map(drop)
             }
             Event::Rollback { service } => self.control().rollback(&name(service), tick).map(drop),
             Event::Weight {

@@ -1,7 +1,10 @@
 //! Releases that go by a plan: from an order, or from time that has passed, to one store.
 
+mod cutover;
 mod tell;
 mod time;
+
+pub use self::cutover::Together;
 
 pub(super) use self::time::age;
 
@@ -26,8 +29,10 @@ impl<D: Dataplane> Control<D> {
         service: &str,
         to: Option<&str>,
         replace: bool,
+        at_ms: Option<u64>,
         tick: u32,
     ) -> Result<Done, ControlError> {
+        self.require_future(at_ms)?;
         let state = self.state.service(service)?;
         let unfit = |why: String| ControlError::Unfit {
             service: service.to_owned(),
@@ -56,7 +61,7 @@ impl<D: Dataplane> Control<D> {
             candidate: state.pools[&pool].id,
             replace,
             straight: false,
-            at_ms: None,
+            at_ms,
         };
         self.steer(service, &event, "", tick)
     }
@@ -94,7 +99,8 @@ impl<D: Dataplane> Control<D> {
             })?;
         let next = self.position_after(service, event, &actions, tick)?;
         let order = Order::Release(event.clone());
-        if !actions.is_empty() {
+        let moves = !actions.is_empty() || next.now != state.position.now;
+        if moves {
             let touched = (!state.position.covers(&next)).then_some(next.touched_ppm);
             let given = (order.clone(), cause);
             if let Some(done) = self.arm(service, given, touched, began, tick)? {
@@ -107,8 +113,8 @@ impl<D: Dataplane> Control<D> {
         if state.pending.as_ref().is_some_and(|p| p.order == order) {
             state.end_pending(None);
         }
-        if !actions.is_empty() {
-            state.position = next;
+        state.position = next;
+        if moves {
             state.baseline = baseline;
             state.reassign_dead(&self.seed, tick);
         }
@@ -122,7 +128,7 @@ impl<D: Dataplane> Control<D> {
     }
 
     /// Where a service is after an event, if every pool that gets users can serve them.
-    fn position_after(
+    pub(super) fn position_after(
         &self,
         service: &str,
         event: &Event,
@@ -131,8 +137,7 @@ impl<D: Dataplane> Control<D> {
     ) -> Result<Position, ControlError> {
         let state = self.state.service(service)?;
         let salts = |number| self.seed.salt(service, number);
-        let anew = matches!(event, Event::Start { .. });
-        let next = follow(&state.position, anew, actions, tick, &salts);
+        let next = follow(&state.position, event, actions, tick, &salts);
         let next = next.map_err(|refusal| ControlError::Refused {
             service: service.to_owned(),
             object: String::new(),
@@ -152,7 +157,9 @@ impl<D: Dataplane> Control<D> {
     /// What a change by hand to another position means to the release of before.
     pub(super) fn touched_by_hand(&self, state: &ServiceState, next: &Position) -> Option<Run> {
         let run = state.position.run.as_ref()?;
-        let event = if run.is_ahead() {
+        // A share by hand ends the watch of a promoted one, too.
+        let watched = run.is_under_way() && next.now.sends_to_candidate();
+        let event = if run.is_ahead() || watched {
             Event::TakeOver
         } else if next.now.active != run.candidate {
             Event::RollBack
@@ -168,15 +175,14 @@ impl<D: Dataplane> Control<D> {
 /// clients.
 fn follow(
     position: &Position,
-    anew: bool,
+    event: &Event,
     actions: &[Action],
     tick: u32,
     salts: &impl Salts,
 ) -> Result<Position, Refusal> {
     let mut next = position.clone();
-    if anew {
-        next = withdrawn(next, tick)?;
-        next.over = true;
+    if let Event::Start { candidate, .. } = event {
+        next = withdrawn(next, tick)?.begun(*candidate);
     }
     for action in actions {
         next = match *action {
@@ -190,7 +196,7 @@ fn follow(
             } => next.share(candidate, share_ppm, tick, salts)?,
             Action::Promote { candidate } => next.cutover(candidate, tick)?,
             Action::RollBack { candidate } if next.now.active != candidate => next,
-            Action::RollBack { .. } => next.rollback(tick)?,
+            Action::RollBack { .. } => withdrawn(next, tick)?.rollback(tick)?,
             Action::Withdraw => withdrawn(next, tick)?,
         };
     }

@@ -35,6 +35,8 @@ impl<D: Dataplane> Control<D> {
             hold_s: present.map(|step| step.hold.as_secs()),
             left_s: run.hold_left_ms().map(seconds),
             deadline_left_s: run.deadline_left_ms().map(seconds),
+            strategy: run.plan.strategy,
+            scheduled_ms: run.scheduled_ms,
         })
     }
 }
@@ -70,6 +72,8 @@ pub(super) fn happened(event: &Event, before: Option<&Run>, run: &Run) -> Option
         return None;
     }
     Some(match (event, &run.stage) {
+        (Event::Start { at_ms: Some(_), .. }, Stage::Waiting) => Happened::Scheduled,
+        (Event::Start { straight: true, .. }, Stage::Bake | Stage::Promoted) => Happened::Promoted,
         (Event::Start { .. }, _) => Happened::Started,
         (Event::Pause, _) => Happened::Paused,
         (Event::Resume, _) => Happened::Resumed,

@@ -6,7 +6,7 @@ use super::super::{Control, ControlError};
 use crate::{
     dataplane::Dataplane,
     health::Name,
-    release::engine::Event,
+    release::engine::{Event, Stage},
     state::{BackendState, ServiceState},
 };
 
@@ -19,11 +19,8 @@ impl<D: Dataplane> Control<D> {
     /// Lets time pass for all releases; each makes at most one step.
     pub(in super::super) fn advance_releases(&mut self, tick: u32) -> Result<(), ControlError> {
         let now_ms = self.dataplane.clock_ms();
-        let services = self.state.services.iter();
-        let due = services.filter(|(name, state)| self.due_ms(name, state, now_ms) == Some(0));
-        let due: Vec<String> = due.map(|(name, _)| name.clone()).collect();
-        for service in due {
-            match self.steer(&service, &Event::Tick, "", tick) {
+        for (service, event) in self.due(now_ms) {
+            match self.steer(&service, &event, "", tick) {
                 Ok(_) => {}
                 Err(error @ ControlError::Unfinished(_)) => return Err(error),
                 Err(error) => tracing::error!("the release's next step is tried again: {error}"),
@@ -40,9 +37,25 @@ impl<D: Dataplane> Control<D> {
         }
     }
 
+    /// What has happened to releases by itself.
+    fn due(&self, now_ms: u64) -> Vec<(String, Event)> {
+        let time_of_day_ms = self.dataplane.time_of_day_ms();
+        let event = |(name, state): (&String, &ServiceState)| {
+            let failed = state.failed_in_bake();
+            if let Some(reason) = failed.filter(|_| self.unheard_ms(name, state, now_ms) == 0) {
+                return Some((name.clone(), Event::Abort { reason }));
+            }
+            let run = state.position.run.as_ref()?;
+            let scheduled = run.scheduled_ms.is_some_and(|at| at <= time_of_day_ms);
+            let event = if scheduled { Event::Due } else { Event::Tick };
+            (self.due_ms(name, state, now_ms) == Some(0)).then(|| (name.clone(), event))
+        };
+        self.state.services.iter().filter_map(event).collect()
+    }
+
     /// Milliseconds until time moves a service's release; nothing while it can't.
     fn due_ms(&self, service: &str, state: &ServiceState, now_ms: u64) -> Option<u64> {
-        let due = state.release_due_ms(now_ms)?;
+        let due = state.release_due_ms(now_ms, self.dataplane.time_of_day_ms())?;
         Some(due.max(self.unheard_ms(service, state, now_ms)))
     }
 
@@ -94,6 +107,10 @@ impl<D: Dataplane> Control<D> {
                 0 => RETRY,
                 ms => Duration::from_millis(ms),
             });
+            // The time of day may jump meanwhile, of which nobody is told.
+            let run = state.position.run.as_ref();
+            let scheduled = run.is_some_and(|run| run.scheduled_ms.is_some());
+            let step = step.map(|left| if scheduled { left.min(RETRY) } else { left });
             let keep = state.unkept_ms(now_ms);
             let keep = keep.map(|ms| Duration::from_millis(KEEP_MS.saturating_sub(ms).max(1)));
             [step, keep]
@@ -123,17 +140,29 @@ impl ServiceState {
 
     /// Milliseconds until time moves the release; nothing while it can't. One whose candidate could
     /// not take more users waits.
-    fn release_due_ms(&self, now_ms: u64) -> Option<u64> {
+    fn release_due_ms(&self, now_ms: u64, time_of_day_ms: u64) -> Option<u64> {
         let run = self.position.run.as_ref()?;
         if self.pending.is_some() || !run.is_under_way() {
             return None;
         }
         let run = run.aged(now_ms);
         if !run.is_ahead() || self.can_serve(self.pool_name(run.candidate)) {
-            run.due_in_ms()
+            let scheduled = run.scheduled_ms.map(|at| at.saturating_sub(time_of_day_ms));
+            run.due_in_ms().into_iter().chain(scheduled).min()
         } else {
             run.deadline_left_ms()
         }
+    }
+
+    /// Why a promoted release that is watched is to be taken back, if it is. Its users would have
+    /// no better where all backends of the pool before it are down as well.
+    fn failed_in_bake(&self) -> Option<String> {
+        let run = self.position.run.as_ref();
+        let run = run.filter(|run| run.stage == Stage::Bake && self.pending.is_none())?;
+        let before = self.pool_name(self.position.previous?);
+        let pool = self.pool_name(run.candidate);
+        let failed = self.is_dead(pool) && self.can_serve(before);
+        failed.then(|| format!("all backends of pool `{pool}` are down"))
     }
 
     /// Milliseconds of the present hold that are not written down; nothing where none counts.

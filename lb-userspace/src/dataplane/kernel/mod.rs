@@ -88,6 +88,8 @@ pub struct Kernel {
     directory: PathBuf,
     /// Index of each service's live record.
     live: HashMap<u32, u32>,
+    /// Records that are written aside and not stored yet, with their index, by service.
+    put: HashMap<u32, (u32, Record)>,
     fresh: bool,
     /// What is to be taken over from.
     earlier: Vec<PathBuf>,
@@ -169,6 +171,7 @@ impl Kernel {
             teller,
             directory,
             live,
+            put: HashMap::new(),
             fresh,
             earlier,
             copied,
@@ -380,17 +383,27 @@ impl Kernel {
         &mut self.object
     }
 
-    /// Writes a copy of the record that is not live, then makes it live.
+    /// Writes a copy of the record that is not live.
     ///
     /// The copies' indices differ in their lowest two bits only, so the store could not be torn
     /// even if the kernel copied it byte by byte.
-    fn set_record(&mut self, service: u32, record: &Record) -> Result<SystemTime, KernelError> {
+    fn put_record(&mut self, service: u32, record: &Record) -> Result<u32, KernelError> {
         let first = service * RECORDS_PER_SERVICE;
         let index = self.live.get(&service).map_or(first, |live| {
             first + (live + 1 - first) % RECORDS_PER_SERVICE
         });
         let write = self.maps.records.set(index, Raw(*record), 0);
         write.map_err(KernelError::map(name::RECORDS))?;
+        Ok(index)
+    }
+
+    /// Makes a record that was written aside live, or writes it first.
+    fn set_record(&mut self, service: u32, record: &Record) -> Result<SystemTime, KernelError> {
+        let put = self.put.remove(&service);
+        let index = match put.filter(|(_, put)| put == record) {
+            Some((index, _)) => index,
+            None => self.put_record(service, record)?,
+        };
         self.maps
             .active
             .set(service, index, 0)
@@ -407,6 +420,7 @@ impl Kernel {
             write.map_err(KernelError::map(name::RECORDS))?;
         }
         self.live.remove(&service);
+        self.put.remove(&service);
         Ok(())
     }
 
@@ -439,6 +453,10 @@ impl Kernel {
 impl Dataplane for Kernel {
     fn write(&mut self, write: &Write) -> Result<Option<SystemTime>, KernelError> {
         match write {
+            Write::PutRecord(service, record) => {
+                let index = self.put_record(*service, record)?;
+                self.put.insert(*service, (index, *record));
+            }
             Write::SetRecord(service, record) => {
                 return self.set_record(*service, record).map(Some);
             }

@@ -89,6 +89,12 @@ pub enum Refusal {
     /// The release is over.
     #[error("the release is over: it was {0}; begin another with `serin start`{1}")]
     Over(&'static str, &'static str),
+    /// It is promoted already.
+    #[error(
+        "the release is promoted and in its bake time; go back with `serin rollback`, end it with \
+         `serin promote`, or begin another with `serin start --replace`"
+    )]
+    Bakes,
     /// Only an aborted release is tried again.
     #[error("only an aborted release can be tried again; begin another with `serin start`")]
     NotAborted,
@@ -216,7 +222,9 @@ impl Run {
         let mut next = self.clone();
         let passed = self.unseen_ms(now_ms);
         next.seen_ms = Some(now_ms);
-        if next.is_under_way() {
+        // Nobody waits for a release that is to begin later.
+        let waits = self.stage == Stage::Waiting && self.scheduled_ms.is_some();
+        if next.is_under_way() && !waits {
             next.age_ms = next.age_ms.saturating_add(passed);
             if !next.paused {
                 next.held_ms = next.held_ms.saturating_add(passed);
@@ -265,13 +273,16 @@ impl Run {
         if full && self.is_ahead() {
             return Ok(self.enter(self.plan.steps.len()));
         }
+        if full {
+            return Ok(self.leave());
+        }
         Ok(self.tick())
     }
 
     pub(super) fn cut_over(&mut self, at_ms: Option<u64>) -> Result<Vec<Action>, Refusal> {
         self.require_under_way()?;
         if !self.is_ahead() {
-            return Err(Refusal::Over("promoted, and bakes", ""));
+            return Err(Refusal::Bakes);
         }
         (self.paused, self.straight, self.approved) = (false, true, true);
         self.scheduled_ms = at_ms;
@@ -306,7 +317,7 @@ impl Run {
     }
 
     pub(super) fn take_over(&mut self) -> Vec<Action> {
-        if self.is_ahead() {
+        if self.is_under_way() {
             self.stage = Stage::TakenOver;
             self.paused = false;
         }

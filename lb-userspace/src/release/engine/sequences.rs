@@ -131,7 +131,10 @@ impl Seen<'_> {
         let (Some(before), Event::Tick | Event::Gate { .. }) = (under_way, self.event) else {
             return Ok(());
         };
-        let age = u128::from(before.age_ms + self.passed_ms);
+        // Nobody waits for a release that is to begin later.
+        let waits = before.stage == Stage::Waiting && before.scheduled_ms.is_some();
+        let passed_ms = if waits { 0 } else { self.passed_ms };
+        let age = u128::from(before.age_ms + passed_ms);
         let late = before.is_ahead() && age >= DEADLINE.as_millis();
         if matches!(self.event, Event::Tick) {
             let aborted = matches!(self.next.stage, Stage::Aborted { .. });

@@ -124,7 +124,7 @@ fn a_daemon_killed_before_it_could_tell_tells_all_in_order_after_its_restart() -
     }
     deadline::until("an attempt to fail", PATIENCE, || {
         let target = target(&stage, &key)?;
-        let tried = target["failing"] != 0 && target["pending"] == 4;
+        let tried = target["failing"] != 0 && target["pending"] != 0;
         Ok(tried.then_some(()))
     })?;
     stage.daemon.kill()?;

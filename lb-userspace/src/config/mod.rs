@@ -10,6 +10,7 @@ mod clash;
 mod endpoint;
 mod errors;
 mod faults;
+mod gate;
 pub mod geography;
 mod health;
 pub mod lint;
@@ -39,6 +40,7 @@ use raw::Section;
 pub use address::AddressError;
 pub use clash::Clash;
 pub use errors::{ConfigError, Fault, Position, Problem, ValueError};
+pub use gate::{GateError, GateFault};
 pub use lint::{Finding, lint};
 pub use listen::ListenError;
 pub use model::{

@@ -4,6 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
     errors::ValueError,
+    gate,
     model::Audience,
     raw::Section,
     setting::{self, SettingError},
@@ -86,7 +87,7 @@ pub(super) fn read(service: &mut Section, audiences: &[Audience]) -> Option<Plan
 }
 
 fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
-    section.not_built(&["judge", "gate"]);
+    section.not_built(&["judge"]);
     section.setting("strategy", |word: &String| {
         setting::word(word, &[("canary", ())], &["blue-green"])
     });
@@ -102,8 +103,10 @@ fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
         Some(_) => read_shorthand(section),
         None => read_steps(section, audiences),
     };
+    let gates = gate::read(section, steps.as_ref().map(Vec::len));
     let plan = Plan {
         steps: steps?,
+        gates: gates?,
         deadline,
         ..Plan::default()
     };

@@ -19,6 +19,7 @@ mod sweep;
 mod whois;
 
 use self::commit::Commit;
+pub use self::release::Ask;
 
 use std::{
     collections::BTreeMap,

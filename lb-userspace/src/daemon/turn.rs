@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     control::ControlError,
     dataplane::kernel::{Kernel, now},
+    gates::Gates,
     health::{Checks, Verdicts},
     journal::Actor,
     neighbour::View,
@@ -39,6 +40,7 @@ pub struct Loop {
     targets: watch::Sender<BTreeSet<IpAddr>>,
     views: watch::Receiver<View>,
     checks: Checks,
+    gates: Gates,
     verdicts: watch::Receiver<Verdicts>,
     /// A configuration that waits for sessions to be pinned, and who wants it.
     armed: Option<(ApplyOrder, Config, Actor)>,
@@ -68,6 +70,7 @@ impl Loop {
             views,
             verdicts: checks.verdicts(),
             checks,
+            gates: Gates::default(),
             armed: None,
             unattached: false,
             terminate: signal(SignalKind::terminate())?,
@@ -81,6 +84,7 @@ impl Loop {
         loop {
             self.apply_armed().await;
             let pause = self.tend();
+            self.gates.follow(&self.shared);
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),

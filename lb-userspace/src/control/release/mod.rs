@@ -1,8 +1,10 @@
 //! Releases that go by a plan: from an order, or from time that has passed, to one store.
 
+mod gates;
 mod tell;
 mod time;
 
+pub use self::gates::Ask;
 pub(super) use self::time::age;
 
 use std::time::Instant;
@@ -116,6 +118,8 @@ impl<D: Dataplane> Control<D> {
         if let Some(happened) = happened(event, before.as_ref(), &run) {
             let why = why(event, cause, before.as_ref(), &run);
             self.will_note(service, happened, &why);
+        } else if let Some(subject) = gates::changed(event, before.as_ref(), &run) {
+            self.will_note_about(service, subject);
         }
         let commit = self.commit(whole)?;
         self.done(service, &commit, began, tick)

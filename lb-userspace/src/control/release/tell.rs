@@ -1,6 +1,6 @@
 //! What is said of a release.
 
-use super::super::Control;
+use super::{super::Control, gates};
 use crate::{
     api::model::ReleaseStatus,
     dataplane::Dataplane,
@@ -35,6 +35,7 @@ impl<D: Dataplane> Control<D> {
             hold_s: present.map(|step| step.hold.as_secs()),
             left_s: run.hold_left_ms().map(seconds),
             deadline_left_s: run.deadline_left_ms().map(seconds),
+            gates: gates::status(&run),
         })
     }
 }
@@ -99,6 +100,7 @@ pub(super) fn why(event: &Event, said: &str, before: Option<&Run>, run: &Run) ->
     let held = before.and_then(Run::present);
     match (event, held) {
         _ if !said.is_empty() => said.to_owned(),
+        (Event::Gate { gate, outcome, .. }, _) => gates::said(gate, outcome),
         (Event::Tick, Some(step)) => {
             format!("held for {}", humantime::format_duration(step.hold))
         }

@@ -77,6 +77,8 @@ pub enum Happened {
     Approved,
     /// It waits for a time of day.
     Scheduled,
+    /// A gate answers otherwise than before.
+    Gate,
     /// The candidate is the active pool.
     Promoted,
     /// The bake time is over.
@@ -118,6 +120,7 @@ impl fmt::Display for Happened {
             Self::Resumed => "resumed",
             Self::Approved => "approved",
             Self::Scheduled => "scheduled",
+            Self::Gate => "gate",
             Self::Promoted => "promoted",
             Self::Baked => "baked",
             Self::Aborted => "aborted",
@@ -152,10 +155,10 @@ pub struct Entry {
     pub actor: Actor,
     /// Why.
     pub cause: String,
-    /// The backend that it is about; null for the whole service.
+    /// The backend or gate that it is about; null for the whole service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// Its weight or state before, or the service's record, where that is what changed.
+    /// Its weight, state or answer before, or the service's record, where that is what changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
     /// The same since.

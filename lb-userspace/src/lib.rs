@@ -11,6 +11,7 @@ pub mod share;
 pub mod state;
 
 pub mod control;
+pub mod gates;
 pub mod health;
 
 pub mod dataplane;

@@ -59,7 +59,7 @@ impl TestProgram {
 }
 
 /// Every program that the tests, the demo or the benchmark start.
-pub const TEST_PROGRAMS: [TestProgram; 13] = [
+pub const TEST_PROGRAMS: [TestProgram; 14] = [
     TestProgram::new("ip", "iproute2"),
     TestProgram::new("nsenter", "util-linux"),
     TestProgram::new("ethtool", "ethtool"),
@@ -73,6 +73,7 @@ pub const TEST_PROGRAMS: [TestProgram; 13] = [
     TestProgram::new("dig", "bind9-dnsutils"),
     TestProgram::new("ssh", "openssh-client"),
     TestProgram::new("sshd", "openssh-server"),
+    TestProgram::new("prometheus", "prometheus"),
 ];
 
 /// What the virtual machines need beside those: what runs them, what is in them, and what unpacks

@@ -148,6 +148,29 @@ pub struct ReleaseStatus {
     /// When it goes on at the earliest, in milliseconds since the epoch; null if no time was set.
     #[serde(default)]
     pub scheduled_ms: Option<u64>,
+    /// What is asked before it may go on, as planned; empty once it is over.
+    #[serde(default)]
+    pub gates: Vec<GateStatus>,
+}
+
+/// One gate of a release under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateStatus {
+    /// The gate.
+    pub name: String,
+    /// `exec`, `http`, `prometheus` or `approval`.
+    pub kind: String,
+    /// When it is asked: `before start`, `before 2`, `before promote`, `during 2` or `after promote`.
+    pub point: String,
+    /// What it has answered at the present stage: `passed`, `failed` or `inconclusive`; null if
+    /// nothing yet.
+    pub outcome: Option<String>,
+    /// Why; null if it passed.
+    pub why: Option<String>,
+    /// So many answers of this kind came in a row.
+    pub streak: u32,
+    /// Seconds since the last answer; null without one.
+    pub ago_s: Option<u64>,
 }
 
 impl ReleaseStatus {

@@ -8,7 +8,7 @@ use super::{cutover, order::resource};
 use crate::{
     api::{
         client::{Client, ClientError},
-        model::{Done, PromoteOrder, ReasonOrder, ReleaseStatus, StartOrder},
+        model::{Done, GateStatus, PromoteOrder, ReasonOrder, ReleaseStatus, StartOrder},
     },
     share::Share,
 };
@@ -141,6 +141,24 @@ pub fn text(release: &ReleaseStatus) -> String {
     )
 }
 
+/// A gate on a line.
+pub fn gate_text(gate: &GateStatus) -> String {
+    let GateStatus { name, point, .. } = gate;
+    let Some(outcome) = &gate.outcome else {
+        return format!("{name} ({}, {point}): not asked yet", gate.kind);
+    };
+    let ago = gate.ago_s.map(|ago| format!(" {} ago", span(ago)));
+    // Whoever writes the answer does not write the lines.
+    let why = gate.why.iter().flat_map(|why| why.chars());
+    let why: String = why.map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let colon = if why.is_empty() { "" } else { ": " };
+    format!(
+        "{name} ({}, {point}): {outcome}{}{colon}{why}",
+        gate.kind,
+        ago.unwrap_or_default()
+    )
+}
+
 fn span(seconds: u64) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(seconds))
 }
@@ -166,7 +184,31 @@ mod tests {
             deadline_left_s: None,
             strategy: Strategy::Canary,
             scheduled_ms: None,
+            gates: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_gate_is_told_on_one_line_whatever_it_says() {
+        let mut gate = GateStatus {
+            name: "smoke".to_owned(),
+            kind: "exec".to_owned(),
+            point: "before promote".to_owned(),
+            outcome: None,
+            why: None,
+            streak: 0,
+            ago_s: None,
+        };
+        let expected = "smoke (exec, before promote): not asked yet";
+        assert_eq!(gate_text(&gate), expected);
+        gate.outcome = Some("passed".to_owned());
+        gate.ago_s = Some(61);
+        let expected = "smoke (exec, before promote): passed 1m 1s ago";
+        assert_eq!(gate_text(&gate), expected);
+        gate.outcome = Some("failed".to_owned());
+        gate.why = Some("exit status 1: a\nb\u{1b}[2J".to_owned());
+        let expected = "smoke (exec, before promote): failed 1m 1s ago: exit status 1: a b [2J";
+        assert_eq!(gate_text(&gate), expected);
     }
 
     #[test]

@@ -178,6 +178,9 @@ fn status(status: &Status, output: Format) {
     }
     if let Some(shown) = &status.release {
         println!("  release   {}", release::text(shown));
+        for gate in &shown.gates {
+            println!("  gate      {}", release::gate_text(gate));
+        }
     }
     println!(
         "  share     asked {}, measured {}",

@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    AddressError, Clash, Forward, ListenError, PlanFault, SettingError, geography::GeographyError,
+    AddressError, Clash, Forward, GateError, GateFault, ListenError, PlanFault, SettingError,
+    geography::GeographyError,
 };
 
 /// Why there is no configuration: the file can't be read, or has problems. Shown one a line.
@@ -259,6 +260,9 @@ pub enum Fault {
     /// The steps make no release.
     #[error(transparent)]
     Plan(#[from] PlanFault),
+    /// A gate can't be one.
+    #[error(transparent)]
+    Gate(#[from] GateFault),
 }
 
 /// What is wrong with a single value, and the remedy.
@@ -273,6 +277,9 @@ pub enum ValueError {
     /// With a word, number, time, name or path.
     #[error(transparent)]
     Setting(#[from] SettingError),
+    /// With what a gate asks, or when.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// With a pool's name.
     #[error("the service has no such pool; name {0}")]
     NoSuchPool(String),

@@ -11,6 +11,7 @@ mod colours;
 mod endpoint;
 mod errors;
 mod faults;
+mod gate;
 pub mod geography;
 mod health;
 pub mod lint;
@@ -41,6 +42,7 @@ use raw::Section;
 pub use address::AddressError;
 pub use clash::Clash;
 pub use errors::{ConfigError, Fault, Position, Problem, ValueError};
+pub use gate::{GateError, GateFault};
 pub use lint::{Finding, lint};
 pub use listen::ListenError;
 pub use model::{

@@ -4,6 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
     errors::ValueError,
+    gate,
     model::Audience,
     raw::Section,
     setting::{self, SettingError},
@@ -109,7 +110,7 @@ pub(super) fn read(service: &mut Section, audiences: &[Audience]) -> Option<Plan
 }
 
 fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
-    section.not_built(&["judge", "gate"]);
+    section.not_built(&["judge"]);
     let strategy = section.setting("strategy", |word: &String| {
         setting::word(word, &STRATEGIES, &[])
     });
@@ -128,12 +129,13 @@ fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
         Some(_) => read_shorthand(section),
         None => read_steps(section, audiences),
     };
+    let gates = gate::read(section, steps.as_ref().map(Vec::len));
     let plan = Plan {
         strategy,
         steps: steps?,
         bake: bake.unwrap_or_default(),
+        gates: gates?,
         deadline,
-        ..Plan::default()
     };
     check_deadline(section, &plan);
     Some(plan)

@@ -10,7 +10,7 @@ use super::{
     model::{Config, Connections, Datagram, Service},
 };
 use crate::{
-    release::engine::{Plan, Step, Strategy},
+    release::engine::{Gate, Plan, Point, Probe, Step, Strategy},
     share::Share,
 };
 
@@ -28,6 +28,17 @@ pub struct Timeline {
     /// Seconds until it is aborted; null if never.
     deadline_s: Option<u64>,
     rollback: Rollback,
+    gates: Vec<GateLine>,
+}
+
+/// One gate.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct GateLine {
+    name: String,
+    /// `exec`, `http`, `prometheus` or `approval`.
+    kind: &'static str,
+    /// `before start`, `before 2`, `before promote`, `during 2` or `after promote`.
+    point: String,
 }
 
 /// One step.
@@ -66,11 +77,17 @@ fn timeline(service: &Service, plan: &Plan) -> Timeline {
         hold_s: step.hold.as_secs(),
         approve: step.approve,
     });
+    let gates = plan.gates.iter().map(|gate| GateLine {
+        name: gate.name.clone(),
+        kind: gate.probe.kind(),
+        point: gate.point.text(plan),
+    });
     Timeline {
         strategy: plan.strategy,
         pools: colours(service),
         bake_s: plan.bake.as_secs(),
         steps: steps.collect(),
+        gates: gates.collect(),
         earliest_end_s: earliest_end(service, plan).as_secs(),
         deadline_s: plan.deadline.map(|deadline| deadline.as_secs()),
         rollback: Rollback {
@@ -92,8 +109,14 @@ pub(super) fn outline(service: &Service) -> String {
         steps += &outline_step(number, begins, step);
         begins += step.hold + pinning(service);
     }
-    let approval = plan.steps.iter().any(|step| step.approve);
+    let by_gate = plan.gates.iter().any(|gate| gate.probe == Probe::Approval);
+    let approval = by_gate || plan.steps.iter().any(|step| step.approve);
     let approval = if approval { " and all approvals" } else { "" };
+    let gates: String = plan
+        .gates
+        .iter()
+        .map(|gate| outline_gate(plan, gate))
+        .collect();
     let deadline = plan.deadline.map_or(String::new(), |deadline| {
         format!("; aborted after {}", format_duration(deadline))
     });
@@ -107,7 +130,7 @@ pub(super) fn outline(service: &Service) -> String {
     };
     format!(
         "  release {head}\n{}{steps}    {promotion} after {end}{approval} at the \
-         earliest{deadline}\n{}    rollback: {}\n",
+         earliest{deadline}\n{gates}{}    rollback: {}\n",
         outline_colours(service, plan),
         outline_bake(plan),
         outline_rollback(service)
@@ -129,6 +152,18 @@ fn outline_bake(plan: &Plan) -> String {
     }
     let bake = format_duration(plan.bake);
     format!("    bake: watched for {bake}, and taken back by itself\n")
+}
+
+fn outline_gate(plan: &Plan, gate: &Gate) -> String {
+    let Gate { name, probe, .. } = gate;
+    let point = gate.point.text(plan);
+    let (kind, interval) = (probe.kind(), format_duration(gate.interval));
+    let rhythm = match (probe, gate.point) {
+        (Probe::Approval, _) => String::new(),
+        (_, Point::Before(_)) => format!(", every {interval} until it passes"),
+        (_, Point::During(_) | Point::After) => format!(", every {interval}"),
+    };
+    format!("    gate {name} ({kind}): {point}{rhythm}\n")
 }
 
 fn outline_step(number: u32, begins: Duration, step: &Step) -> String {
@@ -205,6 +240,31 @@ mod tests {
     rollback: new connections in one store; older ones end by themselves, settled after 15m
 ";
         assert_eq!(outline(&config("").services[0]), expected);
+    }
+
+    #[test]
+    fn gates_are_shown_with_when_and_how_often_they_are_asked() {
+        let gates = "[[service.release.gate]]\nname = \"smoke\"\nbefore = \"start\"\nexec = \
+                     [\"/x\"]\n[[service.release.gate]]\nname = \"errors\"\nduring = 2\nhttp = \
+                     \"http://x/\"\ninterval = \"10s\"\n[[service.release.gate]]\nname = \
+                     \"boss\"\nbefore = \"promote\"\napproval = true\n";
+        let text =
+            format!("{}{RELEASE}{gates}", shop("")).replace("approve = true", "hold = \"1m\"");
+        let config = Config::parse(&text).expect("valid");
+        let shown = outline(&config.services[0]);
+        let expected = "    promotion after 16m and all approvals at the earliest; aborted after 1h
+    gate smoke (exec): before start, every 30s until it passes
+    gate errors (http): during 2, every 10s
+    gate boss (approval): before promote
+    rollback:";
+        assert!(shown.contains(expected), "{shown}");
+        let all = timelines(&config);
+        let points: Vec<_> = all["shop"]
+            .gates
+            .iter()
+            .map(|gate| gate.point.as_str())
+            .collect();
+        assert_eq!(points, ["before start", "during 2", "before promote"]);
     }
 
     #[test]

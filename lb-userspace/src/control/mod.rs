@@ -19,7 +19,7 @@ mod sweep;
 mod whois;
 
 use self::commit::Commit;
-pub use self::release::Together;
+pub use self::release::{Ask, Together};
 
 use std::{
     collections::BTreeMap,

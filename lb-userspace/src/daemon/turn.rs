@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     control::ControlError,
     dataplane::kernel::{Kernel, now},
+    gates::Gates,
     health::{Checks, Verdicts},
     journal::Actor,
     neighbour::View,
@@ -41,6 +42,7 @@ pub struct Loop {
     views: watch::Receiver<View>,
     checks: Checks,
     notifier: Notifier,
+    gates: Gates,
     verdicts: watch::Receiver<Verdicts>,
     /// A configuration that waits for sessions to be pinned, and who wants it.
     armed: Option<(ApplyOrder, Config, Actor)>,
@@ -75,6 +77,7 @@ impl Loop {
             views,
             verdicts: checks.verdicts(),
             checks,
+            gates: Gates::default(),
             armed: None,
             unattached: false,
             terminate: signal(SignalKind::terminate())?,
@@ -88,6 +91,7 @@ impl Loop {
         loop {
             self.apply_armed().await;
             let pause = self.tend();
+            self.gates.follow(&self.shared);
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),

@@ -2,6 +2,7 @@
 //!
 //! No clock, no socket, no kernel: what comes of a state in the maps is `state::compose`'s work.
 
+pub mod condition;
 pub mod engine;
 mod position;
 mod table;

@@ -9,8 +9,8 @@ use crate::machine::Privileges;
 
 /// Installs packages without starting the services in them.
 ///
-/// A system nginx would take port 80 and come back at every boot, and an sshd would let people in.
-/// Both are turned off where they were not installed before. Package scripts ask
+/// A system nginx would take port 80 and come back at every boot, an sshd would let people in, and a
+/// Prometheus would fill a disk. All are turned off where they were not installed before. Package scripts ask
 /// `/usr/sbin/policy-rc.d` before they start anything (Debian policy, 9.3.3.1); an administrator's
 /// own is left in place. A shell holds the file, so that an interrupt removes it as well.
 const INSTALL: &str = r#"
@@ -28,6 +28,7 @@ apt-get -y -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
 for package; do
     [ "$package" != nginx ] || update-rc.d nginx disable
     [ "$package" != openssh-server ] || update-rc.d ssh disable
+    [ "$package" != prometheus ] || update-rc.d prometheus disable
 done
 "#;
 

@@ -1,10 +1,11 @@
 //! Releases that go by a plan: from an order, or from time that has passed, to one store.
 
 mod cutover;
+mod gates;
 mod tell;
 mod time;
 
-pub use self::cutover::Together;
+pub use self::{cutover::Together, gates::Ask};
 
 pub(super) use self::time::age;
 
@@ -122,6 +123,8 @@ impl<D: Dataplane> Control<D> {
         if let Some(happened) = happened(event, before.as_ref(), &run) {
             let why = why(event, cause, before.as_ref(), &run);
             self.will_note(service, happened, &why);
+        } else if let Some(subject) = gates::changed(event, before.as_ref(), &run) {
+            self.will_note_about(service, subject);
         }
         let commit = self.commit(whole)?;
         self.done(service, &commit, began, tick)

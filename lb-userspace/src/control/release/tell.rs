@@ -1,6 +1,6 @@
 //! What is said of a release.
 
-use super::super::Control;
+use super::{super::Control, gates};
 use crate::{
     api::model::ReleaseStatus,
     dataplane::Dataplane,
@@ -37,6 +37,7 @@ impl<D: Dataplane> Control<D> {
             deadline_left_s: run.deadline_left_ms().map(seconds),
             strategy: run.plan.strategy,
             scheduled_ms: run.scheduled_ms,
+            gates: gates::status(&run),
         })
     }
 }
@@ -106,6 +107,7 @@ pub(super) fn why(event: &Event, said: &str, before: Option<&Run>, run: &Run) ->
     let held = before.and_then(Run::present);
     match (event, held) {
         _ if !said.is_empty() => said.to_owned(),
+        (Event::Gate { gate, outcome, .. }, _) => gates::said(gate, outcome),
         (Event::Tick, Some(step)) => {
             format!("held for {}", humantime::format_duration(step.hold))
         }

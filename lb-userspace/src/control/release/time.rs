@@ -113,7 +113,13 @@ impl<D: Dataplane> Control<D> {
             let step = step.map(|left| if scheduled { left.min(RETRY) } else { left });
             let keep = state.unkept_ms(now_ms);
             let keep = keep.map(|ms| Duration::from_millis(KEEP_MS.saturating_sub(ms).max(1)));
-            [step, keep]
+            let gate = state.gates_due_in_ms(now_ms);
+            // One that is being asked has been due ever since.
+            let gate = gate.map(|ms| match ms {
+                0 => RETRY,
+                ms => Duration::from_millis(ms),
+            });
+            [step, keep, gate]
         });
         due.flatten().min()
     }

@@ -30,19 +30,32 @@ impl Run {
     }
 
     pub(super) fn answered(&mut self, gate: &str, round: u64, outcome: Outcome) -> Vec<Action> {
-        let mut gates = self.plan.gates.iter();
-        let asked = gates.find(|asked| asked.name == gate);
-        let Some(asked) = asked.filter(|_| round == self.round && self.is_under_way()) else {
+        let Some((asked, check)) = self.note(gate, round, outcome) else {
             return Vec::new();
         };
-        let before = self.checks.get(gate);
-        let check = Check::after(before, outcome, self.age_ms);
-        let verdict = asked.verdict(&check);
-        self.checks.insert(gate.to_owned(), check);
+        let verdict = asked.verdict(check);
         match verdict {
             Some(why) => self.withdraw(&why),
             None => self.tick(),
         }
+    }
+
+    /// The same release, which has heard an answer that it can't act on yet; nothing where the
+    /// answer counts for nothing.
+    #[must_use]
+    pub fn noted(&self, gate: &str, round: u64, outcome: Outcome, now_ms: u64) -> Option<Self> {
+        let mut next = self.aged(now_ms);
+        next.note(gate, round, outcome)?;
+        Some(next)
+    }
+
+    /// Takes an answer down; what is known since, and the gate.
+    fn note(&mut self, gate: &str, round: u64, outcome: Outcome) -> Option<(&Gate, &Check)> {
+        let asked = self.plan.gates.iter().find(|asked| asked.name == gate);
+        let asked = asked.filter(|_| round == self.round && self.is_under_way())?;
+        let check = Check::after(self.checks.get(gate), outcome, self.age_ms);
+        self.checks.insert(gate.to_owned(), check);
+        Some((asked, self.checks.get(gate)?))
     }
 
     /// Whether nobody is waited for, and every gate is open.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Plan;
+
 /// A condition that is looked at from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
@@ -102,6 +104,31 @@ pub struct Check {
     pub at_ms: u64,
     /// So many answers of this kind came in a row.
     pub streak: u32,
+}
+
+impl Probe {
+    /// The key that it has in the configuration.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Exec { .. } => "exec",
+            Self::Http { .. } => "http",
+            Self::Prometheus { .. } => "prometheus",
+            Self::Approval => "approval",
+        }
+    }
+}
+
+impl Point {
+    /// As in the configuration: `before promote`.
+    pub fn text(self, plan: &Plan) -> String {
+        match self {
+            Self::Before(step) if step == plan.steps.len() => "before promote".to_owned(),
+            Self::Before(0) => "before start".to_owned(),
+            Self::Before(step) => format!("before {}", step + 1),
+            Self::During(step) => format!("during {}", step + 1),
+            Self::After => "after promote".to_owned(),
+        }
+    }
 }
 
 impl Gate {

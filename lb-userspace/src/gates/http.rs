@@ -1,0 +1,169 @@
+//! A gate that asks a URL once, without following redirections.
+
+use std::error::Error;
+
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper::{Method, Request, StatusCode, Uri, body::Bytes, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+    task::{JoinSet, spawn_blocking},
+};
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::{config::Verify, health::Trust, release::engine::Outcome};
+
+/// How much of an answer is read whose status is all that matters.
+const ANSWER_BYTES: usize = 64 << 10;
+/// By the IANA's list of application-layer protocols.
+const HTTP_1: &[u8] = b"http/1.1";
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// An answer.
+pub struct Answer {
+    pub status: StatusCode,
+    /// Nothing if it was longer than asked for.
+    pub body: Option<Bytes>,
+}
+
+/// Whether a URL answers with a good status; without an answer, nobody can tell.
+pub async fn ask(url: &str, good: &[(u16, u16)]) -> Outcome {
+    match get(url, ANSWER_BYTES).await {
+        Ok(Answer { status, .. }) => {
+            let code = status.as_u16();
+            if good
+                .iter()
+                .any(|&(first, last)| (first..=last).contains(&code))
+            {
+                return Outcome::Passed;
+            }
+            Outcome::Failed(format!("HTTP status {status}"))
+        }
+        Err(why) => Outcome::Inconclusive(format!("no HTTP answer: {why}")),
+    }
+}
+
+/// Asks a URL, and reads so much of the answer at most.
+pub async fn get(url: &str, limit: usize) -> Result<Answer, Failure> {
+    let url: Uri = url.parse()?;
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let secure = url.scheme_str() == Some("https");
+    let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let stream = connect(host, port).await?;
+    if !secure {
+        return request(stream, &url, limit).await;
+    }
+    let trust = spawn_blocking(|| Trust::load(&Verify::System)).await??;
+    let name = ServerName::try_from(host.to_owned())?;
+    let stream = trust.connect(stream, name, HTTP_1).await;
+    let stream = stream.map_err(|error| format!("TLS: {error}"))?;
+    request(stream, &url, limit).await
+}
+
+/// Tries each address of a host in turn.
+async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
+    let mut last = format!("{host} has no address").into();
+    for address in lookup_host((host, port)).await? {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = format!("{address}: {error}").into(),
+        }
+    }
+    Err(last)
+}
+
+async fn request(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    url: &Uri,
+    limit: usize,
+) -> Result<Answer, Failure> {
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    let host = url.authority().map_or("", |authority| authority.as_str());
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(path)
+        .header(header::HOST, host)
+        .header(header::USER_AGENT, "serin")
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Dropped, it ends the connection.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    let body = match Limited::new(body, limit).collect().await {
+        Ok(body) => Some(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => None,
+        Err(error) => return Err(error),
+    };
+    let status = head.status;
+    Ok(Answer { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    const GOOD: &[(u16, u16)] = &[(200, 299)];
+
+    /// Asks a server that gives this answer; what it was asked as well.
+    async fn asked(answer: &str) -> (Outcome, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let mut asked = vec![0; 1024];
+            let length = stream.read(&mut asked).await.expect("a request");
+            // A client that has read enough goes away.
+            let _gone = stream.write_all(answer.as_bytes()).await;
+            String::from_utf8_lossy(&asked[..length]).into_owned()
+        };
+        let url = format!("http://{at}/smoke?x=1");
+        tokio::join!(ask(&url, GOOD), serve)
+    }
+
+    #[tokio::test]
+    async fn a_good_status_passes_and_any_other_fails_a_redirection_included() {
+        let (passed, said) = asked("HTTP/1.1 204 No Content\r\n\r\n").await;
+        assert_eq!(passed, Outcome::Passed);
+        let said = said.to_ascii_lowercase();
+        assert!(said.starts_with("get /smoke?x=1 http/1.1\r\n"), "{said}");
+        assert!(said.contains("\r\nhost: 127.0.0.1:"), "{said}");
+        let moved = "HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n";
+        let failed = Outcome::Failed("HTTP status 302 Found".to_owned());
+        assert_eq!(asked(moved).await.0, failed);
+        let (broken, _) = asked("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await;
+        assert!(matches!(broken, Outcome::Failed(_)), "{broken:?}");
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_is_one_and_one_that_breaks_off_is_none() {
+        let long = "x".repeat(2 * ANSWER_BYTES);
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: ";
+        let whole = format!("{head}{}\r\n\r\n{long}", long.len());
+        assert_eq!(asked(&whole).await.0, Outcome::Passed);
+        for text in [&format!("{head}9\r\n\r\nx"), "SSH-2.0-x\r\n"] {
+            let (outcome, _) = asked(text).await;
+            assert!(matches!(outcome, Outcome::Inconclusive(_)), "{outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_server_nobody_can_tell() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        drop(listener);
+        let outcome = ask(&format!("http://{at}/"), GOOD).await;
+        let Outcome::Inconclusive(why) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert!(why.contains("refused"), "{why}");
+    }
+}

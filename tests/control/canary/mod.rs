@@ -1,6 +1,7 @@
 //! Releases that go by a plan: steps by time and by order, over crashes, restarts and reboots.
 
 mod crash;
+mod gates;
 mod interface;
 mod log;
 mod orders;

@@ -24,6 +24,7 @@ mod echo;
 mod flood;
 mod footprint;
 mod fragments;
+mod gates;
 mod health;
 mod hops;
 mod in_flight;

@@ -2,6 +2,7 @@
 
 mod blue_green;
 mod crash;
+mod gates;
 mod interface;
 mod log;
 mod orders;

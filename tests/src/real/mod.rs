@@ -5,6 +5,7 @@ mod dns;
 mod h2load;
 mod iperf;
 mod nginx;
+mod prometheus;
 mod ssh;
 mod wrk;
 
@@ -14,6 +15,7 @@ pub use self::{
     h2load::{H2Loaded, h2load},
     iperf::{IperfServer, Stream, Streamed, iperf},
     nginx::Nginx,
+    prometheus::Prometheus,
     ssh::{Keys, Shell, Sshd},
     wrk::{WrkPlan, Wrked, wrk},
 };

@@ -84,7 +84,12 @@ fn a_release_is_told_with_its_steps_its_earliest_end_and_its_way_back() {
 ";
     assert!(said.out.contains(told), "{said:?}");
     let step = |share_ppm: u32| json!({ "audience": null, "share_ppm": share_ppm, "hold_s": 60, "approve": false });
+    let pool = |pool: &str| json!({ "pool": pool, "backends": 2, "weight": 200, "health": null });
     let releases = json!({ "s0": {
+        "strategy": "canary",
+        "pools": [pool("p0"), pool("p1")],
+        "bake_s": 0,
+        "gates": [],
         "steps": [step(200_000), step(400_000), step(500_000)],
         "earliest_end_s": 180,
         "deadline_s": null,

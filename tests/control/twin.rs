@@ -337,6 +337,17 @@ impl Edge {
         }
     }
 
+    /// Packets go by the tables that live records name, and by no others any more.
+    pub fn forget_unused(&mut self) {
+        let Edge { memory, in_use, .. } = self;
+        *in_use = memory
+            .image
+            .records
+            .values()
+            .flat_map(lb_common::release::Record::tables)
+            .collect();
+    }
+
     fn note_table(&mut self, index: u32, table: &Table) {
         let before = self.tables.get(&index);
         if before.is_some_and(|(before, _)| before == table) {
@@ -434,13 +445,7 @@ impl Dataplane for Twin {
             edge.failed = true;
             return Err(KernelError::Injected);
         }
-        let Edge { memory, in_use, .. } = &mut *edge;
-        *in_use = memory
-            .image
-            .records
-            .values()
-            .flat_map(lb_common::release::Record::tables)
-            .collect();
+        edge.forget_unused();
         edge.talk();
         Ok(())
     }

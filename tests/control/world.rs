@@ -263,10 +263,12 @@ impl World {
     }
 
     /// Ends the core as a crash does, by whoever caught it. What the program has begun with it ends
-    /// long before another process has started.
+    /// long before another process has started, which waits for that as well.
     pub fn abandon(&mut self) {
         self.control = None;
-        self.twin.edge().arrive(|_| true);
+        let mut edge = self.twin.edge();
+        edge.arrive(|_| true);
+        edge.forget_unused();
     }
 
     /// A reboot: the maps are gone, and the ticks begin anew.

@@ -184,8 +184,8 @@ impl Lab {
     fn prepare(&mut self, frame: &[u8]) {
         let mut listeners = self.image.listeners.values();
         let serves = listeners.any(|listener| !listener.formats().is_empty());
-        let served = serves.then_some(&aside::SERVER);
-        for &index in rare_programs(frame).iter().chain(served) {
+        let another = serves.then_some(&aside::SERVER);
+        for &index in rare_programs(frame).iter().chain(another) {
             let loaded = self.kernel().load_aside(index);
             loaded.expect("root loads the program");
         }
@@ -307,7 +307,7 @@ fn rare_programs(frame: &[u8]) -> &'static [u32] {
                 TCP | UDP,
                 ..,
             ],
-        ) if flags & 0x3f == 0 && offset == 0 => &[],
+        ) if flags.trailing_zeros() >= 6 && offset == 0 => &[],
         Some([0x86, 0xdd, _, _, _, _, _, _, TCP | UDP, ..]) => &[],
         _ => &BOTH,
     }

@@ -37,10 +37,10 @@ fn stage(attach: Attach) -> Result<Stage> {
     })
 }
 
-fn until(stage: &Stage, state: &str) -> Result<Value> {
-    deadline::until(state, PATIENCE, || {
+fn until(stage: &Stage, word: &str) -> Result<Value> {
+    deadline::until(word, PATIENCE, || {
         let release = stage.status()?["release"].take();
-        Ok((release["state"] == state).then_some(release))
+        Ok((release["state"] == word).then_some(release))
     })
 }
 

@@ -85,13 +85,13 @@ fn hear(mut stream: TcpStream) -> Result<Heard> {
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             continue;
         };
-        let heard = Heard {
+        let told = Heard {
             head: head.to_owned(),
             body: body.to_owned(),
         };
-        if body.len() >= heard.header("content-length").parse()? {
+        if body.len() >= told.header("content-length").parse()? {
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
-            return Ok(heard);
+            return Ok(told);
         }
     }
 }

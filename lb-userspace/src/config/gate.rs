@@ -141,9 +141,9 @@ fn read_gate(section: &mut Section, name: Option<String>, steps: Option<usize>) 
             section.refuse(GateFault::Unasked.into());
         }
         let kinds = "gates that are asked by themselves";
-        ASKED
-            .into_iter()
-            .for_each(|key| fits(section, key, kinds, false));
+        for key in ASKED {
+            fits(section, key, kinds, false);
+        }
     }
     let timeout = read_time(section, "timeout", &TIMEOUT);
     let interval = read_time(section, "interval", &INTERVAL);
@@ -483,6 +483,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of all that is refused")]
     fn gates_that_can_not_be_are_refused_with_the_remedy() {
         let promote = "before = \"promote\"";
         let all = [

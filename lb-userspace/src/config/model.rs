@@ -52,7 +52,7 @@ pub struct Notify {
 /// The form of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotifyFormat {
-    /// CloudEvents 1.0, structured, as JSON.
+    /// `CloudEvents` 1.0, structured, as JSON.
     CloudEvents,
     /// What Slack and those that are like it take.
     Slack,

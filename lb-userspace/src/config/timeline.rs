@@ -143,7 +143,9 @@ fn outline_colours(service: &Service, plan: &Plan) -> String {
         return String::new();
     }
     let lines = colours(service).into_iter();
-    lines.map(|colour| format!("    pool {colour}\n")).collect()
+    lines.fold(String::new(), |lines, colour| {
+        lines + "    pool " + &colour.to_string() + "\n"
+    })
 }
 
 fn outline_bake(plan: &Plan) -> String {

@@ -206,8 +206,7 @@ impl Drop for Running {
         self.kill();
         // One that waits for a disk goes only when that answers; nobody else is to wait for it.
         let reaper = thread::Builder::new().name("reaper".to_owned());
-        let reaped = reaper.spawn(move || child.wait());
-        if let Err(error) = reaped {
+        if let Err(error) = reaper.spawn(move || child.wait()) {
             tracing::error!("a gate's command is not reaped: {error}");
         }
     }

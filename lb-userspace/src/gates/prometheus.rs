@@ -169,10 +169,11 @@ mod tests {
     }
 
     fn is_unclear(status: u16, body: &str, expected: &str) {
-        match judged(status, body) {
-            Outcome::Inconclusive(why) => assert!(why.contains(expected), "{why}"),
-            other => panic!("{body}: {other:?}"),
-        }
+        let outcome = judged(status, body);
+        let Outcome::Inconclusive(why) = &outcome else {
+            panic!("{body}: {outcome:?}");
+        };
+        assert!(why.contains(expected), "{why}");
     }
 
     #[test]

@@ -96,9 +96,9 @@ impl Cursor {
 /// Any name becomes a file's.
 fn file_name(name: &str) -> String {
     let digest = Sha256::digest(name.as_bytes());
-    let number = digest.iter().take(8);
-    let digits: String = number.map(|byte| format!("{byte:02x}")).collect();
-    format!("{PREFIX}{digits}.json")
+    let mut number = [0; 8];
+    number.copy_from_slice(&digest[..8]);
+    format!("{PREFIX}{:016x}.json", u64::from_be_bytes(number))
 }
 
 #[cfg(test)]

@@ -71,15 +71,12 @@ pub fn body(format: NotifyFormat, host: &Host, entry: &Entry) -> Vec<u8> {
 /// By what it is about: the release, a backend or the configuration.
 fn type_of(entry: &Entry) -> String {
     use Happened::{Applied, Drain, Maint, Ready, Weight};
-    let about = match entry.event {
-        Weight | Drain | Maint | Ready => "backend",
-        event => {
-            if event == Applied {
-                "service"
-            } else {
-                "release"
-            }
-        }
+    let about = if matches!(entry.event, Weight | Drain | Maint | Ready) {
+        "backend"
+    } else if entry.event == Applied {
+        "service"
+    } else {
+        "release"
     };
     format!("serin.{about}.{}", entry.event)
 }

@@ -3,6 +3,7 @@
 use super::{Admin, BackendState, ServiceState, State};
 use crate::{
     health::{Name, Verdict, Verdicts},
+    release::engine::Stage,
     seed::Seed,
 };
 
@@ -44,7 +45,8 @@ impl ServiceState {
     }
 
     /// The pool whose backends have the slots of one that is dead: the active pool, or for that
-    /// one a candidate that has a share. Nothing if the service drops, or that pool can't serve.
+    /// one a candidate that has a share, or in its bake time the pool before it. Nothing if the
+    /// service drops, or that pool can't serve.
     pub fn stand_in(&self, pool: &str) -> Option<&str> {
         if !self.falls_back || !self.is_dead(pool) {
             return None;
@@ -55,9 +57,14 @@ impl ServiceState {
         } else if now.share_ppm > 0 {
             now.candidate
         } else {
-            return None;
+            self.position.previous.filter(|_| self.bakes())?
         };
         Some(self.pool_name(other)).filter(|other| self.can_serve(other))
+    }
+
+    fn bakes(&self) -> bool {
+        let run = self.position.run.as_ref();
+        run.is_some_and(|run| run.stage == Stage::Bake)
     }
 
     /// The pools that are dead.

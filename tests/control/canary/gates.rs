@@ -88,7 +88,8 @@ fn a_gate_that_fails_often_enough_takes_all_users_back_and_the_log_says_why() {
         answer(&mut world, &ask, outcome);
         assert_eq!(due(&mut world), [], "not again for five seconds");
         let pause = world.tend().expect("tended").expect("a gate is due");
-        assert_eq!(pause, Duration::from_secs(5), "the loop wakes up for it");
+        // Sooner while sweeps are due.
+        assert!(pause <= Duration::from_secs(5), "the loop wakes up for it");
         seconds(&mut world, 5);
     }
     assert_eq!(place(&mut world), at(1, "holding", 0));

@@ -73,13 +73,15 @@ pub(super) fn happened(event: &Event, before: Option<&Run>, run: &Run) -> Option
         return None;
     }
     Some(match (event, &run.stage) {
-        (Event::Start { at_ms: Some(_), .. }, Stage::Waiting) => Happened::Scheduled,
+        (Event::Start { at_ms: Some(_), .. }, Stage::Waiting)
+        | (Event::CutOver { at_ms: Some(_) }, Stage::Waiting | Stage::Step(_)) => {
+            Happened::Scheduled
+        }
         (Event::Start { straight: true, .. }, Stage::Bake | Stage::Promoted) => Happened::Promoted,
         (Event::Start { .. }, _) => Happened::Started,
         (Event::Pause, _) => Happened::Paused,
         (Event::Resume, _) => Happened::Resumed,
         (Event::Retry, _) => Happened::Retried,
-        (Event::CutOver { at_ms: Some(_) }, Stage::Waiting | Stage::Step(_)) => Happened::Scheduled,
         (Event::CutOver { .. } | Event::Promote { .. }, Stage::Waiting | Stage::Step(_))
             if stays =>
         {

@@ -41,7 +41,7 @@ fn tests_programs() -> Row {
 
 fn virtual_machines_programs() -> Row {
     let (found, needed) = programs(&VM_PROGRAMS);
-    let needed = format!("optional, for `cargo xtask vm`: {needed}");
+    let needed = format!("optional, `cargo xtask vm` installs them: {needed}");
     Row::new("virtual machines", found, needed)
 }
 

@@ -20,7 +20,7 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, killpg},
-    unistd::{Gid, Pid, Uid, User},
+    unistd::{Gid, Pid, Uid, User, setsid},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -98,8 +98,11 @@ fn prepare(ask: &Ask, words: &[String]) -> Command {
         .env("SERIN_ACTIVE", &ask.active)
         .env("SERIN_STEP", ask.step.to_string())
         .env("SERIN_SHARE_PPM", ask.share_ppm.to_string())
-        .stdin(Stdio::null())
-        .process_group(0);
+        .stdin(Stdio::null());
+    // A session of its own: it can't leave that group, and has no terminal of ours.
+    let lead = || setsid().map(drop).map_err(io::Error::from);
+    // SAFETY: between `fork` and `exec`, it makes one system call and nothing else.
+    unsafe { command.pre_exec(lead) };
     command
 }
 

@@ -223,6 +223,26 @@ fn an_answer_that_no_backend_lets_the_release_act_on_is_kept_and_acted_on_later(
 }
 
 #[test]
+fn nobody_is_taken_back_to_a_pool_that_can_not_serve_until_it_can() {
+    let mut world = started(&[&ERRORS.replace("fall = 2", "fall = 1")]);
+    world.health("s0", &[(0, false), (1, false)]).expect("told");
+    let ask = asked(&mut world);
+
+    answer(&mut world, &ask, failed());
+    assert_eq!(
+        place(&mut world),
+        at(1, "holding", 0),
+        "the verdict is kept"
+    );
+    world.health("s0", &[(0, true), (1, true)]).expect("told");
+    world.tend().expect("tended");
+
+    assert_eq!(place(&mut world), over("aborted"));
+    let why = "gate `errors` failed: 7 is not < 1";
+    assert_eq!(release(&mut world).reason.as_deref(), Some(why));
+}
+
+#[test]
 fn status_shows_gates_with_their_last_answer() {
     let fake = Fake::new(gated(&[SMOKE, ERRORS]));
     let said = client(&fake.socket, &["start", "s0"]);

@@ -146,6 +146,7 @@ impl<D: Dataplane> Control<D> {
             object: String::new(),
             refusal,
         })?;
+        self.require_way_back(service, event, actions, &next)?;
         // Who takes users back does not ask whether the pool that they came from is well.
         if !matches!(actions, [] | [Action::Withdraw | Action::RollBack { .. }]) {
             let now = &next.now;
@@ -155,6 +156,27 @@ impl<D: Dataplane> Control<D> {
             }
         }
         Ok(next)
+    }
+
+    /// By itself, no release sends its users from a pool that serves to one that can't.
+    fn require_way_back(
+        &self,
+        service: &str,
+        event: &Event,
+        actions: &[Action],
+        next: &Position,
+    ) -> Result<(), ControlError> {
+        let by_itself = matches!(event, Event::Gate { .. } | Event::Tick | Event::Due);
+        let back = actions
+            .iter()
+            .any(|action| matches!(action, Action::Withdraw | Action::RollBack { .. }));
+        let state = self.state.service(service)?;
+        let run = state.position.run.as_ref();
+        let serves = run.is_some_and(|run| state.can_serve(state.pool_name(run.candidate)));
+        if by_itself && back && serves {
+            return require_servable(service, state, state.pool_name(next.now.active));
+        }
+        Ok(())
     }
 
     /// What a change by hand to another position means to the release of before.

@@ -70,7 +70,7 @@ impl Maps {
             Ok((handle.map_err(KernelError::map(name))?, name))
         };
         Ok(Self {
-            pin_handles: [handle(name::FLOWS)?, handle(name::HALF_OPEN)?],
+            pin_handles: [handle(name::HALF_OPEN)?, handle(name::FLOWS)?],
             node: typed(object, name::NODE)?,
             listeners: typed(object, name::LISTENERS)?,
             active: typed(object, name::ACTIVE)?,
@@ -99,8 +99,8 @@ impl Maps {
         handles.map(|(handle, name)| (handle.fd().as_fd(), *name))
     }
 
-    /// Shows the next slice of the pins to `each`; true if it was the last. Live connections come
-    /// first, so that one which becomes one meanwhile is shown twice rather than not at all.
+    /// Shows the next slice of the pins to `each`; true if it was the last. Half-open ones come
+    /// first, so that one which comes to live meanwhile is shown twice rather than not at all.
     pub fn some_pins(
         &self,
         cursor: &mut Cursor,

@@ -26,7 +26,7 @@ mod tables;
 mod tell;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -94,6 +94,8 @@ pub struct Kernel {
     /// What is to be taken over from.
     earlier: Vec<PathBuf>,
     copied: Vec<Copied>,
+    /// Backends' entries whose next hop has moved since packets were waited for.
+    moved: HashSet<u32>,
     /// Of the sweep under way.
     books: Option<ledger::Books>,
     /// One daemon for one set of pins.
@@ -175,6 +177,7 @@ impl Kernel {
             fresh,
             earlier,
             copied,
+            moved: HashSet::new(),
             books: None,
             _locks: locks,
         })
@@ -430,8 +433,11 @@ impl Kernel {
         let Raw(found) = found.map_err(KernelError::map(name::BACKENDS))?;
         let steps = match found.steps_to(backend) {
             Some(steps) => {
-                // Packets that look at the next hop before the last one.
-                barrier::wait_for_packets()?;
+                // Packets that look at the next hop before the last one, if that is so fresh.
+                if !self.moved.insert(index) {
+                    self.wait_for_packets()?;
+                    self.moved.insert(index);
+                }
                 steps.to_vec()
             }
             None => vec![backend],
@@ -518,7 +524,9 @@ impl Dataplane for Kernel {
     }
 
     fn wait_for_packets(&mut self) -> Result<(), KernelError> {
-        barrier::wait_for_packets()
+        barrier::wait_for_packets()?;
+        self.moved.clear();
+        Ok(())
     }
 
     fn counters(&self, backends: &[u16], pools: &[u32]) -> Result<Counters, KernelError> {

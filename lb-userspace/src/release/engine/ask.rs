@@ -30,14 +30,16 @@ impl Run {
     }
 
     pub(super) fn answered(&mut self, gate: &str, round: u64, outcome: Outcome) -> Vec<Action> {
-        let Some((asked, check)) = self.note(gate, round, outcome) else {
+        if self.note(gate, round, outcome).is_none() {
             return Vec::new();
-        };
-        let verdict = asked.verdict(check);
-        match verdict {
-            Some(why) => self.withdraw(&why),
-            None => self.tick(),
         }
+        self.tick()
+    }
+
+    /// Why a gate that is asked takes all users back, if one does.
+    pub(super) fn verdict(&self) -> Option<String> {
+        let mut asked = self.asked_gates();
+        asked.find_map(|gate| gate.verdict(self.checks.get(&gate.name)?))
     }
 
     /// The same release, which has heard an answer that it can't act on yet; nothing where the
@@ -49,13 +51,13 @@ impl Run {
         Some(next)
     }
 
-    /// Takes an answer down; what is known since, and the gate.
-    fn note(&mut self, gate: &str, round: u64, outcome: Outcome) -> Option<(&Gate, &Check)> {
+    /// Takes an answer down; nothing where it counts for nothing.
+    fn note(&mut self, gate: &str, round: u64, outcome: Outcome) -> Option<()> {
         let asked = self.plan.gates.iter().find(|asked| asked.name == gate);
-        let asked = asked.filter(|_| round == self.round && self.is_under_way())?;
+        asked.filter(|_| round == self.round && self.is_under_way())?;
         let check = Check::after(self.checks.get(gate), outcome, self.age_ms);
         self.checks.insert(gate.to_owned(), check);
-        Some((asked, self.checks.get(gate)?))
+        Some(())
     }
 
     /// Whether nobody is waited for, and every gate is open.
@@ -82,8 +84,11 @@ impl Run {
         let ready = self.is_ready();
         self.plan.gates.iter().filter(move |gate| {
             let lasting = match (&self.stage, gate.point) {
-                // Who promotes by hand has seen what they say.
-                (Stage::Step(at), Point::During(step)) => *at == step && !self.approved,
+                // Who promotes by hand has seen what they say; until the time that was set, much may
+                // come.
+                (Stage::Step(at), Point::During(step)) => {
+                    *at == step && (!self.approved || self.scheduled_ms.is_some())
+                }
                 (Stage::Bake, Point::After) => true,
                 _ => false,
             };

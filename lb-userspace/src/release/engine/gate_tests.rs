@@ -267,3 +267,24 @@ fn an_end_in_the_bake_time_is_by_hand_or_goes_back() {
         [Action::RollBack { candidate: GREEN }]
     );
 }
+
+#[test]
+fn what_is_watched_is_watched_until_the_time_that_was_set() {
+    let (mut told, _) = told(&start(
+        with(vec![gate("errors", Point::During(0))]),
+        false,
+        None,
+    ));
+    let tonight = Event::CutOver { at_ms: Some(1) };
+    assert_eq!(told.after(1, &tonight), []);
+    assert_eq!(told.asked(), ["errors"]);
+    assert_eq!(told.answer(0, "errors", failed()), [Action::Withdraw]);
+}
+
+#[test]
+fn a_promotion_by_hand_ends_the_bake_whatever_is_watched() {
+    let gates = vec![gate("errors", Point::After)];
+    let (mut told, _) = told(&start(blue_green(gates), true, None));
+    assert_eq!(told.after(0, &PROMOTE), []);
+    assert_eq!(told.run.stage, Stage::Promoted);
+}

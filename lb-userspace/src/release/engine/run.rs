@@ -178,7 +178,9 @@ impl Run {
     pub fn due_in_ms(&self) -> Option<u64> {
         let timed = self.hold_left_ms().filter(|_| !self.paused);
         let timed = timed.filter(|&left| left > 0 || self.may_leave());
-        timed.into_iter().chain(self.deadline_left_ms()).min()
+        let verdict = self.verdict().map(|_| 0);
+        let all = [timed, verdict, self.deadline_left_ms()];
+        all.into_iter().flatten().min()
     }
 
     /// Milliseconds until the present step or the bake time is over, pauses not counted; nothing
@@ -248,6 +250,10 @@ impl Run {
         if self.deadline_left_ms() == Some(0) {
             return self.withdraw("the release's deadline has passed");
         }
+        // One that could not be heeded when it came.
+        if let Some(why) = self.verdict() {
+            return self.withdraw(&why);
+        }
         if self.paused || !self.is_under_way() || !self.may_leave() {
             return Vec::new();
         }
@@ -273,7 +279,7 @@ impl Run {
         if full && self.is_ahead() {
             return Ok(self.enter(self.plan.steps.len()));
         }
-        if full {
+        if self.stage == Stage::Bake {
             return Ok(self.leave());
         }
         Ok(self.tick())

@@ -277,10 +277,13 @@ impl Service {
         early.map_or(Ok(()), |age| Err(format!("settled after {age} ticks")))
     }
 
-    /// A table's change has.
+    /// A table's change has; that of a pool to which nobody is, or was, sent any more has nothing to
+    /// wait for.
     pub fn settle_pool(&mut self, pool: u32, tick: u32) -> Result<(), String> {
+        let named = self.now.names(pool) || self.origin.names(pool);
         let pools = &mut self.pools;
         let changed = pools.get(&pool).and_then(|pool| pool.changed);
+        let changed = changed.filter(|_| named);
         if let Some(pool) = pools.get_mut(&pool) {
             pool.origin.clone_from(&pool.current);
             pool.changed = None;

@@ -37,8 +37,13 @@ impl Cursor {
     /// Where a target has come to; one that is new is at the log's end.
     pub fn open(directory: &Path, name: &str, last: u64) -> Self {
         let path = directory.join(file_name(name));
-        let kept = fs::read(&path).ok();
-        let kept = kept.and_then(|text| serde_json::from_slice::<Place>(&text).ok());
+        let kept = read(&path).unwrap_or_else(|error| {
+            tracing::error!(
+                "{}: can't be read: {error}; what webhook `{name}` has not been told is left out",
+                path.display()
+            );
+            None
+        });
         let is_new = kept.is_none();
         let mut place = kept.unwrap_or_default();
         // A place behind the log's end is one in another log: this one is new to it as well.
@@ -90,6 +95,15 @@ impl Cursor {
         file.write_all(&serde_json::to_vec(&self.place)?)?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)
+    }
+}
+
+/// The place that is written down; nothing if none is.
+fn read(path: &Path) -> io::Result<Option<Place>> {
+    match fs::read(path) {
+        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -10,6 +10,8 @@ pub mod seed;
 pub mod share;
 pub mod state;
 
+mod http;
+
 pub mod control;
 pub mod gates;
 pub mod health;

@@ -1,25 +1,22 @@
 //! A gate that asks a URL once, without following redirections.
 
-use std::error::Error;
-
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
-use hyper::{Method, Request, StatusCode, Uri, body::Bytes, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
+use hyper::{StatusCode, Uri, body::Bytes};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
-    task::{JoinSet, spawn_blocking},
+    task::spawn_blocking,
 };
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::{config::Verify, health::Trust, release::engine::Outcome};
+use crate::{
+    config::Verify,
+    health::Trust,
+    http::{self, Failure, HTTP_1},
+    release::engine::Outcome,
+};
 
 /// How much of an answer is read whose status is all that matters.
 const ANSWER_BYTES: usize = 64 << 10;
-/// By the IANA's list of application-layer protocols.
-const HTTP_1: &[u8] = b"http/1.1";
-
-type Failure = Box<dyn Error + Send + Sync>;
 
 /// An answer.
 pub struct Answer {
@@ -81,24 +78,9 @@ async fn request(
 ) -> Result<Answer, Failure> {
     let path = url.path_and_query().map_or("/", |path| path.as_str());
     let host = url.authority().map_or("", |authority| authority.as_str());
-    let request = Request::builder()
-        .method(Method::GET)
-        .uri(path)
-        .header(header::HOST, host)
-        .header(header::USER_AGENT, "serin")
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Dropped, it ends the connection.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let body = match Limited::new(body, limit).collect().await {
-        Ok(body) => Some(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => None,
-        Err(error) => return Err(error),
-    };
-    let status = head.status;
+    let answer = http::exchange(stream, http::get(path, host)?, limit).await?;
+    let status = answer.status();
+    let body = answer.into_body()?;
     Ok(Answer { status, body })
 }
 

@@ -2,16 +2,11 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{
-    Method, Request, StatusCode, body::Bytes, client::conn::http1, header, http::uri::Authority,
-};
-use hyper_util::rt::TokioIo;
+use hyper::{StatusCode, http::uri::Authority};
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -20,12 +15,14 @@ use super::{
     grpc::{self, NotServing},
     tls::Trust,
 };
-use crate::config::{GrpcProbe, HttpProbe, Probe};
+use crate::{
+    config::{GrpcProbe, HttpProbe, Probe},
+    http::{self, Failure, HTTP_1},
+};
 
 /// How much of an answer is read, so that the server sees an orderly end; its bytes don't matter.
 const ANSWER_BYTES: usize = 64 << 10;
 /// By the IANA's list of application-layer protocols.
-const HTTP_1: &[u8] = b"http/1.1";
 const HTTP_2: &[u8] = b"h2";
 
 /// A probe that is ready to be made: with those whom it trusts.
@@ -183,26 +180,13 @@ fn server_name(host: Option<&str>) -> Option<ServerName<'static>> {
 async fn request(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     at: SocketAddr,
-    http: &HttpProbe,
-) -> Result<StatusCode, Box<dyn std::error::Error + Send + Sync>> {
-    let request = Request::builder()
-        .method(Method::GET)
-        .uri(&http.path)
-        .header(header::HOST, authority(http.host.as_deref(), at))
-        .header(header::USER_AGENT, "serin")
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Dropped, it ends the connection.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES).collect().await;
+    probe: &HttpProbe,
+) -> Result<StatusCode, Failure> {
+    let request = http::get(&probe.path, &authority(probe.host.as_deref(), at))?;
+    let answer = http::exchange(stream, request, ANSWER_BYTES).await?;
+    let status = answer.status();
     // A longer answer is an answer; one that breaks off is none.
-    match body {
-        Err(error) if !error.is::<http_body_util::LengthLimitError>() => Err(error),
-        Ok(_) | Err(_) => Ok(head.status),
-    }
+    answer.into_body().map(|_| status)
 }
 
 #[cfg(test)]

@@ -5,19 +5,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{
-    Request, Response, StatusCode, Uri,
-    body::{Bytes, Incoming},
-    client::conn::http1,
-    header,
-};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
+use hyper::{Request, Response, StatusCode, Uri, body::Bytes, header};
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    task::{JoinSet, spawn_blocking},
+    task::spawn_blocking,
     time::timeout,
 };
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -30,6 +24,7 @@ use super::{
 use crate::{
     config::{Notify, Verify},
     health::{Trust, TrustError},
+    http::{self, Body, HTTP_1},
     journal::Entry,
 };
 
@@ -86,10 +81,11 @@ async fn attempt(target: &Notify, host: &Host, entry: &Entry) -> Result<(), Fail
     let stream = connect(&target.url).await.map_err(Failed::Connect)?;
     let response = if target.url.scheme_str() == Some("https") {
         let stream = secure(target, stream).await?;
-        exchange(stream, request).await
+        http::exchange(stream, request, ANSWER_BYTES).await
     } else {
-        exchange(stream, request).await
+        http::exchange(stream, request, ANSWER_BYTES).await
     };
+    // The status has been heard, however the body ends.
     judge(&response.map_err(Failed::Http)?)
 }
 
@@ -147,25 +143,11 @@ async fn secure(
     let trust = trust.map_err(|error| Failed::Tls(io::Error::other(error)))??;
     let name = ServerName::try_from(name(&target.url).to_owned());
     let name = name.map_err(|error| Failed::Tls(io::Error::other(error)))?;
-    let stream = trust.connect(stream, name, b"http/1.1").await;
+    let stream = trust.connect(stream, name, HTTP_1).await;
     stream.map_err(Failed::Tls)
 }
 
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<()>, Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Dropped, it ends the connection.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let (head, body): (_, Incoming) = sender.send_request(request).await?.into_parts();
-    // What it says is of no interest; the status has been heard, however the body ends.
-    let _read = Limited::new(body, ANSWER_BYTES).collect().await;
-    Ok(Response::from_parts(head, ()))
-}
-
-fn judge(response: &Response<()>) -> Result<(), Failed> {
+fn judge(response: &Response<Body>) -> Result<(), Failed> {
     let status = response.status();
     let asked = response.headers().get(header::RETRY_AFTER);
     let asked = asked.and_then(|header| pause::asked(header.to_str().ok()?, SystemTime::now()));

@@ -53,6 +53,7 @@ mod quic_lb;
 mod ramp;
 mod remembered;
 mod rest;
+mod restart;
 mod sessions;
 mod taken;
 mod whois;

@@ -296,6 +296,15 @@ pub fn load_aside(object: &mut Ebpf, index: u32) -> Result<(), KernelError> {
     set.map_err(KernelError::map(name::PROGRAMS))
 }
 
+/// Pins the tail calls of an object, which the kernel takes out of their map as soon as neither a pin
+/// nor a process has it.
+pub fn pin_programs(object: &Ebpf, path: &Path) -> Result<(), KernelError> {
+    let programs = object.map(name::PROGRAMS);
+    let programs =
+        programs.ok_or_else(|| KernelError::Incomplete(format!("map {}", name::PROGRAMS)))?;
+    programs.pin(path).map_err(KernelError::map(name::PROGRAMS))
+}
+
 /// How often a load is tried; as often as libbpf does (`PROG_LOAD_ATTEMPTS`).
 const ATTEMPTS: usize = 5;
 

@@ -78,6 +78,16 @@ pub struct Settings<'a> {
     pub sparing: bool,
 }
 
+impl Settings<'_> {
+    /// Loads the program that meets packets, and those that it gives some to.
+    fn load(&self, object: &mut Ebpf) -> Result<(), KernelError> {
+        maps::load(maps::program(object, self.program)?)?;
+        let is_small = |index| matches!(index, aside::RESET | aside::TOO_BIG);
+        let mut wanted = (0..aside::COUNT).filter(|&index| is_small(index) || !self.sparing);
+        wanted.try_for_each(|index| maps::load_aside(object, index))
+    }
+}
+
 /// A loaded data plane.
 pub struct Kernel {
     maps: Maps,
@@ -130,20 +140,17 @@ impl Kernel {
         let mut loader = EbpfLoader::new();
         loader.map_max_entries(name::FLOWS, settings.flows);
         loader.map_max_entries(name::HALF_OPEN, half_open(settings.flows));
+        // Packets under way are still given to those of the program that met them.
+        let replaces = directory.join(name::PROGRAMS).exists();
         for map in name::ALL {
-            loader.map_pin_path(map, directory.join(map));
+            if map != name::PROGRAMS || !replaces {
+                loader.map_pin_path(map, directory.join(map));
+            }
         }
         let mut object = loader.load(settings.object).map_err(KernelError::load)?;
         let mut maps = Maps::take(&mut object, &directory)?;
         adopt::check_node(&mut maps, &settings.node, settings.pins)?;
-        let program = maps::program(&mut object, settings.program)?;
-        maps::load(program)?;
-        for index in 0..aside::COUNT {
-            let is_small = matches!(index, aside::RESET | aside::TOO_BIG);
-            if is_small || !settings.sparing {
-                maps::load_aside(&mut object, index)?;
-            }
-        }
+        settings.load(&mut object)?;
         let mut teller = None;
         if !settings.sparing {
             // Packets must not wait for the one who tells of them.
@@ -152,13 +159,22 @@ impl Kernel {
                 None
             });
         }
-        let program = maps::program(&mut object, settings.program)?;
         let mut copied = Vec::new();
         if let Some(before) = earlier.last() {
             copied = carry::copy(before, &directory)?;
         } else {
+            let beside = directories::beside(&directory);
+            if replaces {
+                maps::pin_programs(&object, &beside)?;
+                fault::moment();
+            }
+            let program = maps::program(&mut object, settings.program)?;
             attach::update_links(program, &directory)?;
             barrier::wait_for_packets()?;
+            if replaces {
+                directories::replace_programs(&beside, &directory)?;
+                fault::moment();
+            }
             directories::forget_left(&directory)?;
         }
         if earlier.is_empty() {

@@ -109,6 +109,8 @@ pub enum Happened {
     Ready,
     /// Another configuration has changed the service.
     Applied,
+    /// A toggle was turned that guards a part of the service, or of none.
+    Toggled,
 }
 
 impl fmt::Display for Happened {
@@ -136,6 +138,7 @@ impl fmt::Display for Happened {
             Self::Maint => "maint",
             Self::Ready => "ready",
             Self::Applied => "applied",
+            Self::Toggled => "toggled",
         })
     }
 }
@@ -147,7 +150,7 @@ pub struct Entry {
     pub seq: u64,
     /// RFC 3339, in UTC.
     pub time: String,
-    /// The service.
+    /// The service; empty for what touches none.
     pub service: String,
     /// What happened.
     pub event: Happened,
@@ -155,7 +158,7 @@ pub struct Entry {
     pub actor: Actor,
     /// Why.
     pub cause: String,
-    /// The backend or gate that it is about; null for the whole service.
+    /// The backend, gate or toggle that it is about; null for the whole service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// Its weight, state or answer before, or the service's record, where that is what changed.

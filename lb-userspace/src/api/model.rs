@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::toggles::ToggleStatus;
 use crate::{
     release::engine::Strategy,
     state::{Admin, Ended},
@@ -110,6 +111,9 @@ pub struct Status {
     /// In the order in which they are looked at.
     #[serde(default)]
     pub audiences: Vec<AudienceStatus>,
+    /// Toggles that guard parts of it.
+    #[serde(default)]
+    pub toggles: Vec<ToggleStatus>,
     /// By name.
     pub pools: Vec<PoolStatus>,
 }
@@ -122,7 +126,7 @@ pub struct ReleaseStatus {
     /// Name of the pool that is released.
     pub candidate: String,
     /// `holding`, `paused`, `scheduled`, `awaits-approval`, `awaits-gates`, `awaits-backends`,
-    /// `baking`, `promoted`, `aborted`, `taken-over` or `rolled-back`.
+    /// `awaits-toggle`, `baking`, `promoted`, `aborted`, `taken-over` or `rolled-back`.
     pub state: String,
     /// Whether it is not over yet.
     pub under_way: bool,

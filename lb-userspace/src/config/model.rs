@@ -14,7 +14,10 @@ use ipnet::IpNet;
 use lb_common::encap;
 use serde::{Deserialize, Serialize};
 
-use super::quic_lb::{Format, ServerId};
+use super::{
+    quic_lb::{Format, ServerId},
+    toggle::Toggle,
+};
 use crate::{journal::Happened, release::engine::Plan};
 
 /// A valid configuration.
@@ -24,6 +27,8 @@ pub struct Config {
     pub node: Node,
     /// Where the daemon is controlled.
     pub api: Api,
+    /// Switches that are turned at run time, in the order of the file.
+    pub toggles: Vec<Toggle>,
     /// The services, in the order of the file; none is an empty data plane.
     pub services: Vec<Service>,
     /// Who is told of what happens.
@@ -151,12 +156,15 @@ impl Default for Encap {
 pub struct Api {
     /// The unix socket.
     pub socket: PathBuf,
+    /// Where the same can be read over TCP, and no order given; nothing for nowhere.
+    pub http: Option<SocketAddr>,
 }
 
 impl Default for Api {
     fn default() -> Self {
         Self {
             socket: PathBuf::from("/run/serin/serin.sock"),
+            http: None,
         }
     }
 }
@@ -221,6 +229,8 @@ pub struct Audience {
     pub ttl: Option<RangeInclusive<u16>>,
     /// The candidate's share among these clients, in parts per million.
     pub share_ppm: u32,
+    /// While this toggle is off, it is not looked at.
+    pub toggle: Option<String>,
 }
 
 /// Countries and autonomous systems; empty for any.
@@ -290,7 +300,7 @@ pub enum OnDeadPool {
 }
 
 /// A VIP address, port and protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// The transport protocol.
     pub protocol: Protocol,
@@ -302,6 +312,8 @@ pub struct Listen {
     pub to: Option<u16>,
     /// The datagrams are QUIC's.
     pub quic: bool,
+    /// While this toggle is off, its packets are left to the kernel.
+    pub toggle: Option<String>,
 }
 
 /// A transport protocol.

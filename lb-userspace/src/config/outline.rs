@@ -25,6 +25,7 @@ use lb_common::{
 use super::{
     model::{Audience, Config, Encap, Forward, Health, Pool, Service},
     timeline,
+    toggle::Toggle,
 };
 
 /// Bytes of a hash map's entry beside key and value: `struct htab_elem` in the kernel's
@@ -38,7 +39,12 @@ const TABLE: u64 = 4 * SLOT_COUNT as u64;
 /// A line for each service, followed by one for each of its pools; then the memory of the maps.
 pub fn outline(config: &Config) -> String {
     let services: String = config.services.iter().map(outline_service).collect();
-    services + &outline_encap(config) + &outline_memory(config)
+    let toggles: String = config
+        .toggles
+        .iter()
+        .map(|toggle| outline_toggle(config, toggle))
+        .collect();
+    services + &toggles + &outline_encap(config) + &outline_memory(config)
 }
 
 fn outline_service(service: &Service) -> String {
@@ -82,8 +88,24 @@ fn outline_audience(audience: &Audience) -> String {
     say(audience.ttl.is_some(), "TTL".to_owned());
     let share = percent(audience.share_ppm.into(), 1_000_000);
     format!(
-        "  audience {name}: {}; {share} to the candidate\n",
-        who.join(", ")
+        "  audience {name}: {}; {share} to the candidate{}\n",
+        who.join(", "),
+        timeline::guard(audience.toggle.as_deref())
+    )
+}
+
+/// What it guards, and what it is before anybody has turned it.
+fn outline_toggle(config: &Config, toggle: &Toggle) -> String {
+    let guarded = config.guarded(&toggle.name);
+    let guards: Vec<_> = guarded.iter().map(ToString::to_string).collect();
+    let guards = match &guards[..] {
+        [] => "nothing".to_owned(),
+        guards => guards.join(", "),
+    };
+    let at_first = if toggle.on { "on" } else { "off" };
+    format!(
+        "toggle {}: {at_first} at first; guards {guards}\n",
+        toggle.name
     )
 }
 

@@ -105,7 +105,7 @@ impl<D: Dataplane> Control<D> {
     }
 
     /// Services whose sessions move from this state to another, and below which bucket.
-    fn moved_sessions(&self, next: &State) -> Vec<(String, u32)> {
+    pub(super) fn moved_sessions(&self, next: &State) -> Vec<(String, u32)> {
         let services = self.state.services.iter();
         let moved = services.filter_map(|(name, before)| {
             let config = self.config.service(name)?;
@@ -163,7 +163,8 @@ impl<D: Dataplane> Control<D> {
             (now.pins != next.pins, "node.pins"),
             (now.state != next.state, "node.state"),
             (now.attach != next.attach, "node.attach"),
-            (self.config.api != config.api, "api.socket"),
+            (self.config.api.socket != config.api.socket, "api.socket"),
+            (self.config.api.http != config.api.http, "api.http"),
         ];
         match fixed.iter().find(|(differs, _)| *differs) {
             Some((_, key)) => Err(ControlError::Fixed(key)),

@@ -12,6 +12,8 @@ use crate::{
 pub(super) enum Note {
     /// Something of a service.
     About(String, Subject),
+    /// Something of no service.
+    Host(Subject),
     /// All services whose records differ.
     Changes,
 }
@@ -43,7 +45,8 @@ impl Subject {
 pub(super) fn unsent(saved: &State, image: &Image) -> Vec<Entry> {
     let left = left_of_together(saved, image);
     let entries = saved.outbox.iter().filter(|entry| {
-        if left.contains(&entry.service) {
+        // A toggle is as the file has it: the start makes what the maps lack of that.
+        if left.contains(&entry.service) || entry.event == Happened::Toggled {
             return true;
         }
         let service = saved.services.get(&entry.service);
@@ -91,6 +94,11 @@ impl<D: Dataplane> Control<D> {
         self.notes.push(Note::About(service.to_owned(), subject));
     }
 
+    /// The same of what touches no service.
+    pub(super) fn will_note_of_host(&mut self, subject: Subject) {
+        self.notes.push(Note::Host(subject));
+    }
+
     /// The same of all services that the next commit changes.
     pub(super) fn will_note_changes(&mut self) {
         self.notes.push(Note::Changes);
@@ -104,6 +112,7 @@ impl<D: Dataplane> Control<D> {
                 Note::About(service, subject) => {
                     entries.extend(self.entry(next, &service, subject));
                 }
+                Note::Host(subject) => entries.push(self.entry_of_host(subject)),
                 Note::Changes => entries.extend(self.changes(next)),
             }
         }
@@ -126,7 +135,14 @@ impl<D: Dataplane> Control<D> {
         for entry in &self.state.outbox {
             if self.journal.take(entry) {
                 let (service, event, cause) = (&entry.service, entry.event, &entry.cause);
-                tracing::info!("service `{service}`: {event}, {cause}");
+                match entry
+                    .object
+                    .as_deref()
+                    .filter(|_| event == Happened::Toggled)
+                {
+                    Some(toggle) => tracing::info!("toggle `{toggle}`: {event}, {cause}"),
+                    None => tracing::info!("service `{service}`: {event}, {cause}"),
+                }
             }
         }
     }
@@ -148,20 +164,33 @@ impl<D: Dataplane> Control<D> {
         entries.collect()
     }
 
-    fn entry(&self, state: &State, service: &str, subject: Subject) -> Option<Entry> {
-        let state = state.services.get(service)?;
-        let position = &state.position;
-        let run = position.run.as_ref();
-        Some(Entry {
+    fn entry_of_host(&self, subject: Subject) -> Entry {
+        Entry {
             seq: 0,
             time: journal::now(),
-            service: service.to_owned(),
+            service: String::new(),
             event: subject.event,
             actor: self.actor.clone(),
             cause: subject.cause,
             object: subject.object,
             before: subject.before,
             after: subject.after,
+            release: 0,
+            step: None,
+            steps: None,
+            active: String::new(),
+            candidate: None,
+            share_ppm: 0,
+            epoch: 0,
+        }
+    }
+
+    fn entry(&self, state: &State, service: &str, subject: Subject) -> Option<Entry> {
+        let state = state.services.get(service)?;
+        let position = &state.position;
+        let run = position.run.as_ref();
+        Some(Entry {
+            service: service.to_owned(),
             release: position.release,
             step: run.and_then(Run::step).map(|step| step + 1),
             steps: run.map(|run| run.plan.steps.len()),
@@ -169,6 +198,7 @@ impl<D: Dataplane> Control<D> {
             candidate: state.candidate().map(str::to_owned),
             share_ppm: position.now.share_ppm,
             epoch: position.epoch,
+            ..self.entry_of_host(subject)
         })
     }
 

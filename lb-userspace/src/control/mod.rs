@@ -9,6 +9,7 @@ mod apply;
 mod audit;
 mod backends;
 mod commit;
+pub mod flags;
 mod health;
 mod orders;
 mod pending;
@@ -16,6 +17,7 @@ mod release;
 mod report;
 mod settle;
 mod sweep;
+mod toggles;
 mod whois;
 
 use self::commit::Commit;
@@ -258,6 +260,14 @@ impl<D: Dataplane> Control<D> {
         self.interfaces.retain(|name, _| kept.contains(name));
     }
 
+    /// What an event comes upon now.
+    fn moment(&self) -> engine::Moment {
+        engine::Moment {
+            ms: self.dataplane.clock_ms(),
+            off: self.state.toggles_off(),
+        }
+    }
+
     /// What a finished order reports.
     fn done(
         &self,
@@ -268,7 +278,6 @@ impl<D: Dataplane> Control<D> {
     ) -> Result<Done, ControlError> {
         let state = self.state.service(service)?;
         let position = &state.position;
-        let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Done {
             service: service.to_owned(),
             epoch: position.epoch,
@@ -282,6 +291,10 @@ impl<D: Dataplane> Control<D> {
             notes: Vec::new(),
         })
     }
+}
+
+fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -109,6 +109,7 @@ impl<D: Dataplane> Control<D> {
             | Order::Weight { .. }
             | Order::Admin { .. }
             | Order::Apply
+            | Order::Toggle { .. }
             | Order::Release(_) => Happened::Cutover,
         };
         let why = match reason {

@@ -79,10 +79,11 @@ impl<D: Dataplane> Control<D> {
         };
         let mut next = self.state.clone();
         let why = format!("`{}` was called off by {}", pending.order, self.actor.name);
-        if pending.order == Order::Apply {
-            end_apply(&mut next, Some(&why));
-        } else {
-            next.service_mut(service)?.end_pending(Some(why));
+        match &pending.order {
+            order @ (Order::Apply | Order::Toggle { .. }) => {
+                end_order(&mut next, order, Some(&why));
+            }
+            _ => next.service_mut(service)?.end_pending(Some(why)),
         }
         let commit = self.commit(next)?;
         self.done(service, &commit, began, tick).map(Some)
@@ -126,6 +127,10 @@ impl<D: Dataplane> Control<D> {
             Order::Weight { backend, weight } => self.weight(service, backend, *weight, tick),
             Order::Admin { backend, admin } => self.admin(service, backend, *admin, tick),
             Order::Release(event) => self.steer(service, event, &pending.cause, tick),
+            Order::Toggle { toggle, on } => {
+                self.turn(toggle, *on, &pending.cause, tick)?;
+                self.unchanged(service, Instant::now(), tick)
+            }
             Order::Apply => self.unchanged(service, Instant::now(), tick),
         }
     }
@@ -159,9 +164,14 @@ impl ServiceState {
 
 /// Ends a wait for another configuration, in all services at once.
 pub(super) fn end_apply(state: &mut State, failure: Option<&str>) {
-    let is_apply = |pending: &Pending| pending.order == Order::Apply;
+    end_order(state, &Order::Apply, failure);
+}
+
+/// Ends the wait for an order that is about several services, in all of them at once.
+pub(super) fn end_order(state: &mut State, order: &Order, failure: Option<&str>) {
+    let waits = |pending: &Pending| pending.order == *order;
     let services = state.services.values_mut();
-    for service in services.filter(|service| service.pending.as_ref().is_some_and(is_apply)) {
+    for service in services.filter(|service| service.pending.as_ref().is_some_and(waits)) {
         service.end_pending(failure.map(str::to_owned));
     }
 }

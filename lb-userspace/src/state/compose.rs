@@ -29,8 +29,9 @@ pub fn compose(config: &Config, state: &State, view: &View) -> Image {
         image.protect = Some(kept.settings);
     }
     for service in &config.services {
-        if let Some(state) = state.services.get(&service.name) {
-            add_service(&mut image, service, state, view);
+        if let Some(of_service) = state.services.get(&service.name) {
+            let open = |listener: &Listen| state.is_open(listener.toggle.as_deref());
+            add_service(&mut image, service, of_service, view, open);
         }
     }
     portless::add(&mut image);
@@ -63,7 +64,13 @@ fn ports(config: &Config, view: &View) -> BTreeSet<u32> {
     ports
 }
 
-fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view: &View) {
+fn add_service(
+    image: &mut Image,
+    service: &Service,
+    state: &ServiceState,
+    view: &View,
+    open: impl Fn(&Listen) -> bool,
+) {
     for (&id, backend) in &state.backends {
         add_backend(image, state, id, backend, view);
     }
@@ -89,7 +96,10 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
             let formats = quic_lb::formats(&service.quic_lb);
             entry = entry.with(Listener::QUIC).routed(formats);
         }
-        image.listeners.insert(endpoint(listener), entry);
+        // Replies are taken all the same: to turn it on again is one write.
+        if open(listener) {
+            image.listeners.insert(endpoint(listener), entry);
+        }
         if state.forward.translates() {
             add_replies(image, state, listener);
         }

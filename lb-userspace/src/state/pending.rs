@@ -78,6 +78,13 @@ pub enum Order {
     },
     /// Move a release that goes by a plan.
     Release(Event),
+    /// Turn a toggle.
+    Toggle {
+        /// Its name.
+        toggle: String,
+        /// Whether it is to be on.
+        on: bool,
+    },
     /// Take another configuration, which the daemon keeps in mind.
     Apply,
 }
@@ -99,6 +106,8 @@ impl fmt::Display for Order {
             Self::Weight { backend, weight } => write!(f, "weight {backend} {weight}"),
             Self::Admin { backend, admin } => write!(f, "{admin} {backend}"),
             Self::Release(event) => write!(f, "{event}"),
+            Self::Toggle { toggle, on: true } => write!(f, "toggle {toggle} on"),
+            Self::Toggle { toggle, on: false } => write!(f, "toggle {toggle} off"),
             Self::Apply => write!(f, "apply"),
         }
     }

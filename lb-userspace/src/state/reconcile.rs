@@ -8,7 +8,7 @@ use super::{
     Audiences, BackendState, Kept, PoolState, ServiceState, State, StateError, endpoints,
     ids::{Ids, take, take_short},
     listeners::listeners,
-    next_generation, places, server_ids,
+    next_generation, places, server_ids, toggles,
 };
 use crate::{
     config::{Affinity, Config, OnDeadPool, Pool, Service},
@@ -30,6 +30,7 @@ pub fn reconcile(
     state
         .services
         .retain(|name, _| config.service(name).is_some());
+    state.toggles = toggles::kept(&before.toggles, &config.toggles);
     let mut ids = Ids::of(before, image);
     for service in &config.services {
         let kept = state.services.remove(&service.name);
@@ -37,7 +38,8 @@ pub fn reconcile(
             Some(kept) => {
                 let fresh = !image.records.contains_key(&kept.id);
                 let mut next = keep(kept, service, seed, tick, &mut state, &mut ids)?;
-                next.judge_by(&service.audiences, &mut ids, tick)?;
+                let open = state.open_audiences(service);
+                next.judge_by(service, &open, &mut ids, tick)?;
                 // Nobody was judged before, or it is not known by what.
                 let begins = fresh && next.position.epoch == 0;
                 if begins || !next.knows_origin_set() {
@@ -49,6 +51,7 @@ pub fn reconcile(
         };
         state.services.insert(service.name.clone(), next);
     }
+    state.tell_releases();
     let gone = before.listener_numbers();
     let gone = gone
         .difference(&state.listener_numbers())
@@ -96,7 +99,7 @@ fn create(
         audiences: Audiences::default(),
         baseline: BTreeMap::new(),
     };
-    next.judge_by(&service.audiences, ids, 0)?;
+    next.judge_by(service, &state.open_audiences(service), ids, 0)?;
     next.position = next.position.settled().swept();
     for pool in &service.pools {
         let table = PoolTable::new(&next.owners(&pool.name, seed));

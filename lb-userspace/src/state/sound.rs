@@ -215,6 +215,7 @@ mod tests {
                     share_ppm,
                     hold: std::time::Duration::from_secs(1),
                     approve: false,
+                    toggle: None,
                 });
                 let plan = Plan {
                     steps: steps.collect(),

@@ -90,9 +90,8 @@ impl<D: Dataplane> Control<D> {
         let began = Instant::now();
         let state = self.state.service(service)?;
         let before = state.position.run.clone();
-        let now_ms = self.dataplane.clock_ms();
         let (run, actions) =
-            engine::advance(before.as_ref(), event, now_ms).map_err(|refusal| {
+            engine::advance(before.as_ref(), event, self.moment()).map_err(|refusal| {
                 ControlError::Release {
                     service: service.to_owned(),
                     refusal,
@@ -191,7 +190,7 @@ impl<D: Dataplane> Control<D> {
         } else {
             return Some(run.clone());
         };
-        let touched = engine::advance(Some(run), &event, self.dataplane.clock_ms());
+        let touched = engine::advance(Some(run), &event, self.moment());
         touched.ok().map(|(run, _)| run)
     }
 }

@@ -38,8 +38,10 @@ impl Run {
     }
 
     fn found(&self, seen: Seen) -> Stage {
-        let mut steps = self.plan.steps.iter();
-        let step = steps.position(|step| step.share_ppm == seen.share_ppm);
+        let steps = || self.plan.steps.iter();
+        let open =
+            steps().position(|step| step.share_ppm == seen.share_ppm && !step.is_closed(&self.off));
+        let step = open.or_else(|| steps().position(|step| step.share_ppm == seen.share_ppm));
         match step {
             _ if seen.active == self.candidate => self.promoted(),
             _ if self.stage == Stage::Bake => Stage::RolledBack,

@@ -176,11 +176,13 @@ fn clients() -> Vec<IpAddr> {
     };
     let mut clients: Vec<IpAddr> = Vec::new();
     for number in 0..150 {
-        let [a, b, c, d, e, f, g, h] = random().to_be_bytes();
+        let bytes = random().to_be_bytes();
         // Unicast, and not a network that no packet comes from.
-        clients.push(Ipv4Addr::new(20 + a % 80, b, c, d).into());
-        let (high, low) = (u16::from_be_bytes([e, f]), u16::from_be_bytes([g, h]));
-        clients.push(Ipv6Addr::new(0x2400 + (high & 0xff), high, low, 7, 0, 0, 0, 9).into());
+        let first = 20 + bytes[0] % 80;
+        clients.push(Ipv4Addr::new(first, bytes[1], bytes[2], bytes[3]).into());
+        let [high, low] = [4, 6].map(|at| u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+        let first = 0x2400 + (high & 0xff);
+        clients.push(Ipv6Addr::new(first, high, low, 7, 0, 0, 0, 9).into());
         clients.extend(VIPS.map(|vip| user(number, vip)));
     }
     clients

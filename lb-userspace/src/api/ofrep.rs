@@ -1,5 +1,5 @@
-//! Toggles for applications, by the OpenFeature Remote Evaluation Protocol (OFREP), version 1: each is a
-//! flag of type boolean.
+//! Toggles for applications, by the `OpenFeature` Remote Evaluation Protocol (OFREP), version 1: each is
+//! a flag of type boolean.
 
 use std::sync::Arc;
 
@@ -131,7 +131,7 @@ fn told(key: &str, flag: Result<Flag, Untold>) -> Told {
     }
 }
 
-/// The reasons of OpenFeature's specification, section "Types and Data Structures".
+/// The reasons of `OpenFeature`'s specification, section "Types and Data Structures".
 const fn reason(because: Because) -> &'static str {
     match because {
         Because::Default => "DEFAULT",

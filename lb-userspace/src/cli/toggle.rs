@@ -16,8 +16,8 @@ use crate::api::{
 #[derive(Debug, Args)]
 pub struct Toggle {
     /// The toggle; without one, all are listed
-    #[arg(requires = "to")]
-    toggle: Option<String>,
+    #[arg(value_name = "TOGGLE", requires = "to")]
+    name: Option<String>,
     /// What it is turned to
     #[arg(value_name = "on|off")]
     to: Option<Position>,
@@ -41,7 +41,7 @@ pub enum Answer {
 impl Toggle {
     /// Sends the order, and waits until it is in force.
     pub async fn give(self, client: &Client) -> Result<Answer, Failure> {
-        let (Some(toggle), Some(to)) = (self.toggle, self.to) else {
+        let (Some(toggle), Some(to)) = (self.name, self.to) else {
             return Ok(Answer::All(client.get("/v1/toggles").await?));
         };
         let on = to == Position::On;

@@ -135,13 +135,11 @@ impl<D: Dataplane> Control<D> {
         for entry in &self.state.outbox {
             if self.journal.take(entry) {
                 let (service, event, cause) = (&entry.service, entry.event, &entry.cause);
-                match entry
-                    .object
-                    .as_deref()
-                    .filter(|_| event == Happened::Toggled)
-                {
-                    Some(toggle) => tracing::info!("toggle `{toggle}`: {event}, {cause}"),
-                    None => tracing::info!("service `{service}`: {event}, {cause}"),
+                let toggle = entry.object.as_deref();
+                if let Some(toggle) = toggle.filter(|_| event == Happened::Toggled) {
+                    tracing::info!("toggle `{toggle}`: {event}, {cause}");
+                } else {
+                    tracing::info!("service `{service}`: {event}, {cause}");
                 }
             }
         }

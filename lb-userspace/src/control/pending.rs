@@ -79,11 +79,10 @@ impl<D: Dataplane> Control<D> {
         };
         let mut next = self.state.clone();
         let why = format!("`{}` was called off by {}", pending.order, self.actor.name);
-        match &pending.order {
-            order @ (Order::Apply | Order::Toggle { .. }) => {
-                end_order(&mut next, order, Some(&why));
-            }
-            _ => next.service_mut(service)?.end_pending(Some(why)),
+        if let order @ (Order::Apply | Order::Toggle { .. }) = &pending.order {
+            end_order(&mut next, order, Some(&why));
+        } else {
+            next.service_mut(service)?.end_pending(Some(why));
         }
         let commit = self.commit(next)?;
         self.done(service, &commit, began, tick).map(Some)

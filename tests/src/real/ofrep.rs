@@ -1,4 +1,4 @@
-//! An application that evaluates flags: OpenFeature's SDK for Python and its OFREP provider, which looks
+//! An application that evaluates flags: `OpenFeature`'s SDK for Python and its OFREP provider, which looks
 //! at all that an answer must have. (The one for Rust drops reasons and error codes, and brings a second
 //! provider of cryptography, by which rustls no longer knows its default.)
 
@@ -18,7 +18,7 @@ use crate::{
     unique,
 };
 
-/// What is installed from PyPI, once for a target directory.
+/// What is installed from `PyPI`, once for a target directory.
 const PACKAGES: [&str; 2] = [
     "openfeature-sdk==0.10.0",
     "openfeature-provider-ofrep==0.3.0",
@@ -57,11 +57,11 @@ pub struct Asked {
 pub struct Evaluated {
     /// The value.
     pub value: bool,
-    /// Why, in OpenFeature's words.
+    /// Why, in `OpenFeature`'s words.
     pub reason: String,
     /// The name of the value.
     pub variant: Option<String>,
-    /// What went wrong, in OpenFeature's words.
+    /// What went wrong, in `OpenFeature`'s words.
     pub error: Option<String>,
 }
 

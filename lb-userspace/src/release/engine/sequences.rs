@@ -53,7 +53,7 @@ enum Turn {
     Event(Event),
     Answer(usize, Outcome),
     /// One of the toggles.
-    Turn(usize),
+    Toggle(usize),
 }
 
 fn any_turn() -> impl strategy::Strategy<Value = Turn> {
@@ -78,7 +78,7 @@ fn any_turn() -> impl strategy::Strategy<Value = Turn> {
         1 => Just(Event::RollBack),
     ];
     prop_oneof![
-        1 => (0..TOGGLES.len()).prop_map(Turn::Turn),
+        1 => (0..TOGGLES.len()).prop_map(Turn::Toggle),
         6 => event.prop_map(Turn::Event),
         2 => (0..GATES.len(), outcome).prop_map(|(gate, outcome)| Turn::Answer(gate, outcome)),
     ]
@@ -167,7 +167,7 @@ impl Seen<'_> {
             let toggle = stage.checked_sub(1).and_then(|step| TOGGLES.get(step));
             toggle.is_some_and(|toggle| straight || self.next.off.contains(*toggle))
         };
-        let expected = (at + 1..).find(|stage| !closed(stage));
+        let expected = (at + 1..6).find(|stage| !closed(stage));
         prop_assert_eq!(Some(next), expected, "the stage");
         prop_assert!(straight || at > 0 || next < 4, "no step at all");
         prop_assert!(!before.paused && !late);
@@ -238,7 +238,7 @@ fn event(turn: Turn, run: Option<&Run>) -> Option<Event> {
             round: run.map_or(0, |run| run.round),
             outcome,
         }),
-        Turn::Turn(_) => None,
+        Turn::Toggle(_) => None,
     }
 }
 
@@ -252,7 +252,7 @@ proptest! {
         let mut off = BTreeSet::new();
         for (passed, turn) in turns {
             now_ms += passed;
-            if let Turn::Turn(toggle) = turn {
+            if let Turn::Toggle(toggle) = turn {
                 let name = TOGGLES[toggle].to_owned();
                 if !off.remove(&name) {
                     off.insert(name);

@@ -40,9 +40,10 @@ pub const MAX_SERVICES: u32 = 1024;
 pub const RECORDS_PER_SERVICE: u32 = 4;
 /// Entries of the records' array.
 pub const MAX_RECORDS: u32 = MAX_SERVICES * RECORDS_PER_SERVICE;
-/// Pools on one host.
-pub const MAX_POOLS: u32 = 256;
-/// Tables of a pool, 256 KiB each; one is live, the other is written before it takes over.
+/// Pools on one host: four for each service, of which most have two.
+pub const MAX_POOLS: u32 = 4 * MAX_SERVICES;
+/// Tables of a pool, 256 KiB each, made when they are first written; one is live, the other is
+/// written before it takes over.
 pub const TABLES_PER_POOL: u32 = 2;
 /// Entries of the tables' array: those of pool `p` are `2p` and `2p + 1`.
 pub const MAX_TABLES: u32 = MAX_POOLS * TABLES_PER_POOL;

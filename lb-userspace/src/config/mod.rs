@@ -91,9 +91,12 @@ fn read(root: &mut Section) -> Option<Config> {
     if let Some(node) = &node {
         check_databases(node, &services, root.faults());
     }
+    let places = services.iter().enumerate();
+    let places = places.map(|(place, service)| (service.name.clone(), place));
     Some(Config {
         node: node?,
         api,
+        places: places.collect(),
         services,
         notify,
     })

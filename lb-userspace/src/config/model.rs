@@ -1,6 +1,7 @@
 //! What the file means. [`Config::parse`] makes no value that breaks what is said here.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
@@ -28,6 +29,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Who is told of what happens.
     pub notify: Vec<Notify>,
+    /// Where each service is among all, by its name.
+    pub(super) places: BTreeMap<String, usize>,
 }
 
 /// `[[notify]]`: somebody who is told of what happens, by HTTP.
@@ -425,7 +428,12 @@ pub struct Place<A> {
 impl Config {
     /// The service of this name.
     pub fn service(&self, name: &str) -> Option<&Service> {
-        self.services.iter().find(|service| service.name == name)
+        self.services.get(*self.places.get(name)?)
+    }
+
+    /// The same, to change it.
+    pub fn service_mut(&mut self, name: &str) -> Option<&mut Service> {
+        self.services.get_mut(*self.places.get(name)?)
     }
 }
 

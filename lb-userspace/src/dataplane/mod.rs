@@ -10,10 +10,10 @@ pub mod memory;
 pub mod plan;
 pub mod prefixes;
 pub mod question;
+mod table;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::SystemTime,
 };
 
@@ -23,7 +23,6 @@ use lb_common::{
     counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     listener::{Endpoint, Listener, Reply},
-    pool::{SLOT_COUNT, Slot},
     protect::Protect,
     quic_lb::{Server, ServerKey},
     reason::{FlowEvent, Reason},
@@ -31,45 +30,8 @@ use lb_common::{
     trace::Trace,
 };
 
+pub use self::table::Table;
 use self::{prefixes::Block, question::Question};
-
-/// The table of one pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table(Arc<[u32; SLOT_COUNT]>);
-
-impl Table {
-    /// The table whose slot `i` is `slot(i)`.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "the iterator has exactly that length"
-    )]
-    pub fn new(mut slot: impl FnMut(usize) -> Slot) -> Self {
-        let bits: Arc<[u32]> = (0..SLOT_COUNT).map(|index| slot(index).bits()).collect();
-        Self(bits.try_into().expect("as many as were counted"))
-    }
-
-    /// A table in the map's layout; `None` if it has another length.
-    pub fn from_bits(bits: &[u32]) -> Option<Self> {
-        // Never by value: 256 KiB on the stack are more than a thread may have.
-        let bits: Arc<[u32]> = bits.into();
-        bits.try_into().ok().map(Self)
-    }
-
-    /// All slots.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.0.iter().copied().map(Slot::from_bits)
-    }
-
-    /// One slot.
-    pub fn slot(&self, index: usize) -> Slot {
-        Slot::from_bits(self.0[index])
-    }
-
-    /// The map's value.
-    pub fn bits(&self) -> &[u32; SLOT_COUNT] {
-        &self.0
-    }
-}
 
 /// Everything that the daemon writes into the maps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -168,6 +130,11 @@ pub struct Cursor {
 
 /// Something that holds an image and forwards packets by it.
 pub trait Dataplane: Send {
+    /// Makes room for these writes, which come next. It may be dear, and is less so for many at once.
+    fn prepare(&mut self, _: &[Write]) -> Result<(), kernel::KernelError> {
+        Ok(())
+    }
+
     /// Carries out one write; for [`Write::SetRecord`], tells when the store was done.
     fn write(&mut self, write: &Write) -> Result<Option<SystemTime>, kernel::KernelError>;
 

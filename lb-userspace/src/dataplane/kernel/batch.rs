@@ -97,6 +97,28 @@ pub fn write_words(
     Ok(())
 }
 
+/// Writes elements of an array of 4 bytes each.
+pub fn write_all(
+    map: BorrowedFd<'_>,
+    name: &'static str,
+    keys: &[u32],
+    values: &[u32],
+) -> Result<(), KernelError> {
+    let count = keys.len().min(values.len());
+    let mut call = BatchCall {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        map_fd: map.as_raw_fd(),
+        ..BatchCall::zeroed()
+    };
+    // SAFETY: both buffers are live and hold at least `count` entries of 4 bytes; the call only
+    // reads them.
+    let result = unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut call) };
+    result.map_err(|source| KernelError::System { what: name, source })?;
+    Ok(())
+}
+
 /// Reads the block that prefixes are in, unless it is there already or they lie outside of the map.
 pub fn read_block(
     map: BorrowedFd<'_>,

@@ -457,6 +457,14 @@ impl Kernel {
 }
 
 impl Dataplane for Kernel {
+    fn prepare(&mut self, writes: &[Write]) -> Result<(), KernelError> {
+        let tables = writes.iter().filter_map(|write| match write {
+            Write::SetTable(index, _) => Some(*index),
+            _ => None,
+        });
+        self.maps.tables.make(tables)
+    }
+
     fn write(&mut self, write: &Write) -> Result<Option<SystemTime>, KernelError> {
         match write {
             Write::PutRecord(service, record) => {

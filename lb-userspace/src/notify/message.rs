@@ -36,9 +36,11 @@ impl Host {
         }
     }
 
-    /// The id of a message: the same at each attempt.
+    /// The id of a message: the same at each attempt. A log that was deleted counts from 1 again, so
+    /// the number alone would not do.
     pub fn id(&self, entry: &Entry) -> String {
-        format!("{}-{}", self.id, entry.seq)
+        let time = entry.time.chars().filter(char::is_ascii_digit);
+        format!("{}-{}-{}", self.id, entry.seq, time.collect::<String>())
     }
 }
 
@@ -142,7 +144,7 @@ mod tests {
         let event = told(NotifyFormat::CloudEvents, "step");
         for (key, value) in [
             ("specversion", "1.0"),
-            ("id", "ab-7"),
+            ("id", "ab-7-20261127130000000"),
             ("source", "/serin/edge1"),
             ("type", "serin.release.step"),
             ("time", "2026-11-27T13:00:00.000Z"),

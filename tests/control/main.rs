@@ -12,6 +12,7 @@ mod crash;
 mod model;
 mod promises;
 mod state_file;
+mod thousand;
 
 // What is outside: sockets and processes.
 mod fake;

@@ -31,7 +31,10 @@ pub struct Done {
     /// Number of the order, if it waits so: the status says when it no longer does, and how it ended.
     #[serde(default)]
     pub order: Option<u64>,
-    /// How long the daemon took, in microseconds.
+    /// How long the daemon took until that, in microseconds.
+    #[serde(default)]
+    pub stored_us: Option<u64>,
+    /// How long the daemon took in all, in microseconds.
     pub took_us: u64,
     /// What is to be said besides.
     #[serde(default)]

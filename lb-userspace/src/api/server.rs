@@ -450,6 +450,7 @@ impl From<ControlError> for Failure {
             | ControlError::Fixed(_)
             | ControlError::Host(_) => StatusCode::CONFLICT,
             ControlError::File(_)
+            | ControlError::Unkept(_)
             | ControlError::Journal(_)
             | ControlError::Kernel(_)
             | ControlError::Unfinished(_) => StatusCode::INTERNAL_SERVER_ERROR,

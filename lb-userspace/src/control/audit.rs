@@ -1,5 +1,7 @@
 //! What is written into the audit log, and read from it.
 
+use std::collections::BTreeMap;
+
 use super::{Control, ControlError, adopt::left_of_together};
 use crate::{
     dataplane::{Dataplane, Image},
@@ -27,7 +29,7 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    fn whole(event: Happened, cause: &str) -> Self {
+    pub fn whole(event: Happened, cause: &str) -> Self {
         Self {
             event,
             cause: cause.to_owned(),
@@ -172,6 +174,25 @@ impl<D: Dataplane> Control<D> {
         })
     }
 
+    /// Has the log told of what a start's configuration does to releases.
+    pub(super) fn note_drift(&mut self, drift: Vec<(String, Subject)>) {
+        for (service, subject) in drift {
+            tracing::warn!("service `{service}`: {}, {}", subject.event, subject.cause);
+            if self.config.service(&service).is_some() {
+                self.will_note_about(&service, subject);
+            } else if let Some(entry) = self.entry(&self.state, &service, subject) {
+                self.tell(entry);
+            }
+        }
+    }
+
+    /// Has the log told of something that no commit is about.
+    fn tell(&mut self, entry: Entry) {
+        let last = self.state.outbox.last().map(|entry| entry.seq);
+        let seq = self.journal.next(last);
+        self.state.outbox.push(Entry { seq, ..entry });
+    }
+
     /// Says of every release that is under way after a start where it goes on, of every one that is
     /// not where the state file had it, and what a daemon did that died before it could tell.
     pub(super) fn note_releases(&mut self, written: &State) {
@@ -179,13 +200,14 @@ impl<D: Dataplane> Control<D> {
             tracing::error!("{error}");
             Vec::new()
         });
+        let last = entries.iter().map(|entry| (&*entry.service, entry.step));
+        let last: BTreeMap<&str, Option<usize>> = last.collect();
         let services = self.state.services.iter();
         let notes: Vec<_> = services
             .filter_map(|(name, state)| {
                 let run = state.position.run.as_ref()?;
                 let before = written.services.get(name)?.position.run.as_ref();
-                let mut of_service = entries.iter().rev().filter(|e| e.service == *name);
-                let told = of_service.next().map(|entry| entry.step);
+                let told = last.get(&**name).copied();
                 let note = if before.is_none_or(|before| before.stage != run.stage) {
                     (
                         Happened::Found,
@@ -205,12 +227,7 @@ impl<D: Dataplane> Control<D> {
         for (service, (happened, cause)) in notes {
             let subject = Subject::whole(happened, cause);
             if let Some(entry) = self.entry(&self.state, &service, subject) {
-                self.state.outbox.push(Entry {
-                    seq: self
-                        .journal
-                        .next(self.state.outbox.last().map(|entry| entry.seq)),
-                    ..entry
-                });
+                self.tell(entry);
             }
         }
         self.post();

@@ -16,6 +16,7 @@ use crate::{
     config::{Config, Connections, Datagram, Forward, Listen, Protocol, Service, quic_lb},
     dataplane::{Image, prefixes::Block},
     neighbour::{Reach, View},
+    release::Position,
 };
 
 /// The image of a state.
@@ -67,7 +68,7 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
     for (&id, backend) in &state.backends {
         add_backend(image, state, id, backend, view);
     }
-    let record = record(service, state);
+    let record = record(service, state, &state.position);
     for pool in state.pools.values() {
         let index = pool.table.index(pool.id);
         if record.tables().contains(&index) {
@@ -102,7 +103,8 @@ fn add_block(image: &mut Image, prefixes: &Prefixes, block: &Block) {
     }
 }
 
-fn record(service: &Service, state: &ServiceState) -> Record {
+/// The record of a position of a service.
+pub fn record(service: &Service, state: &ServiceState, position: &Position) -> Record {
     let mut flags = match state.forward {
         Forward::Nat => Record::FORWARD_NAT,
         Forward::L2 => Record::FORWARD_L2,
@@ -122,7 +124,7 @@ fn record(service: &Service, state: &ServiceState) -> Record {
         let pool = state.pools.values().find(|pool| pool.id == id);
         pool.map_or(0, |pool| pool.table.index(id))
     };
-    state.position.record(table, flags)
+    position.record(table, flags)
 }
 
 fn add_backend(

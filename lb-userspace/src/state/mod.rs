@@ -64,6 +64,10 @@ pub struct State {
     /// entries' numbers say so.
     #[serde(default)]
     pub outbox: Vec<Entry>,
+    /// All pools' slots have been dealt by what is said of their backends. A file does not know what
+    /// the maps hold.
+    #[serde(skip)]
+    pub dealt: bool,
     /// What is kept from all services. The kernel's pinned maps are where it is kept over a restart.
     #[serde(skip)]
     pub protect: Option<Kept>,

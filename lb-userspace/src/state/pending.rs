@@ -23,6 +23,9 @@ pub struct Pending {
     /// Why, where that was said.
     #[serde(default)]
     pub cause: String,
+    /// It takes users back.
+    #[serde(default)]
+    pub back: bool,
 }
 
 /// How an order that has waited ended.
@@ -82,10 +85,14 @@ pub enum Order {
     Apply,
 }
 
-impl Order {
+impl Pending {
     /// Whether it takes users back.
     pub const fn is_way_back(&self) -> bool {
-        matches!(self, Self::Rollback | Self::Release(Event::Abort { .. }))
+        self.back
+            || matches!(
+                self.order,
+                Order::Rollback | Order::Release(Event::Abort { .. })
+            )
     }
 }
 

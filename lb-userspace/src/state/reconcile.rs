@@ -59,6 +59,7 @@ pub fn reconcile(
     let protect =
         protect.map(|configured| Kept::next(before.protect.as_ref(), configured, &mut ids));
     state.protect = protect.transpose()?;
+    state.dealt = true;
     endpoints::check(config, &state)?;
     server_ids::check(&state)?;
     Ok(state)
@@ -120,6 +121,7 @@ fn keep(
     ids: &mut Ids,
 ) -> Result<ServiceState, StateError> {
     check_fixed(&kept, service)?;
+    let before = kept.clone();
     kept.listeners = listeners(Some(&kept), service, ids)?;
     kept.falls_back = service.on_dead_pool == OnDeadPool::Fallback;
     remove_pools(&mut kept, service, tick)?;
@@ -132,9 +134,27 @@ fn keep(
         add_backends(&mut kept.backends, pool, state, ids)?;
     }
     for pool in &service.pools {
-        kept.reassign(&pool.name, seed, tick);
+        // Dealing is dear, and comes to the same where nothing differs.
+        if !state.dealt || !kept.deals_like(&before, &pool.name) {
+            kept.reassign(&pool.name, seed, tick);
+        }
     }
     Ok(kept)
+}
+
+impl ServiceState {
+    /// Whether a pool's slots are dealt alike in both, by its own backends.
+    fn deals_like(&self, other: &Self, pool: &str) -> bool {
+        let parts = |state: &Self| -> Vec<_> {
+            let members = state.members(pool);
+            let part = |(id, b): (u16, &BackendState)| {
+                (id, b.weight(), b.takes_connections(), b.slow_start)
+            };
+            members.map(part).collect()
+        };
+        let alone = |state: &Self| state.pools.contains_key(pool) && state.stand_in(pool).is_none();
+        alone(self) && alone(other) && parts(self) == parts(other)
+    }
 }
 
 /// Refuses what would send live connections elsewhere, with no table that knows where they were.
@@ -323,6 +343,26 @@ mod tests {
         assert_eq!(blog.id, 1);
         assert!(blog.pools.values().all(|pool| pool.id >= 2));
         assert!(blog.backends.keys().all(|&id| id >= 4));
+    }
+
+    #[test]
+    fn only_pools_of_which_something_differs_are_dealt_anew() {
+        let mut fixture = Fixture::new(SHOP);
+        let nobody = PoolTable::empty();
+        let shop = fixture.service_mut("shop");
+        shop.pools
+            .values_mut()
+            .for_each(|pool| pool.table = nobody.clone());
+        let heavier = SHOP.replace("\"10.0.1.1\" }", "\"10.0.1.1\", weight = 200 }");
+        fixture.apply(&heavier).expect("another weight in blue");
+        let table =
+            |fixture: &Fixture, pool: &str| fixture.service("shop").pools[pool].table.clone();
+        assert!(table(&fixture, "blue") != nobody && table(&fixture, "green") == nobody);
+
+        // What the maps hold may be what a daemon before this one was about to replace.
+        fixture.state.dealt = false;
+        fixture.apply(&heavier).expect("the same");
+        assert_ne!(table(&fixture, "green"), nobody);
     }
 
     #[test]

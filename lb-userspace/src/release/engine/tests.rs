@@ -241,6 +241,20 @@ fn where_users_are_is_where_a_release_is() {
 }
 
 #[test]
+fn a_promoted_release_whose_users_are_elsewhere_was_rolled_back() {
+    let mut told = Told::started();
+    told.after(1, &promote(true));
+    let seen = |active| Seen {
+        active,
+        candidate: active,
+        share_ppm: 0,
+    };
+    assert_eq!(told.run.heed(seen(GREEN)), None);
+    let stage = told.run.heed(seen(0)).map(|run| run.stage);
+    assert_eq!(stage, Some(Stage::RolledBack));
+}
+
+#[test]
 fn a_release_that_is_over_is_where_it_was_whatever_users_get() {
     let mut told = Told::started();
     told.after(1, &abort());

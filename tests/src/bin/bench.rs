@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use serin_tests::{
     connections::{self, Plan},
-    interrupt,
+    interrupt, services,
 };
 
 /// Measures the packet path in the kernel, nanoseconds a packet
@@ -40,6 +40,12 @@ enum What {
         #[arg(long, default_value_t = 30)]
         drain: u64,
     },
+    /// A release under way in each of very many services instead: is one daemon enough?
+    Services {
+        /// How many
+        #[arg(long, default_value_t = 1000)]
+        services: u16,
+    },
 }
 
 fn main() -> Result<()> {
@@ -60,6 +66,12 @@ fn main() -> Result<()> {
                 drain_s: drain,
             })?;
             connections::print(&story);
+            Ok(())
+        }
+        Some(What::Services { services }) => {
+            interrupt::watch()?;
+            let good = services::print(&services::play(services)?);
+            ensure!(good, "some of it is not what it has to be");
             Ok(())
         }
     }

@@ -161,7 +161,7 @@ fn outline_memory(config: &Config) -> String {
         "memory of the kernel's maps:\n  \
            flows: {flows} × {entry} + {buckets} × {HASH_BUCKET} bytes = {flow_memory}\n  \
            half-open: {half_open_memory}\n  \
-           tables: {pools} pools × {TABLES_PER_POOL} × {TABLE} bytes = {tables}\n  \
+           tables: {pools} pools × {TABLES_PER_POOL} × {TABLE} bytes = {tables} at most\n  \
            others: {fixed}, and {cpu} for each CPU\n"
     )
 }
@@ -237,7 +237,7 @@ service shop: nat, tcp://192.0.2.80:443?to=8443, tcp://[2001:db8::80]:443
 memory of the kernel's maps:
   flows: 65536 × 80 + 65536 × 16 bytes = 6.0 MiB
   half-open: 768.0 KiB
-  tables: 2 pools × 2 × 262148 bytes = 1.0 MiB
+  tables: 2 pools × 2 × 262148 bytes = 1.0 MiB at most
   others: ";
         assert!(text.starts_with(expected), "{text}");
     }

@@ -125,10 +125,6 @@ impl<D: Dataplane> Control<D> {
     pub(super) fn carry_out(&mut self, prepared: Prepared) -> Result<Commit, ControlError> {
         let Prepared { mut next, writes } = prepared;
         self.pack(&mut next);
-        if self.unfinished {
-            // Packets may still go by what was there before the last change.
-            self.dataplane.wait_for_packets()?;
-        }
         if next != self.state {
             self.keep(&next).map_err(ControlError::Unkept)?;
         }
@@ -143,7 +139,7 @@ impl<D: Dataplane> Control<D> {
         in_force: bool,
     ) -> Result<Commit, ControlError> {
         let before = self.image.clone();
-        match self.write(writes) {
+        match self.write_on(writes) {
             Ok(commit) => {
                 self.state = next;
                 self.unfinished = false;
@@ -161,6 +157,14 @@ impl<D: Dataplane> Control<D> {
                 Err(error)
             }
         }
+    }
+
+    fn write_on(&mut self, writes: &[Write]) -> Result<Commit, ControlError> {
+        if self.unfinished {
+            // Packets may still go by what was there before the last change.
+            self.dataplane.wait_for_packets()?;
+        }
+        self.write(writes)
     }
 
     fn write(&mut self, writes: &[Write]) -> Result<Commit, ControlError> {

@@ -119,10 +119,10 @@ impl<D: Dataplane> Control<D> {
         if let Some(done) = self.arm(service, (order, reason), touched, began, tick)? {
             return Ok(done);
         }
+        let baseline = self.connections(self.state.service(service)?)?;
         let back = happened == Happened::RolledBack;
         let stored = back.then(|| self.store_back(service, &next)).flatten();
         let state = self.state.service(service)?;
-        let baseline = self.connections(state)?;
         let interferes = state.is_released();
         let run = self.touched_by_hand(state, &next);
         let mut whole = self.state.clone();

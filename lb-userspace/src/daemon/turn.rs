@@ -92,7 +92,11 @@ impl Loop {
             self.apply_armed().await;
             let heard = self.gates.answer(&self.shared);
             let pause = self.tend();
-            let pause = if heard { pause } else { at_most(RETRY, pause) };
+            let pause = if heard {
+                pause
+            } else {
+                Some(at_most(RETRY, pause))
+            };
             self.gates.follow(&self.shared);
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
@@ -132,7 +136,7 @@ impl Loop {
             differs
         });
         if self.unattached {
-            return at_most(RETRY, pause);
+            return Some(at_most(RETRY, pause));
         }
         pause
     }
@@ -293,8 +297,8 @@ fn notes(order: &ApplyOrder, config: &Config) -> Vec<String> {
     file.chain(preflight::remarks(config)).collect()
 }
 
-fn at_most(limit: Duration, pause: Option<Duration>) -> Option<Duration> {
-    Some(pause.map_or(limit, |pause| pause.min(limit)))
+fn at_most(limit: Duration, pause: Option<Duration>) -> Duration {
+    pause.map_or(limit, |pause| pause.min(limit))
 }
 
 async fn rest(pause: Option<Duration>) {

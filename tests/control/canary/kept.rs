@@ -1,6 +1,10 @@
 //! The way back when the state file can't be written: users first, the file after.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+};
 
 use lb_userspace::journal::Happened;
 
@@ -22,7 +26,10 @@ fn full() -> (World, PathBuf) {
 fn an_abort_that_can_not_be_kept_takes_users_back_and_says_so() {
     let (mut world, blocker) = full();
     let refused = world.steer("s0", &PROMOTE).expect_err("it can't be kept");
-    assert!(refused.to_string().ends_with("; nothing was changed"), "{refused}");
+    assert!(
+        refused.to_string().ends_with("; nothing was changed"),
+        "{refused}"
+    );
 
     let done = world.abort("s0").expect("aborted all the same");
     assert_eq!(place(&mut world), over("aborted"));
@@ -84,4 +91,22 @@ fn a_rollback_after_the_promotion_that_was_not_kept_is_one_all_the_same() {
         (over("rolled-back"), "p0".to_owned())
     );
     assert_whole(&mut world);
+}
+
+#[test]
+fn the_record_of_a_way_back_is_stored_before_the_file_is_written() {
+    let (mut world, blocker) = full();
+    fs::remove_dir(&blocker).expect("removed");
+    let file = fs::read(world.state_file()).expect("a file");
+    {
+        let mut edge = world.twin.edge();
+        edge.begin(None);
+        edge.crash_at = Some(1);
+    }
+    let crashed = catch_unwind(AssertUnwindSafe(|| world.abort("s0"))).is_err();
+
+    assert!(crashed, "after its first write");
+    assert_eq!(world.image().records[&0].share_ppm, 0);
+    assert_eq!(fs::read(world.state_file()).expect("a file"), file);
+    world.abandon();
 }

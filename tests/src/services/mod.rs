@@ -46,8 +46,6 @@ const START: Duration = Duration::from_mins(2);
 const LOOKS: usize = 20;
 /// Aborts whose time is taken.
 const ABORTS: u16 = 50;
-/// An order takes so long at most where there are many services.
-const ORDER: Duration = Duration::from_millis(100);
 
 /// What has come of it.
 #[derive(Debug)]
@@ -104,10 +102,11 @@ pub fn play(services: u16) -> Result<Story> {
     let mut daemon = Daemon::prepare(&lab, Attach::Native, all.collect())?;
     let first_start = start(&mut daemon, &lab)?;
     let records = Records::open(&daemon, services)?;
-    let time = SystemTime::now() + ORDER * u32::from(services) + Duration::from_secs(2);
+    let all = sample(&daemon)? * 2 * u32::from(services);
+    let time = SystemTime::now() + all + Duration::from_secs(2);
     let orders = order(&daemon, services, time)?;
     let mut watch = records.watch(time);
-    watch.until_all(1, ORDER * u32::from(services) + Duration::from_secs(60))?;
+    watch.until_all(1, all + Duration::from_mins(1))?;
     let (rest, resident_kib) = rest(&mut daemon)?;
     let (list, status) = (look(&daemon, &["list"])?, look(&daemon, &["status", "s0"])?);
     watch.until_all(2, FIRST_HOLD + TOGETHER * 3)?;
@@ -182,6 +181,15 @@ fn start(daemon: &mut Daemon, lab: &Lab) -> Result<Duration> {
     let begun = Instant::now();
     daemon.start_within(lab, START)?;
     Ok(begun.elapsed())
+}
+
+/// How long an order takes here, of one that is called off.
+fn sample(daemon: &Daemon) -> Result<Duration> {
+    let begun = Instant::now();
+    daemon.serin(&["start", "s0", "--at", "1h"])?;
+    let took = begun.elapsed();
+    daemon.serin(&["abort", "s0"])?;
+    Ok(took)
 }
 
 /// Orders all releases for one time.

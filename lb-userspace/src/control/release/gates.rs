@@ -39,7 +39,7 @@ pub struct Unheard {
     /// They are to be given again.
     pub answers: Vec<(Ask, Outcome)>,
     /// Why.
-    pub error: ControlError,
+    pub error: Box<ControlError>,
 }
 
 impl<D: Dataplane> Control<D> {
@@ -94,13 +94,16 @@ impl<D: Dataplane> Control<D> {
         let news = news.map(|(ask, event)| (ask.service.clone(), event.clone()));
         let mut fates = self.steer_all(news.collect(), tick);
         for ((service, event), error) in fates.refused {
-            let error = match error {
-                ControlError::Unfit { .. } | ControlError::Refused { .. } => {
-                    self.note_answer(&service, &event).err()
-                }
-                error => Some(error),
+            let later = matches!(
+                error,
+                ControlError::Unfit { .. } | ControlError::Refused { .. }
+            );
+            let fault = if later {
+                self.note_answer(&service, &event).err()
+            } else {
+                Some(error)
             };
-            if let Some(error) = error {
+            if let Some(error) = fault {
                 fates.left.push((service, event));
                 fates.fault = Some(error);
             }
@@ -113,13 +116,15 @@ impl<D: Dataplane> Control<D> {
             left.any(|(service, left)| *service == ask.service && left == event)
         };
         let left = heard.into_iter().filter(|(ask, event)| is_left(ask, event));
-        let answers = left.filter_map(|(ask, event)| match event {
-            Event::Gate { outcome, .. } => Some((ask, outcome)),
-            _ => None,
+        let answers = left.filter_map(|(ask, event)| {
+            let Event::Gate { outcome, .. } = event else {
+                return None;
+            };
+            Some((ask, outcome))
         });
         Err(Unheard {
             answers: answers.collect(),
-            error,
+            error: Box::new(error),
         })
     }
 

@@ -173,7 +173,13 @@ impl<D: Dataplane> Control<D> {
     ) -> Result<(), ControlError> {
         let state = whole.service_mut(service)?;
         if turn.moves {
-            state.baseline = self.connections(state)?;
+            // Users are not kept away for want of a count.
+            let counted = self.connections(state);
+            state.baseline = if turn.back {
+                counted.unwrap_or_default()
+            } else {
+                counted?
+            };
         }
         let pending = state.pending.as_ref();
         if pending.is_some_and(|p| p.order == turn.order || (turn.back && p.is_way_back())) {

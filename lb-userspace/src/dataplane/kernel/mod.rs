@@ -458,9 +458,11 @@ impl Kernel {
 
 impl Dataplane for Kernel {
     fn prepare(&mut self, writes: &[Write]) -> Result<(), KernelError> {
-        let tables = writes.iter().filter_map(|write| match write {
-            Write::SetTable(index, _) => Some(*index),
-            _ => None,
+        let tables = writes.iter().filter_map(|write| {
+            let Write::SetTable(index, _) = write else {
+                return None;
+            };
+            Some(*index)
         });
         self.maps.tables.make(tables)
     }

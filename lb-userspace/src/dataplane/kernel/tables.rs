@@ -84,11 +84,8 @@ impl Tables {
     /// Makes tables, puts them where packets find them, and pins them: in this order, so that one
     /// that is pinned is found whenever a daemon dies.
     fn make_together(&mut self, indices: &[u32]) -> Result<(), KernelError> {
-        let make = || Inner::create(1, 0).map_err(KernelError::map(name::TABLES));
-        let made: Vec<Inner> = indices
-            .iter()
-            .map(|_| make())
-            .collect::<Result<_, KernelError>>()?;
+        let one = |_| Inner::create(1, 0).map_err(KernelError::map(name::TABLES));
+        let made: Vec<Inner> = indices.iter().map(one).collect::<Result<_, _>>()?;
         let fds: Vec<u32> = made.iter().map(descriptor).collect();
         if batch::write_all(self.handle.fd().as_fd(), name::TABLES, indices, &fds).is_err() {
             // Linux before 5.14 has no such call for these maps.

@@ -28,7 +28,7 @@ use tempfile::TempDir;
 
 const SERVICES: u16 = 1000;
 /// What one commit moves at most, in `control/release/many.rs`.
-const TOGETHER: usize = 256;
+const TOGETHER: usize = 1024;
 
 /// Maps in memory, without clients, and a clock that stands still until it is moved.
 #[derive(Clone, Default)]

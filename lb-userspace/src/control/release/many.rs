@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use lb_common::maps::MAX_SERVICES;
+
 use super::{
     super::{Control, ControlError},
     Turn,
 };
 use crate::{dataplane::Dataplane, release::engine::Event};
 
-/// Releases that move by one commit, at most: the audit log has room for as many.
-const TOGETHER: usize = 256;
+/// Releases that move by one commit, at most: all of a host, for which the audit log has room.
+const TOGETHER: usize = MAX_SERVICES as usize;
 
 /// What an event is for.
 pub(super) type News = (String, Event);

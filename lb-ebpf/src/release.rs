@@ -27,6 +27,14 @@ pub struct Answer {
     pub touched: bool,
     /// The flow's first packet alone has told whose it is, so its pin is the answer.
     pub opened: bool,
+    /// The breaker has sent the connection elsewhere than the record says.
+    pub diverted: bool,
+    /// The client's audience; 0 for none, where its bucket decides.
+    pub audience: u32,
+    /// The client's place among a million.
+    pub bucket: u32,
+    /// The flow's place in the tables.
+    pub slot: u32,
 }
 
 impl Answer {
@@ -36,12 +44,11 @@ impl Answer {
     #[must_use]
     pub const fn given(self, server: &Server) -> Self {
         Self {
-            table: self.table,
             current: server.backend(),
             origin: server.backend(),
             moving: server.is_leaving(),
             touched: false,
-            opened: self.opened,
+            ..self
         }
     }
 
@@ -105,6 +112,10 @@ pub fn answer<M: Mode>(
         moving: moving || shares.now.pins,
         touched: here.is_touched() || record.touches(bucket) || shares.now.pinned,
         opened: shares.now.pinned,
+        diverted: false,
+        audience: shares.now.number,
+        bucket,
+        slot,
     };
     M::note(|trace| {
         (trace.audience, trace.share_ppm) = (shares.now.number, shares.now.share_ppm);

@@ -54,6 +54,7 @@ mod ramp;
 mod remembered;
 mod rest;
 mod sessions;
+mod signal;
 mod taken;
 mod whois;
 

@@ -12,14 +12,15 @@ use lb_common::{
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS,
-        MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_WORDS, REPLY_KEYS, SERVER_KEYS,
-        TABLES_PER_POOL, half_open,
+        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_CULPRITS, MAX_FRAGMENTS,
+        MAX_POOLS, MAX_RECORDS, MAX_ROWS, MAX_SERVICES, MAX_SOURCES, MAX_TALLIES, MAX_WATCHED,
+        MAX_WORDS, REPLY_KEYS, SERVER_KEYS, TABLES_PER_POOL, half_open,
     },
     pool::SLOT_COUNT,
     quic_lb::{Server, ServerKey},
     reason,
     release::Record,
+    signal::{Breaker, Culprit, Tally, Watched, histogram::Row},
 };
 
 use super::{
@@ -179,6 +180,9 @@ fn fixed_bytes() -> u64 {
         u64::from(backend::ENTRIES) * padded::<backend::Backend>(),
         u64::from(MAX_AUDIENCE_SETS) * padded::<AudienceSet>(),
         u64::from(MAX_WORDS) * padded::<u64>(),
+        u64::from(MAX_TALLIES + MAX_BACKENDS) * padded::<Tally>(),
+        u64::from(MAX_ROWS) * padded::<Row>(),
+        u64::from(MAX_SERVICES) * padded::<Breaker>(),
     ];
     arrays.iter().sum::<u64>()
         + hash_bytes::<Endpoint, Listener>(LISTENER_KEYS)
@@ -186,6 +190,8 @@ fn fixed_bytes() -> u64 {
         + hash_bytes::<Endpoint, Reply>(REPLY_KEYS)
         + hash_bytes::<ServerKey, Server>(SERVER_KEYS)
         + hash_bytes::<FragmentKey, Pieces>(MAX_FRAGMENTS)
+        + hash_bytes::<FlowKey, Watched>(MAX_WATCHED)
+        + hash_bytes::<Culprit, u64>(MAX_CULPRITS)
 }
 
 /// Memory of the counters of one CPU, in bytes.

@@ -10,6 +10,7 @@ pub mod memory;
 pub mod plan;
 pub mod prefixes;
 pub mod question;
+pub mod signals;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,10 +29,11 @@ use lb_common::{
     quic_lb::{Server, ServerKey},
     reason::{FlowEvent, Reason},
     release::Record,
+    signal::{Breaker, Tally},
     trace::Trace,
 };
 
-use self::{prefixes::Block, question::Question};
+use self::{prefixes::Block, question::Question, signals::Signals};
 
 /// The table of one pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,6 +184,18 @@ pub trait Dataplane: Send {
         &self,
         numbers: &[u32],
     ) -> Result<BTreeMap<u32, AudienceCounters>, kernel::KernelError>;
+
+    /// What is counted of a service's measured connections.
+    fn signals(&self, service: u32) -> Result<Signals, kernel::KernelError>;
+
+    /// The same by backend, for these.
+    fn backend_signals(
+        &self,
+        backends: &[u16],
+    ) -> Result<BTreeMap<u16, Tally>, kernel::KernelError>;
+
+    /// A service's breaker.
+    fn breaker(&self, service: u32) -> Result<Breaker, kernel::KernelError>;
 
     /// Shows the next slice of the pins to `each`, and moves the cursor on; true if it was the last.
     /// Pins that come or go meanwhile may be missed.

@@ -91,7 +91,7 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
         }
         image.listeners.insert(endpoint(listener), entry);
         if state.forward.translates() {
-            add_replies(image, state, listener);
+            add_replies(image, state, (listener, &entry));
         }
     }
 }
@@ -158,7 +158,7 @@ fn add_backend(
 
 /// Those that are leaving first: where a new backend has an old one's endpoint, it is the new
 /// one's now.
-fn add_replies(image: &mut Image, service: &ServiceState, listener: &Listen) {
+fn add_replies(image: &mut Image, service: &ServiceState, (listener, entry): (&Listen, &Listener)) {
     let (leaving, present): (Vec<_>, Vec<_>) = service
         .backends
         .iter()
@@ -168,7 +168,7 @@ fn add_replies(image: &mut Image, service: &ServiceState, listener: &Listen) {
         for at in backend.endpoints(listener) {
             let from = Endpoint::new(at.ip().into(), at.port().to_be_bytes(), protocol);
             let reply = Reply::new(listener.address.into(), listener.port, id);
-            image.replies.insert(from, reply);
+            image.replies.insert(from, reply.of(entry));
         }
     }
 }
@@ -222,7 +222,10 @@ mod tests {
         let port = 443_u16.to_be_bytes();
         let from = Endpoint::new(Address::v4([10, 0, 1, 1]), port, protocol::TCP);
         let vip = Address::v4([192, 0, 2, 80]);
-        assert_eq!(fixture.image.replies[&from], Reply::new(vip, 443, 4));
+        let reply = fixture.image.replies[&from];
+        assert_eq!((reply.address(), reply.backend()), (&vip, 4));
+        let listener = fixture.image.listeners[&Endpoint::new(vip, port, protocol::TCP)];
+        assert_eq!(reply.listener(), Some((listener.id(), listener.service())));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use lb_common::{
     flow::{FlowKey, Pin},
     maps::PROGRAM,
     reason::Reason,
+    signal::{self, Breaker},
     trace::Trace,
 };
 use lb_userspace::{
@@ -26,6 +27,7 @@ use lb_userspace::{
         Counters, Cursor, Dataplane, Image, Write,
         kernel::{Kernel, KernelError, Settings, detach},
         question::Question,
+        signals::Signals,
     },
     health::{Name, Verdict},
     object,
@@ -550,6 +552,21 @@ impl Dataplane for Clocked {
         numbers: &[u32],
     ) -> Result<BTreeMap<u32, AudienceCounters>, KernelError> {
         self.kernel.audience_counters(numbers)
+    }
+
+    fn signals(&self, service: u32) -> Result<Signals, KernelError> {
+        self.kernel.signals(service)
+    }
+
+    fn backend_signals(
+        &self,
+        backends: &[u16],
+    ) -> Result<BTreeMap<u16, signal::Tally>, KernelError> {
+        self.kernel.backend_signals(backends)
+    }
+
+    fn breaker(&self, service: u32) -> Result<Breaker, KernelError> {
+        self.kernel.breaker(service)
     }
 
     fn some_pins(

@@ -76,9 +76,8 @@ pub fn image(case: &Case, wan: u32) -> Image {
     image.ports.insert(wan);
     for family in [Family::V4, Family::V6] {
         let vip = endpoint(vip(family));
-        image
-            .listeners
-            .insert(vip, Listener::new(0, family as u16, PORT));
+        let listener = Listener::new(0, family as u16, PORT);
+        image.listeners.insert(vip, listener);
         for id in FIRST.into_iter().flat_map(|first| first..first + BACKENDS) {
             let at = server(family, id);
             let entry = Backend::new(at.ip().into(), at.port(), 1);
@@ -86,9 +85,8 @@ pub fn image(case: &Case, wan: u32) -> Image {
             image
                 .backends
                 .insert(index(id, family == Family::V6), entry);
-            image
-                .replies
-                .insert(endpoint(at), Reply::new(*vip.address(), PORT, id));
+            let reply = Reply::new(*vip.address(), PORT, id).of(&listener);
+            image.replies.insert(endpoint(at), reply);
         }
     }
     for (table, first) in iter::zip(TABLES, FIRST) {

@@ -42,6 +42,7 @@ use lb_common::{
     protect::{PROTECTS, Protect},
     reason::{FlowEvent, Reason, flow_event_index},
     release::Record,
+    signal::{Breaker, Tally},
     trace::Trace,
 };
 
@@ -57,7 +58,10 @@ pub use self::{
     clock::{clock_ms, now},
     error::KernelError,
 };
-use super::{Counters, Cursor, Dataplane, Image, Write, prefixes::Block, question::Question};
+use super::{
+    Counters, Cursor, Dataplane, Image, Write, prefixes::Block, question::Question,
+    signals::Signals,
+};
 
 /// What one data plane is made from.
 pub struct Settings<'a> {
@@ -561,6 +565,20 @@ impl Dataplane for Kernel {
         let numbers = numbers.iter();
         let counted = numbers.map(|&number| Ok((number, self.maps.audience_counters(number)?)));
         counted.collect()
+    }
+
+    fn signals(&self, service: u32) -> Result<Signals, KernelError> {
+        self.maps.signals(service)
+    }
+
+    fn backend_signals(&self, backends: &[u16]) -> Result<BTreeMap<u16, Tally>, KernelError> {
+        let backends = backends.iter();
+        let counted = backends.map(|&id| Ok((id, self.maps.backend_signals(id)?)));
+        counted.collect()
+    }
+
+    fn breaker(&self, service: u32) -> Result<Breaker, KernelError> {
+        self.maps.breaker(service)
     }
 
     fn some_pins(

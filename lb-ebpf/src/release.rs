@@ -13,6 +13,10 @@ use crate::{
 };
 
 /// What the record and the tables say of one flow.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a register of its own on its way"
+)]
 pub struct Answer {
     /// The table by which new connections go.
     pub table: u32,

@@ -174,7 +174,6 @@ mod tests {
 
     #[test]
     fn connections_of_the_active_pool_on_their_way_don_t_hold_it() {
-        let mut breaker = Breaker::default();
         for (answered, trips) in [(1020, false), (1030, true)] {
             let mut breaker = Breaker::default();
             for now in [1000, 1001, 1002, 1003] {

@@ -53,7 +53,7 @@ pub const fn bin(value: u64) -> Bin {
             place: value as u32,
         };
     }
-    let power = 63 - value.leading_zeros();
+    let power = value.ilog2();
     Bin {
         row: power - 2,
         place: (value >> (power - 3)) as u32 & 7,
@@ -73,7 +73,7 @@ pub const fn lowest(bin: Bin) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "values have 26 bits")]
 pub fn middle(bin: Bin) -> f64 {
     if bin.row == 0 {
-        return bin.place as f64;
+        return f64::from(bin.place);
     }
     let low = lowest(bin) as f64;
     let high = low + (1_u64 << (bin.row - 1)) as f64;

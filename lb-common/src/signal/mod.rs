@@ -53,6 +53,8 @@ pub enum Signal {
 
 /// How many signals there are.
 pub const SIGNALS: usize = 4;
+/// In [`Decided`]: bits from a trial to its failure, as many as signals.
+const TO_FAILURE: u32 = 4;
 
 impl Signal {
     /// All signals, by their number.
@@ -129,7 +131,7 @@ impl Decided {
     #[inline(always)]
     #[must_use]
     pub const fn trial(mut self, signal: Signal, failed: bool) -> Self {
-        self.bits |= 1 << signal as u32 | (failed as u32) << (signal as u32 + SIGNALS as u32);
+        self.bits |= 1 << signal as u32 | (failed as u32) << (signal as u32 + TO_FAILURE);
         self
     }
 
@@ -143,7 +145,7 @@ impl Decided {
     #[inline(always)]
     pub const fn step(&self, signal: Signal) -> u64 {
         let trials = self.bits >> signal as u32 & 1;
-        let failures = self.bits >> (signal as u32 + SIGNALS as u32) & 1;
+        let failures = self.bits >> (signal as u32 + TO_FAILURE) & 1;
         (trials as u64) << 32 | failures as u64
     }
 
@@ -162,7 +164,7 @@ impl Decided {
     /// A bit for each signal that has failed.
     #[inline(always)]
     pub const fn failures(&self) -> u32 {
-        self.bits >> SIGNALS & 0xf
+        self.bits >> TO_FAILURE & 0xf
     }
 
     /// Without the signals that have bits in `these`: neither a trial nor a failure.
@@ -170,7 +172,7 @@ impl Decided {
     #[must_use]
     pub const fn without(mut self, these: u32) -> Self {
         let these = these & 0xf;
-        self.bits &= !(these | these << SIGNALS);
+        self.bits &= !(these | these << TO_FAILURE);
         self
     }
 }

@@ -81,6 +81,7 @@ pub extern "C" fn serin_count() -> u64 {
 
 /// Bits of the signals that fail, and that the client has failed already in this release.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "signals have four bits")]
 fn failed_before(whose: Whose, client: &Address, salt: u64, decided: &Decided) -> u32 {
     let failures = decided.failures();
     let Ok(node) = maps::node() else {
@@ -101,7 +102,7 @@ fn failed_before(whose: Whose, client: &Address, salt: u64, decided: &Decided) -
         // A client that no entry can be made for counts each time.
         None => drop(CULPRITS.insert(key, all, BPF_ANY.into())),
     }
-    before as u32 & failures
+    (before & u64::from(failures)) as u32
 }
 
 /// Without a branch for each: the verifier would walk what follows once for every set of signals.
@@ -111,8 +112,10 @@ fn add(tally: Option<*mut Tally>, decided: &Decided) {
         return;
     };
     for (at, signal) in Signal::ALL.into_iter().enumerate() {
-        // SAFETY: the element is there for good, and has a pair for each signal.
-        let pair = unsafe { (&raw mut (*tally).pairs).cast::<u64>().add(at) };
+        // SAFETY: the element is there for good.
+        let pairs = unsafe { &raw mut (*tally).pairs };
+        // SAFETY: there is a pair for each signal.
+        let pair = unsafe { pairs.cast::<u64>().add(at) };
         // SAFETY: as above; the word is aligned.
         unsafe { add_u64(pair, decided.step(signal)) };
     }
@@ -204,7 +207,8 @@ unsafe fn add_u32(place: *mut u32, number: u64) {
 #[cfg(not(target_arch = "bpf"))]
 const unsafe fn add_u64(place: *mut u64, number: u64) {
     // SAFETY: the caller answers for the place.
-    unsafe { *place = (*place).wrapping_add(number) };
+    let place = unsafe { &mut *place };
+    *place = place.wrapping_add(number);
 }
 
 /// As [`add_u64`], on the host, where nobody calls it.
@@ -212,5 +216,6 @@ const unsafe fn add_u64(place: *mut u64, number: u64) {
 #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
 const unsafe fn add_u32(place: *mut u32, number: u64) {
     // SAFETY: the caller answers for the place.
-    unsafe { *place = (*place).wrapping_add(number as u32) };
+    let place = unsafe { &mut *place };
+    *place = place.wrapping_add(number as u32);
 }

@@ -61,7 +61,9 @@ fn callers(family: Family, cohort: u32) -> impl Iterator<Item = SocketAddr> {
     let clients: Vec<_> = clients(family, breaking(), cohort).collect();
     (2000..u16::MAX).flat_map(move |port| {
         let mut clients = clients.clone();
-        clients.iter_mut().for_each(|client| client.set_port(port));
+        for client in &mut clients {
+            client.set_port(port);
+        }
         clients
     })
 }

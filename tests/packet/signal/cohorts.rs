@@ -101,7 +101,7 @@ fn clients_whom_an_audience_sends_leave_no_trace() {
     };
     let mut lab = lab(resting());
     let everybody = ["10.77.0.0/16", "fd77::/16"].map(|net| (net.parse().expect("a prefix"), 1));
-    let (prefixes, block) = compile(everybody.into_iter());
+    let (prefixes, block) = compile(everybody);
     lab.change(|image| {
         let rule = Rule::new(1, 1_000_000);
         let set = AudienceSet::new(&[(rule, true)], prefixes);

@@ -21,6 +21,9 @@ struct Options {
     /// A tenth of the time, for a look
     #[arg(long)]
     quick: bool,
+    /// Only cases whose name has this in it, and no targets
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -45,7 +48,11 @@ enum What {
 fn main() -> Result<()> {
     let options = Options::parse();
     match options.what {
-        None => serin_tests::bench::run(options.json.as_deref(), options.quick),
+        None => serin_tests::bench::run(
+            options.json.as_deref(),
+            options.quick,
+            options.only.as_deref(),
+        ),
         Some(What::Connections {
             flows,
             new,

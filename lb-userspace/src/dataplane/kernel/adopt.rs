@@ -329,18 +329,22 @@ impl fmt::Display for Shape {
     }
 }
 
-pub(super) fn shapes(flows: u32) -> [Shape; 27] {
-    use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray, ProgramArray};
-    const U32: u32 = bytes::<u32>();
-    const DEVMAP_VALUE: u32 = 8;
-    let shape = |name, kind, key, value, entries| Shape {
+const U32: u32 = bytes::<u32>();
+
+const fn shape(name: &'static str, kind: MapType, key: u32, value: u32, entries: u32) -> Shape {
+    Shape {
         name,
         kind,
         key,
         value,
         entries,
-    };
-    [
+    }
+}
+
+pub(super) fn shapes(flows: u32) -> Vec<Shape> {
+    use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray, ProgramArray};
+    const DEVMAP_VALUE: u32 = 8;
+    let mut all = vec![
         shape(name::NODE, Array, U32, bytes::<Node>(), 1),
         shape(
             name::LISTENERS,
@@ -428,6 +432,15 @@ pub(super) fn shapes(flows: u32) -> [Shape; 27] {
             bytes::<u64>(),
             MAX_SOURCES,
         ),
+    ];
+    all.extend(measuring());
+    all
+}
+
+/// The maps of what is measured.
+fn measuring() -> [Shape; 6] {
+    use MapType::{Array, LruHash};
+    [
         shape(
             name::WATCHED,
             LruHash,

@@ -59,6 +59,20 @@ impl HashKey {
             .wrapping_add(fold(key[14], ports, key[15], protocol as u32))
     }
 
+    /// The hash of a name that stands for a client where no packet shows one, such as a user's. Eight
+    /// bytes at a time are mixed with what came before them.
+    pub fn text(&self, text: &[u8]) -> u64 {
+        let key = &self.0;
+        // The length keeps zeros at the end apart from none.
+        let first = mix(key[0] ^ text.len() as u64);
+        text.chunks(size_of::<u64>()).fold(first, |hash, chunk| {
+            let mut word = [0; size_of::<u64>()];
+            word[..chunk.len()].copy_from_slice(chunk);
+            let word = u64::from_le_bytes(word) ^ key[1];
+            mix(hash.wrapping_mul(key[2] | 1).wrapping_add(word))
+        })
+    }
+
     /// A salt for the `number`th release of the service whose name hashes to `service`: the same
     /// on every host with this key, and unrelated to the salt before.
     pub const fn salt(&self, service: u64, number: u64) -> u64 {
@@ -180,6 +194,40 @@ mod tests {
                 "salt {salt}: {statistic}"
             );
         }
+    }
+
+    #[test]
+    fn names_spread_like_clients_and_differ_in_every_part() {
+        let mut bands = [0_u32; 100];
+        for n in 0..100_000_u32 {
+            let name = [b"user-".as_slice(), &n.to_le_bytes()].concat();
+            bands[bucket(key().text(&name), 7) as usize / 10_000] += 1;
+        }
+        let statistic: f64 = bands
+            .iter()
+            .map(|&n| (f64::from(n) - 1000.0).powi(2) / 1000.0)
+            .sum();
+        assert!((45.0..174.0).contains(&statistic), "{statistic}");
+        let names: [&[u8]; 6] = [
+            b"",
+            b"\0",
+            b"ann",
+            b"ann\0",
+            b"ann-of-the-shop",
+            b"ann-of-the-shoq",
+        ];
+        let hashes = names.map(|name| key().text(name));
+        for (index, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..index].contains(hash), "{:?}", names[index]);
+        }
+        let other = HashKey::new([3; KEY_WORDS]);
+        assert_ne!(other.text(b"ann"), key().text(b"ann"), "the key counts");
+    }
+
+    /// Hosts of one seed agree over versions: a change of this moves everybody.
+    #[test]
+    fn a_name_keeps_its_hash() {
+        assert_eq!(bucket(key().text(b"ann"), 7), 459_744);
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod protect;
 pub mod quic_lb;
 pub mod reason;
 pub mod release;
+pub mod signal;
 pub mod trace;
 
 /// Protocols on top of IP, by their IANA numbers: those that a listener may have, and ICMP's.

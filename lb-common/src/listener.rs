@@ -220,10 +220,15 @@ pub struct Reply {
     /// Network byte order.
     port: [u8; 2],
     backend: u16,
-    reserved: u32,
+    /// The listener's number and its service's; [`NO_LISTENER`] where it is not known.
+    listener: u16,
+    service: u16,
 }
 
 const _: () = assert!(size_of::<Reply>() == 24);
+
+/// In `Reply::listener`: no listener has this number.
+const NO_LISTENER: u16 = u16::MAX;
 
 impl Reply {
     /// Replies of `backend` carry this listener's address and port.
@@ -232,8 +237,26 @@ impl Reply {
             address,
             port: port.to_be_bytes(),
             backend,
-            reserved: 0,
+            listener: NO_LISTENER,
+            service: 0,
         }
+    }
+
+    /// The same replies of a listener whose connections can be measured.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "there are 1024 services")]
+    pub const fn of(mut self, listener: &Listener) -> Self {
+        (self.listener, self.service) = (listener.id, listener.service as u16);
+        self
+    }
+
+    /// The listener's number and its service's, if they are known.
+    #[inline(always)]
+    pub const fn listener(&self) -> Option<(u16, u32)> {
+        if self.listener == NO_LISTENER {
+            return None;
+        }
+        Some((self.listener, self.service as u32))
     }
 
     /// What stands at a portless key: the address of all listeners that the backend replies for, or

@@ -1,7 +1,12 @@
 //! Names and sizes of the pinned objects, in one place.
 
+use crate::signal::{
+    cohort,
+    histogram::{HISTOGRAMS, ROWS},
+};
+
 /// Changes with the layout or meaning of any map; part of the pin path.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "serin_xdp";
@@ -40,9 +45,10 @@ pub const MAX_SERVICES: u32 = 1024;
 pub const RECORDS_PER_SERVICE: u32 = 4;
 /// Entries of the records' array.
 pub const MAX_RECORDS: u32 = MAX_SERVICES * RECORDS_PER_SERVICE;
-/// Pools on one host.
-pub const MAX_POOLS: u32 = 256;
-/// Tables of a pool, 256 KiB each; one is live, the other is written before it takes over.
+/// Pools on one host: four for each service, of which most have two.
+pub const MAX_POOLS: u32 = 4 * MAX_SERVICES;
+/// Tables of a pool, 256 KiB each, made when they are first written; one is live, the other is
+/// written before it takes over.
 pub const TABLES_PER_POOL: u32 = 2;
 /// Entries of the tables' array: those of pool `p` are `2p` and `2p + 1`.
 pub const MAX_TABLES: u32 = MAX_POOLS * TABLES_PER_POOL;
@@ -78,6 +84,14 @@ pub const MAX_AUDIENCES: u32 = 1024;
 pub const MAX_WORDS: u32 = 1 << 21;
 /// Sources whose new connections are limited at a time.
 pub const MAX_SOURCES: u32 = 65_536;
+/// Connections that are measured at a time.
+pub const MAX_WATCHED: u32 = 65_536;
+/// Clients that have failed and are remembered at a time.
+pub const MAX_CULPRITS: u32 = 8192;
+/// Tallies of cohorts: see [`crate::signal::tally_index`].
+pub const MAX_TALLIES: u32 = MAX_SERVICES * cohort::COUNT;
+/// Rows of histograms: see [`crate::signal::histogram::first_row`].
+pub const MAX_ROWS: u32 = MAX_TALLIES * HISTOGRAMS * ROWS;
 /// Flow-table size unless `node.connections` says otherwise.
 pub const DEFAULT_FLOWS: u32 = 1_048_576;
 /// [`half_open`] of it.
@@ -135,6 +149,18 @@ pub mod name {
     pub const PROTECT: &str = "PROTECT";
     /// `masked source → the time until which its connections are paid for`.
     pub const SOURCES: &str = "SOURCES";
+    /// `FlowKey → Watched`, of connections that are measured.
+    pub const WATCHED: &str = "WATCHED";
+    /// `Culprit → signals that it has failed`.
+    pub const CULPRITS: &str = "CULPRITS";
+    /// `service and cohort → Tally`.
+    pub const SIGNALS: &str = "SIGNALS";
+    /// `service, cohort, histogram and power of two → Row`.
+    pub const HISTOGRAMS: &str = "HISTOGRAMS";
+    /// `backend → Tally`.
+    pub const BACKEND_SIGNALS: &str = "BACKEND_SIGNALS";
+    /// `service → Breaker`.
+    pub const BREAKERS: &str = "BREAKERS";
 
     /// `[Remembered; REMEMBERED]`, a CPU; of one loaded object, so not pinned.
     pub const REMEMBERED: &str = "REMEMBERED";
@@ -147,7 +173,7 @@ pub mod name {
     pub const DECAP_COUNTERS: &str = "DECAP_COUNTERS";
 
     /// All that are pinned.
-    pub const ALL: [&str; 21] = [
+    pub const ALL: [&str; 27] = [
         NODE,
         LISTENERS,
         ACTIVE,
@@ -169,5 +195,11 @@ pub mod name {
         AUDIENCE_COUNTERS,
         PROTECT,
         SOURCES,
+        WATCHED,
+        CULPRITS,
+        SIGNALS,
+        HISTOGRAMS,
+        BACKEND_SIGNALS,
+        BREAKERS,
     ];
 }

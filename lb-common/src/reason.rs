@@ -254,11 +254,13 @@ pub enum FlowEvent {
     /// QUIC: the connection id of a packet that starts no connection tells no server that is there, so
     /// the packet went as if there were no such ids.
     CidUnknown,
+    /// A connection of the candidate's share went to the active pool, since the breaker has tripped.
+    Diverted,
 }
 
 impl FlowEvent {
     /// All events, in the order of their counters.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Lookup,
         Self::Pinned,
         Self::Refused,
@@ -268,6 +270,7 @@ impl FlowEvent {
         Self::Evicted,
         Self::CidRouted,
         Self::CidUnknown,
+        Self::Diverted,
     ];
 
     /// The name in metrics and listings.
@@ -282,6 +285,7 @@ impl FlowEvent {
             Self::Evicted => "evicted",
             Self::CidRouted => "cid_routed",
             Self::CidUnknown => "cid_unknown",
+            Self::Diverted => "diverted",
         }
     }
 }
@@ -291,7 +295,7 @@ pub const COUNTERS: u32 = SWEPT_TABLES + 1;
 
 /// Pins that the daemon has removed, which has to be known in order to tell what was evicted. Written
 /// by the daemon, beside the counters that it is reckoned with, so that both live as long.
-pub const SWEPT: u32 = FIRST_EVENT + FlowEvent::CidUnknown as u32 + 1;
+pub const SWEPT: u32 = FIRST_EVENT + FlowEvent::Diverted as u32 + 1;
 /// Which tables the books are about. Written by the daemon.
 pub const SWEPT_TABLES: u32 = SWEPT + 1;
 

@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::{hash::BUCKETS, signal::cohort};
+
 /// The record of one service. Userspace writes a free copy, then stores its index in the active
 /// map: a packet sees the whole old record or the whole new one.
 ///
@@ -39,7 +41,7 @@ pub struct Record {
 }
 
 const _: () = assert!(size_of::<Record>() == 64);
-// No two flags share a bit; how packets are forwarded takes two.
+// No two flags share a bit; how packets are forwarded takes two, and numbers take four.
 const _: () = assert!(
     Record::MOVING
         + Record::FORWARD
@@ -49,6 +51,8 @@ const _: () = assert!(
         + Record::SESSIONS
         + Record::ARMING
         + Record::OVERDUE
+        + Record::RATIO
+        + Record::LIMIT
         == Record::MOVING
             | Record::FORWARD
             | Record::AFFINITY_CLIENT
@@ -57,7 +61,16 @@ const _: () = assert!(
             | Record::SESSIONS
             | Record::ARMING
             | Record::OVERDUE
+            | Record::RATIO
+            | Record::LIMIT
 );
+
+/// Place of [`Record::ratio`] in the flags.
+const RATIO_AT: u32 = 12;
+/// Place of [`Record::breaker_limit`] in the flags.
+const LIMIT_AT: u32 = 16;
+/// Flags that a client's bucket matters for. Without a share nothing is measured.
+const NEEDS_BUCKET: u32 = Record::MOVING | Record::AUDIENCES;
 
 impl Record {
     /// The origin's answer may differ from the current one.
@@ -84,6 +97,65 @@ impl Record {
     pub const ARMING: u32 = 1 << 10;
     /// The time that connections had to end is over: those not on the current answer are cut.
     pub const OVERDUE: u32 = 1 << 11;
+    /// The bits of [`Self::ratio`].
+    const RATIO: u32 = 0xf << RATIO_AT;
+    /// The bits of [`Self::breaker_limit`].
+    const LIMIT: u32 = 0xf << LIMIT_AT;
+
+    /// The same record, by which connections are measured: of the candidate's clients, and of `ratio`
+    /// times (0 to 15) as many of the active pool's.
+    #[must_use]
+    pub const fn measured(mut self, ratio: u32) -> Self {
+        self.flags = self.flags & !Self::RATIO | (ratio & 0xf) << RATIO_AT;
+        self
+    }
+
+    /// The same record with a breaker, if its connections are measured: after so many attempts (1 to 15)
+    /// in a row without an answer the candidate gets no new connections. Those that it would have got are
+    /// pinned elsewhere, so pins may exist for all of its share, under this record and later ones.
+    #[must_use]
+    pub const fn with_breaker(mut self, limit: u32) -> Self {
+        self.flags = self.flags & !Self::LIMIT | (limit & 0xf) << LIMIT_AT;
+        if self.touched_ppm < self.share_ppm {
+            self.touched_ppm = self.share_ppm;
+        }
+        self
+    }
+
+    /// How many of the active pool's clients are measured, in candidate's shares; 0 where none is.
+    #[inline(always)]
+    pub const fn ratio(&self) -> u32 {
+        (self.flags & Self::RATIO) >> RATIO_AT
+    }
+
+    /// Attempts of the candidate in a row without an answer that trip the breaker; 0 for none. With
+    /// direct server return no answer can be seen.
+    #[inline(always)]
+    pub const fn breaker_limit(&self) -> u32 {
+        if self.flags & Self::RATIO == 0 || self.forward() != Self::FORWARD_NAT {
+            return 0;
+        }
+        (self.flags & Self::LIMIT) >> LIMIT_AT
+    }
+
+    /// Whether connections are measured.
+    #[inline(always)]
+    pub const fn measures(&self) -> bool {
+        self.flags & Self::RATIO != 0
+    }
+
+    /// What a client in `bucket` is measured as: one of [`cohort`]'s constants. The active pool's come
+    /// from the far end, so that a growing share reaches them last.
+    #[inline(always)]
+    pub const fn cohort(&self, bucket: u32) -> u32 {
+        if bucket < self.share_ppm {
+            return cohort::CANDIDATE;
+        }
+        if bucket < BUCKETS.saturating_sub(self.ratio() * self.share_ppm) {
+            return cohort::NONE;
+        }
+        cohort::EVEN + bucket % 2
+    }
 
     /// The sets of audiences that a packet may be judged by.
     pub const fn audience_sets(&self) -> [u32; 2] {
@@ -115,7 +187,7 @@ impl Record {
     /// Whether a client's bucket matters: at rest with no release under way, it does not.
     #[inline(always)]
     pub const fn needs_bucket(&self) -> bool {
-        self.share_ppm | self.touched_ppm | (self.flags & (Self::MOVING | Self::AUDIENCES)) != 0
+        self.share_ppm | self.touched_ppm | (self.flags & NEEDS_BUCKET) != 0
     }
 
     /// The table for a client in `bucket` (by `salt`), when the candidate has this share.
@@ -143,5 +215,61 @@ impl Record {
     #[inline(always)]
     pub const fn touches(&self, bucket: u32) -> bool {
         bucket < self.touched_ppm
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cohorts(share_ppm: u32, ratio: u32) -> [u32; 4] {
+        let record = Record {
+            share_ppm,
+            ..Record::default()
+        };
+        let record = record.measured(ratio);
+        let mut counts = [0; 4];
+        for bucket in 0..BUCKETS {
+            counts[record.cohort(bucket) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn the_active_pools_cohorts_are_halves_of_as_many_clients_as_the_ratio_says() {
+        assert_eq!(cohorts(10_000, 1), [10_000, 5_000, 5_000, 980_000]);
+        assert_eq!(cohorts(10_000, 4), [10_000, 20_000, 20_000, 950_000]);
+        assert_eq!(cohorts(400_000, 3), [400_000, 300_000, 300_000, 0]);
+        assert_eq!(cohorts(1_000_000, 15), [1_000_000, 0, 0, 0]);
+        assert_eq!(cohorts(0, 1), [0, 0, 0, 1_000_000]);
+    }
+
+    #[test]
+    fn a_share_that_grows_moves_no_client_of_the_candidates_to_another_cohort() {
+        let at = |share_ppm| {
+            let record = Record {
+                share_ppm,
+                ..Record::default()
+            };
+            record.measured(1)
+        };
+        for bucket in 0..BUCKETS {
+            if at(10_000).cohort(bucket) == cohort::CANDIDATE {
+                assert_eq!(at(50_000).cohort(bucket), cohort::CANDIDATE);
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_a_breaker_only_where_answers_are_measured() {
+        let record = Record::default().with_breaker(5);
+        assert_eq!(record.breaker_limit(), 0);
+        let measured = record.measured(1);
+        assert_eq!((measured.breaker_limit(), measured.ratio()), (5, 1));
+        let l2 = Record {
+            flags: measured.flags | Record::FORWARD_L2,
+            ..measured
+        };
+        assert_eq!(l2.breaker_limit(), 0);
     }
 }

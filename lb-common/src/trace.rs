@@ -70,6 +70,8 @@ impl Trace {
     pub const EXIT: u32 = 1 << 9;
     /// Its connection id would tell its server: the listener's service has such ids.
     pub const CIDS: u32 = 1 << 10;
+    /// The breaker has tripped, and the client is of the candidate's share.
+    pub const DIVERTED: u32 = 1 << 11;
 
     /// Whether `mark` is set.
     pub const fn has(&self, mark: u32) -> bool {

@@ -17,7 +17,7 @@ use crate::{
     forward::{self, Target},
     listen::{self, Side},
     maps::{FRAGMENTS, REPLIES},
-    mode::{Follow, Forward},
+    mode::{Aside, Follow},
     packet::Packet,
     parse::{self, Parsed, Piece},
     release,
@@ -63,8 +63,8 @@ pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
     };
     // In one place each: what they need of the stack is there once.
     match way? {
-        Way::Request(target) => forward::request::<Forward>(packet, &parsed, &target),
-        Way::Reply(reply) => forward::reply::<Forward>(packet, &parsed, reply),
+        Way::Request(target) => forward::request::<Aside>(packet, &parsed, &target),
+        Way::Reply(reply) => forward::reply::<Aside>(packet, &parsed, reply),
     }
 }
 
@@ -83,7 +83,7 @@ fn first(
             let early = known.filter(|pieces| follows(pieces, parsed, listener));
             let target = match early {
                 Some(pieces) => going_on(&pieces, listener)?,
-                None => choose::<Forward>(packet, parsed, listener, false, || None)?,
+                None => choose::<Aside>(packet, parsed, listener, false, || None)?,
             };
             let pieces = taking(&target, parsed, listener).carrying(parsed.protocol);
             remember(key, pieces.after(known), piece)?;

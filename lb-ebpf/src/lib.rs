@@ -30,6 +30,7 @@ pub mod flow;
 pub mod reset;
 
 pub mod forward;
+pub mod signal;
 
 pub mod fragment;
 pub mod icmp;
@@ -162,7 +163,7 @@ fn choose<M: Mode>(
         answer = answer.given(&server);
     }
     let settled = if (answer.moving || answer.touched) && !portless {
-        flow::settle::<M>(packet, parsed, listener, record, &answer)?
+        flow::settle::<M>(packet, parsed, listener, record, &mut answer)?
     } else {
         answer.current
     };
@@ -176,5 +177,8 @@ fn choose<M: Mode>(
         trace.chosen = chosen;
         trace.mark(Trace::CHOSEN);
     });
+    if !portless {
+        signal::request::<M>(packet, parsed, (listener, record), &answer, chosen);
+    }
     Ok(Target::new(chosen, record, listener, scattered))
 }

@@ -15,8 +15,9 @@ use lb_common::{
     listener::{Endpoint, Listener, Remembered, Reply},
     maps::{
         DEFAULT_FLOWS, DEFAULT_HALF_OPEN, LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES,
-        MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_SOURCES,
-        MAX_TABLES, MAX_WORDS, REMEMBERED as PLACES, REPLY_KEYS, SERVER_KEYS, aside,
+        MAX_BACKENDS, MAX_CULPRITS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_ROWS,
+        MAX_SERVICES, MAX_SOURCES, MAX_TABLES, MAX_TALLIES, MAX_WATCHED, MAX_WORDS,
+        REMEMBERED as PLACES, REPLY_KEYS, SERVER_KEYS, aside,
     },
     node::Node,
     pool::SLOT_COUNT,
@@ -24,6 +25,7 @@ use lb_common::{
     quic_lb::{Server, ServerKey},
     reason::{COUNTERS as COUNTER_ENTRIES, Reason},
     release::Record,
+    signal::{Breaker, Culprit, Tally, Watched, histogram::Row},
     trace::Trace,
 };
 
@@ -147,6 +149,37 @@ pub static PROTECT: Array<Protect, { PROTECTS as usize }> = Array::new();
 /// the source that was quiet for longest begins anew.
 #[btf_map]
 pub static SOURCES: LruHashMap<Address, u64, { MAX_SOURCES as usize }> = LruHashMap::new();
+
+/// Connections that are measured. Written here. Full: the one that was quiet for longest is measured no
+/// further.
+#[btf_map]
+pub static WATCHED: LruHashMap<FlowKey, Watched, { MAX_WATCHED as usize }> = LruHashMap::new();
+
+/// A client of a release to the signals that it has failed. Written here. Full: the one that has not
+/// failed for longest counts once more.
+#[btf_map]
+pub static CULPRITS: LruHashMap<Culprit, u64, { MAX_CULPRITS as usize }> = LruHashMap::new();
+
+/// `signal::tally_index` to the counts of a cohort. Written here, by all CPUs: events are rare.
+#[btf_map]
+pub static SIGNALS: Array<Tally, { MAX_TALLIES as usize }> = Array::new();
+
+/// `signal::histogram::first_row` and a power of two to that part of a histogram. Written here.
+#[btf_map]
+pub static HISTOGRAMS: Array<Row, { MAX_ROWS as usize }> = Array::new();
+
+/// Backend to the counts of its measured connections. Written here.
+#[btf_map]
+pub static BACKEND_SIGNALS: Array<Tally, { MAX_BACKENDS as usize }> = Array::new();
+
+/// What a packet has decided of its connection, from the function that tells it to the one that counts
+/// it. Not pinned.
+#[btf_map]
+pub static NOTED: PerCpuArray<[u64; 5], 1> = PerCpuArray::new();
+
+/// Service to its breaker. Written here.
+#[btf_map]
+pub static BREAKERS: Array<Breaker, { MAX_SERVICES as usize }> = Array::new();
 
 /// The host's settings.
 #[inline(always)]

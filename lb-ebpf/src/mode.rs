@@ -2,7 +2,8 @@
 //!
 //! A mode is a type, so that the program of each holds nothing of the other: [`Forward`] notes
 //! nothing and leaves connection ids to [`Serve`], [`Tell`] changes nothing, and [`Follow`] does
-//! neither. Whatever outlives the run of a
+//! neither. Only [`Forward`] measures: [`Serve`]'s connections are QUIC's, and [`Aside`]'s packets tell
+//! too little. Whatever outlives the run of a
 //! program (a counter, a pin) asks [`Mode::TELLS`] first; whatever is decided is noted. The frame is
 //! the run's own either way.
 
@@ -16,6 +17,8 @@ pub trait Mode {
     const TELLS: bool;
     /// Connection ids that tell a server are read.
     const SERVES: bool;
+    /// Connections are measured, where their record says so.
+    const MEASURES: bool = false;
 
     /// Notes something for whoever asked.
     fn note(note: impl FnOnce(&mut Trace));
@@ -26,6 +29,9 @@ pub struct Forward;
 
 /// The packet is sent on its way, and its connection id may tell its server.
 pub struct Serve;
+
+/// The packet is a part of another one, or about one: it is sent on its way, and not measured.
+pub struct Aside;
 
 /// Somebody wants to know what would become of the packet.
 pub struct Tell;
@@ -41,9 +47,18 @@ impl Mode for Follow {
     fn note(_: impl FnOnce(&mut Trace)) {}
 }
 
+impl Mode for Aside {
+    const TELLS: bool = false;
+    const SERVES: bool = false;
+
+    #[inline(always)]
+    fn note(_: impl FnOnce(&mut Trace)) {}
+}
+
 impl Mode for Forward {
     const TELLS: bool = false;
     const SERVES: bool = false;
+    const MEASURES: bool = true;
 
     #[inline(always)]
     fn note(_: impl FnOnce(&mut Trace)) {}

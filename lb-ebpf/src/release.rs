@@ -13,6 +13,10 @@ use crate::{
 };
 
 /// What the record and the tables say of one flow.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a register of its own on its way"
+)]
 pub struct Answer {
     /// The table by which new connections go.
     pub table: u32,
@@ -27,6 +31,14 @@ pub struct Answer {
     pub touched: bool,
     /// The flow's first packet alone has told whose it is, so its pin is the answer.
     pub opened: bool,
+    /// The breaker has sent the connection elsewhere than the record says.
+    pub diverted: bool,
+    /// The client's audience; 0 for none, where its bucket decides.
+    pub audience: u32,
+    /// The client's place among a million.
+    pub bucket: u32,
+    /// The flow's place in the tables.
+    pub slot: u32,
 }
 
 impl Answer {
@@ -36,12 +48,11 @@ impl Answer {
     #[must_use]
     pub const fn given(self, server: &Server) -> Self {
         Self {
-            table: self.table,
             current: server.backend(),
             origin: server.backend(),
             moving: server.is_leaving(),
             touched: false,
-            opened: self.opened,
+            ..self
         }
     }
 
@@ -105,6 +116,10 @@ pub fn answer<M: Mode>(
         moving: moving || shares.now.pins,
         touched: here.is_touched() || record.touches(bucket) || shares.now.pinned,
         opened: shares.now.pinned,
+        diverted: false,
+        audience: shares.now.number,
+        bucket,
+        slot,
     };
     M::note(|trace| {
         (trace.audience, trace.share_ppm) = (shares.now.number, shares.now.share_ppm);

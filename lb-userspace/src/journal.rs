@@ -109,6 +109,8 @@ pub enum Happened {
     Ready,
     /// Another configuration has changed the service.
     Applied,
+    /// A toggle was turned that guards a part of the service, or of none.
+    Toggled,
 }
 
 impl fmt::Display for Happened {
@@ -136,6 +138,7 @@ impl fmt::Display for Happened {
             Self::Maint => "maint",
             Self::Ready => "ready",
             Self::Applied => "applied",
+            Self::Toggled => "toggled",
         })
     }
 }
@@ -147,7 +150,7 @@ pub struct Entry {
     pub seq: u64,
     /// RFC 3339, in UTC.
     pub time: String,
-    /// The service.
+    /// The service; empty for what touches none.
     pub service: String,
     /// What happened.
     pub event: Happened,
@@ -155,7 +158,7 @@ pub struct Entry {
     pub actor: Actor,
     /// Why.
     pub cause: String,
-    /// The backend or gate that it is about; null for the whole service.
+    /// The backend, gate or toggle that it is about; null for the whole service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// Its weight, state or answer before, or the service's record, where that is what changed.
@@ -205,9 +208,9 @@ impl Log {
         log
     }
 
-    /// Appends an entry, unless it has one of this number or a later one.
-    fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
-        self.write(entry).map_err(|source| JournalError {
+    /// Appends entries, but for those of numbers that it has.
+    fn append(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
+        self.write(entries).map_err(|source| JournalError {
             path: self.path.clone(),
             source,
         })
@@ -234,19 +237,22 @@ impl Log {
         Ok(entries)
     }
 
-    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+    fn write(&mut self, entries: &[Entry]) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory)?;
         let last = match self.last {
             Some(last) => last,
             None => self.find_last()?,
         };
-        if entry.seq <= last {
-            self.last = Some(last);
-            return Ok(());
+        self.last = Some(last);
+        let mut lines = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.seq > last) {
+            serde_json::to_writer(&mut lines, entry)?;
+            lines.push(b'\n');
         }
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
+        let Some(newest) = entries.last().filter(|_| !lines.is_empty()) else {
+            return Ok(());
+        };
         let mut options = File::options();
         let mut file = options
             .create(true)
@@ -254,11 +260,16 @@ impl Log {
             .read(true)
             .open(&self.path)?;
         if !ends_a_line(&mut file)? {
-            line.insert(0, b'\n');
+            lines.insert(0, b'\n');
         }
-        file.write_all(&line)?;
+        let end = file.metadata()?.len();
+        if let Err(error) = file.write_all(&lines) {
+            // Part of them would be there twice once all are written.
+            file.set_len(end)?;
+            return Err(error);
+        }
         file.sync_data()?;
-        self.last = Some(entry.seq);
+        self.last = Some(newest.seq);
         if file.metadata()?.len() >= LIMIT {
             self.rotate()?;
         }
@@ -360,7 +371,7 @@ mod tests {
             seq,
             ..sample(service, cause)
         };
-        journal.append(&entry).expect("appended");
+        journal.append(&[entry]).expect("appended");
     }
 
     fn journal() -> (tempfile::TempDir, Log) {
@@ -404,6 +415,24 @@ mod tests {
         add(&mut journal, "shop", "b");
         let expected = [(1, "a".to_owned()), (2, "b".to_owned())];
         assert_eq!(told(&journal, 0), expected);
+    }
+
+    #[test]
+    fn entries_are_appended_together_but_for_those_that_are_there() {
+        let (_directory, mut journal) = journal();
+        let entries: Vec<Entry> = (1..=4)
+            .map(|seq| Entry {
+                seq,
+                ..sample("shop", "x")
+            })
+            .collect();
+        journal.append(&entries[..2]).expect("appended");
+        journal.append(&entries).expect("appended");
+        journal.append(&entries[1..3]).expect("there already");
+        let text = fs::read_to_string(&journal.path).expect("there");
+        assert_eq!(text.lines().count(), 4);
+        let seqs: Vec<u64> = told(&journal, 0).iter().map(|told| told.0).collect();
+        assert_eq!(seqs, [1, 2, 3, 4]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     future::pending,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -9,6 +10,7 @@ use std::{
 
 use lb_userspace::{
     api::{
+        http::read_only,
         model::{Applied, ApplyOrder},
         server::{Errand, Shared, router},
     },
@@ -32,6 +34,8 @@ use crate::{
 pub struct Fake {
     pub shared: Arc<Shared<Twin>>,
     pub socket: PathBuf,
+    /// Where the same can be read over TCP.
+    pub http: SocketAddr,
     directory: TempDir,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -56,11 +60,15 @@ impl Fake {
         let (stop, stopped) = oneshot::channel();
         let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
         listener.set_nonblocking(true).expect("asked");
+        let readers = TcpListener::bind("127.0.0.1:0").expect("a port");
+        readers.set_nonblocking(true).expect("asked");
+        let http = readers.local_addr().expect("bound");
         let served = Arc::clone(&shared);
-        let thread = thread::spawn(move || serve(listener, &served, waiting, stopped));
+        let thread = thread::spawn(move || serve((listener, readers), &served, waiting, stopped));
         Self {
             shared,
             socket,
+            http,
             directory,
             stop: Some(stop),
             thread: Some(thread),
@@ -92,7 +100,7 @@ impl Drop for Fake {
 }
 
 fn serve(
-    listener: std::os::unix::net::UnixListener,
+    (listener, readers): (std::os::unix::net::UnixListener, TcpListener),
     shared: &Arc<Shared<Twin>>,
     waiting: Option<mpsc::Receiver<Errand>>,
     stopped: oneshot::Receiver<()>,
@@ -101,8 +109,11 @@ fn serve(
     runtime.expect("a runtime").block_on(async {
         let listener = UnixListener::from_std(listener).expect("a listener");
         let server = axum::serve(listener, router(Arc::clone(shared)));
+        let readers = tokio::net::TcpListener::from_std(readers).expect("a listener");
+        let readers = axum::serve(readers, read_only(Arc::clone(shared)));
         tokio::select! {
             ended = async { server.await } => ended.expect("served"),
+            ended = async { readers.await } => ended.expect("served"),
             () = run(shared, waiting) => {}
             _ = stopped => {}
         }

@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{Read as _, Write as _},
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
 };
@@ -48,10 +49,36 @@ pub fn ask(socket: &Path, method: &str, path: &str, body: &str) -> Answer {
 
 /// Sends anything.
 pub fn send(socket: &Path, method: &str, path: &str, kind: &str, body: &[u8]) -> Answer {
-    let mut stream = UnixStream::connect(socket).expect("the daemon listens");
+    let stream = UnixStream::connect(socket).expect("the daemon listens");
+    exchange(stream, method, path, &[("content-type", kind)], body)
+}
+
+/// The same over TCP, with headers of one's own.
+pub fn send_to(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let stream = TcpStream::connect(address).expect("the daemon listens");
+    exchange(stream, method, path, headers, body)
+}
+
+fn exchange(
+    mut stream: impl Read + Write,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let headers = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    let headers: String = headers.collect();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: serin\r\nconnection: close\r\n\
-         content-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+         {headers}content-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).expect("sent");

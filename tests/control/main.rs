@@ -12,6 +12,8 @@ mod crash;
 mod model;
 mod promises;
 mod state_file;
+mod thousand;
+mod toggles;
 
 // What is outside: sockets and processes.
 mod fake;

@@ -44,6 +44,8 @@ pub enum Door {
     V4,
     V6,
     Second,
+    /// Guarded by the toggle `door`: not always there.
+    Guarded,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,9 +127,9 @@ impl Service {
         format!("s{}", self.number)
     }
 
-    /// All VIPs.
+    /// All VIPs that are always there.
     pub fn endpoints(&self) -> Vec<Endpoint> {
-        let doors = self.listeners.iter();
+        let doors = self.listeners.iter().filter(|&&door| door != Door::Guarded);
         doors.map(|door| door.endpoint(self.number)).collect()
     }
 
@@ -206,6 +208,7 @@ impl Door {
             Self::V4 => format!("tcp://192.0.2.{service}:443"),
             Self::V6 => format!("tcp://[2001:db8::{service}]:443"),
             Self::Second => format!("tcp://192.0.2.{service}:80"),
+            Self::Guarded => format!("tcp://192.0.2.{service}:25?toggle=door"),
         }
     }
 

@@ -16,11 +16,12 @@ use lb_common::{
     listener::Endpoint,
     maps::TABLES_PER_POOL,
     node::Node,
+    signal::{Breaker, Tally},
     trace::Trace,
 };
 use lb_userspace::dataplane::{
     Counters, Cursor, Dataplane, Table, Write, choice::Choice, kernel::KernelError, memory::Memory,
-    question::Question,
+    question::Question, signals::Signals,
 };
 
 use crate::clients::{Client, Habit, Packet, read, server, settle};
@@ -462,6 +463,18 @@ impl Dataplane for Twin {
         numbers: &[u32],
     ) -> Result<BTreeMap<u32, AudienceCounters>, KernelError> {
         self.edge().memory.audience_counters(numbers)
+    }
+
+    fn signals(&self, service: u32) -> Result<Signals, KernelError> {
+        self.edge().memory.signals(service)
+    }
+
+    fn backend_signals(&self, backends: &[u16]) -> Result<BTreeMap<u16, Tally>, KernelError> {
+        self.edge().memory.backend_signals(backends)
+    }
+
+    fn breaker(&self, service: u32) -> Result<Breaker, KernelError> {
+        self.edge().memory.breaker(service)
     }
 
     fn some_pins(

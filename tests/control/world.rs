@@ -10,7 +10,10 @@ use std::{
 
 use lb_common::{address::Address, flow::tick, pool::Slot, release::Record};
 use lb_userspace::{
-    api::model::{CutoverOrder, Done, Line, Status, TogetherOrder},
+    api::{
+        model::{CutoverOrder, Done, Line, Status, TogetherOrder},
+        toggles::Toggled,
+    },
     control::{Control, ControlError, Parts, Together, node},
     dataplane::{Image, Table},
     health::{Name, Verdict},
@@ -208,6 +211,12 @@ impl World {
         let verdicts = said.iter().map(verdict).collect();
         let tick = self.tick();
         self.control().health(&verdicts, tick)
+    }
+
+    /// Turns a toggle.
+    pub fn turn(&mut self, toggle: &str, on: bool) -> Result<Toggled, ControlError> {
+        let tick = self.tick();
+        self.control().turn(toggle, on, "", tick)
     }
 
     /// Takes another site; tells the writes.

@@ -7,7 +7,7 @@ use lb_common::{
     hash::{HashKey, KEY_WORDS, mix},
     maps::{ABI_VERSION, PROGRAM, aside},
     node::Node,
-    protocol::{TCP, UDP},
+    protocol::{ICMPV6, TCP, UDP},
     reason::FlowEvent,
     release::Record,
     trace::Trace,
@@ -286,30 +286,40 @@ impl Drop for Lab {
     }
 }
 
-/// The programs beside the main one that a frame may be given to: none of what plainly is a whole
-/// segment or datagram, which is what most tests send.
+/// The programs beside the main one that a frame may be given to, by its kind; both where that is
+/// unclear.
 fn rare_programs(frame: &[u8]) -> &'static [u32] {
-    const BOTH: [u32; 2] = [aside::FRAGMENT, aside::ICMP];
-    match frame.get(12..34) {
-        Some(
-            &[
-                0x08,
-                0,
-                0x45,
-                _,
-                _,
-                _,
-                _,
-                _,
-                flags,
-                offset,
-                _,
-                TCP | UDP,
-                ..,
-            ],
-        ) if flags.trailing_zeros() >= 6 && offset == 0 => &[],
-        Some([0x86, 0xdd, _, _, _, _, _, _, TCP | UDP, ..]) => &[],
-        _ => &BOTH,
+    const NONE: &[u32] = &[];
+    const FRAGMENT: &[u32] = &[aside::FRAGMENT];
+    const ICMP: &[u32] = &[aside::ICMP];
+    const BOTH: &[u32] = &[aside::FRAGMENT, aside::ICMP];
+    let mut rest = frame.get(12..).unwrap_or_default();
+    while let [0x81, 0, _, _, tagged @ ..] | [0x88, 0xa8, _, _, tagged @ ..] = rest {
+        rest = tagged;
+    }
+    match rest {
+        [
+            0x08,
+            0,
+            0x45..0x50,
+            _,
+            _,
+            _,
+            _,
+            _,
+            flags,
+            offset,
+            _,
+            protocol,
+            ..,
+        ] => match (flags & 0x3f | offset, *protocol) {
+            (0, TCP | UDP) => NONE,
+            (0, _) => ICMP,
+            _ => FRAGMENT,
+        },
+        [0x86, 0xdd, _, _, _, _, _, _, TCP | UDP, ..] => NONE,
+        [0x86, 0xdd, _, _, _, _, _, _, ICMPV6, ..] => ICMP,
+        _ => BOTH,
     }
 }
 

@@ -53,7 +53,9 @@ mod quic_lb;
 mod ramp;
 mod remembered;
 mod rest;
+mod restart;
 mod sessions;
+mod signal;
 mod taken;
 mod whois;
 

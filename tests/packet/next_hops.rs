@@ -49,6 +49,31 @@ fn no_packet_meets_half_of_a_next_hop() {
 }
 
 #[test]
+fn a_next_hop_that_moves_is_written_beside_the_one_that_packets_go_by() {
+    let mut site = Site::new();
+    let map = MapData::from_pin(site.lab.pin_directory().join(name::BACKENDS));
+    let map: Entries = Map::Array(map.expect("it is pinned"))
+        .try_into()
+        .expect("entries are as large");
+    let entry = || -> Backend {
+        let bytes = map.get(&index(OLD, false), 0).expect("readable");
+        bytemuck::cast(bytes)
+    };
+    for hop in [1, 0, 1].map(|number: usize| site.hops[number]) {
+        let before = entry();
+        let write = Write::SetBackend(index(OLD, false), hop);
+        site.lab.kernel().write(&write).expect("a write succeeds");
+        let [_, turned] = before.steps_to(hop).expect("nothing else differs");
+        assert_eq!(entry(), turned);
+        assert_ne!(entry(), hop, "the other place");
+        site.lab
+            .kernel()
+            .wait_for_packets()
+            .expect("none is under way");
+    }
+}
+
+#[test]
 #[ignore = "shows that the test above can fail: entries are written over, as they once were"]
 fn packets_meet_halves_of_next_hops_that_are_written_in_place() {
     let mut lab = Site::new();

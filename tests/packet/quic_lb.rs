@@ -352,19 +352,19 @@ fn key(service: u32, rotation: u8, id: &[u8]) -> ServerKey {
 }
 
 /// A connection id of this format: its first octet tells its length as well, as servers may have it.
-fn cid(rotation: u8, id: &[u8]) -> Vec<u8> {
+pub fn cid(rotation: u8, id: &[u8]) -> Vec<u8> {
     let nonce = [0xd1, 0xce, 0xd1, 0xce];
     let length = u8::try_from(id.len() + nonce.len()).expect("short");
     [&[rotation << 5 | length], id, &nonce].concat()
 }
 
 /// A packet with a short header, of the least length that one may have.
-fn short(id: &[u8]) -> Vec<u8> {
+pub fn short(id: &[u8]) -> Vec<u8> {
     [&[0x4a], id, &[0x77; 20]].concat()
 }
 
 /// A packet with a long header to this connection id.
-fn long(kind: (u8, u32), id: &[u8], length: usize) -> Vec<u8> {
+pub fn long(kind: (u8, u32), id: &[u8], length: usize) -> Vec<u8> {
     let mut packet = quic::long(kind, length);
     packet[5] = u8::try_from(id.len()).expect("short");
     packet[6..6 + id.len()].copy_from_slice(id);

@@ -151,6 +151,10 @@ pub fn add_backend(image: &mut Image, id: u16) {
         for protocol in [TCP, UDP] {
             let at = vip(family);
             let reply = Reply::new(at.ip().into(), at.port(), id);
+            let reply = match image.listeners.get(&endpoint(at, protocol)) {
+                Some(listener) => reply.of(listener),
+                None => reply,
+            };
             image
                 .replies
                 .insert(endpoint(server(family, id), protocol), reply);

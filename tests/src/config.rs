@@ -16,6 +16,9 @@ pub struct Config {
     pub api: Api,
     /// What is released.
     pub service: Vec<Service>,
+    /// Switches that are turned at run time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub toggle: Vec<toml::Table>,
     /// Who is told of what happens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<toml::Table>,
@@ -67,6 +70,9 @@ pub enum Attach {
 pub struct Api {
     /// The unix socket.
     pub socket: String,
+    /// Where it can be read over TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
 }
 
 /// `[[service]]`
@@ -148,8 +154,10 @@ impl Config {
             },
             api: Api {
                 socket: file("serin.sock"),
+                http: None,
             },
             service: Vec::new(),
+            toggle: Vec::new(),
             notify: Vec::new(),
         }
     }
@@ -238,7 +246,9 @@ mod tests {
             },
             api: Api {
                 socket: "/tmp/x/serin.sock".to_owned(),
+                http: None,
             },
+            toggle: Vec::new(),
             notify: Vec::new(),
             service: vec![Service {
                 name: "shop".to_owned(),

@@ -63,6 +63,11 @@ impl Daemon {
 
     /// Starts it, for the first time or again, and waits until it answers.
     pub fn start(&mut self, lab: &Lab) -> Result<()> {
+        self.start_within(lab, READY)
+    }
+
+    /// The same where that may take longer.
+    pub fn start_within(&mut self, lab: &Lab, limit: Duration) -> Result<()> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -71,7 +76,7 @@ impl Daemon {
         command.args(["run", "--config"]).arg(self.config_path());
         command.stdout(log.try_clone()?).stderr(log);
         self.process = Some(Process::start(&mut command)?);
-        self.wait_until_ready()
+        self.wait_until_ready(limit)
             .with_context(|| format!("`serin run` said:\n{}", self.log()))
     }
 
@@ -187,8 +192,8 @@ impl Daemon {
             .context("the daemon isn't running; start it first")
     }
 
-    fn wait_until_ready(&mut self) -> Result<()> {
-        deadline::until("the daemon's socket to answer", READY, || {
+    fn wait_until_ready(&mut self, limit: Duration) -> Result<()> {
+        deadline::until("the daemon's socket to answer", limit, || {
             if let Some(status) = self.process()?.ended()? {
                 bail!("the daemon ended at once with {status}");
             }

@@ -47,6 +47,7 @@ pub mod daemon;
 pub mod bench;
 pub mod connections;
 pub mod demo;
+pub mod services;
 
 #[cfg(test)]
 mod smoke;

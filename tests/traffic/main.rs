@@ -46,6 +46,7 @@ mod settle;
 mod states;
 mod store;
 mod takeover;
+mod toggles;
 mod tunnel;
 mod weights;
 mod whois;

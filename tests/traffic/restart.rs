@@ -1,8 +1,9 @@
 //! The daemon stops, starts, is replaced, or is there twice: packets fare as before.
 
-use std::{process::Output, time::Duration};
+use std::{path::Path, process::Output, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use lb_common::maps::{ABI_VERSION, name::PROGRAMS};
 use serin_tests::{
     config::{Attach, Config},
     deadline,
@@ -13,6 +14,7 @@ use crate::{
     crowd::Crowd,
     report::{assert_counters_grew, find},
     stage::{Stage, Way},
+    takeover::{assert_answers, dies_at, names},
 };
 
 in_both_modes!(a_stopped_daemon_leaves_the_data_plane_and_a_new_one_reports_the_same);
@@ -70,6 +72,27 @@ fn a_restart_puts_its_own_program_in_place_without_a_gap() -> Result<()> {
         last.iter().all(|id| *id == last[0]),
         "one program on all interfaces: {last:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn tail_calls_outlive_a_restart_that_dies_at_any_moment() -> Result<()> {
+    // Before the links get the program, after each of them, and before and after all is tidied up.
+    const MOMENTS: u32 = 5;
+    let mut stage = Stage::set(Way::Nat, Attach::Native)?;
+    stage.daemon.terminate()?;
+    for moment in 1..=MOMENTS {
+        ensure!(dies_at(&stage, moment)?, "moment {moment}");
+        assert_answers(&stage).with_context(|| format!("moment {moment}"))?;
+    }
+
+    stage.daemon.start(&stage.lab)?;
+
+    assert_answers(&stage)?;
+    let own = Path::new(&stage.daemon.config.node.pins).join(format!("v{ABI_VERSION}"));
+    let pins = names(&own)?;
+    let tail_calls = pins.iter().filter(|name| name.starts_with(PROGRAMS));
+    assert_eq!(tail_calls.collect::<Vec<_>>(), [PROGRAMS]);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use serin_tests::{
-    config::{Attach, Service},
+    config::{Attach, Config, Service},
     daemon::Daemon,
     server::Server,
     syns::SynRecorder,
@@ -83,11 +83,25 @@ impl Stage {
         backends: u8,
         adjust: impl FnOnce(&mut Service),
     ) -> Result<Self> {
+        Self::configured(way, attach, backends, |config| {
+            adjust(&mut config.service[0]);
+        })
+    }
+
+    /// With changes to the whole configuration.
+    pub fn configured(
+        way: Way,
+        attach: Attach,
+        backends: u8,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Result<Self> {
         let lab = way.lab(backends)?;
         let servers = serve(&lab, way.port())?;
-        let mut shop = Service::shop(&lab, way.word(), way.port());
-        adjust(&mut shop);
-        let daemon = Daemon::run(&lab, attach, vec![shop])?;
+        let shop = Service::shop(&lab, way.word(), way.port());
+        let mut daemon = Daemon::prepare(&lab, attach, vec![shop])?;
+        adjust(&mut daemon.config);
+        daemon.write_config()?;
+        daemon.start(&lab)?;
         Ok(Self {
             daemon,
             servers,

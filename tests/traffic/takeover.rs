@@ -235,7 +235,7 @@ impl Place {
 }
 
 /// Pings are answered by a tail call.
-fn assert_answers(stage: &Stage) -> Result<()> {
+pub fn assert_answers(stage: &Stage) -> Result<()> {
     for vip in VIPS {
         let answer = ping(&stage.lab.clients, user(1, vip), vip.ip());
         ensure!(answer == Ok(()), "a ping to {vip}: {answer:?}");
@@ -243,8 +243,8 @@ fn assert_answers(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Starts a daemon that is to die at a moment of its take-over; tells whether it has.
-fn dies_at(stage: &Stage, moment: u32) -> Result<bool> {
+/// Starts a daemon that is to die at a moment of its start; tells whether it has.
+pub fn dies_at(stage: &Stage, moment: u32) -> Result<bool> {
     let variable = format!("SERIN_DIE_AT={moment}");
     let config = stage.daemon.config_path();
     let output = (stage.daemon).attempt(&stage.lab, &config, &["env", &variable])?;
@@ -374,7 +374,8 @@ fn restart(busy: &mut Busy) -> Result<()> {
     busy.stage.daemon.start(&busy.stage.lab)
 }
 
-fn names(directory: &Path) -> Result<Vec<String>> {
+/// The names of what is in a directory, in their order.
+pub fn names(directory: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         names.push(entry?.file_name().into_string().unwrap_or_default());

@@ -59,7 +59,7 @@ impl TestProgram {
 }
 
 /// Every program that the tests, the demo or the benchmark start.
-pub const TEST_PROGRAMS: [TestProgram; 14] = [
+pub const TEST_PROGRAMS: [TestProgram; 15] = [
     TestProgram::new("ip", "iproute2"),
     TestProgram::new("nsenter", "util-linux"),
     TestProgram::new("ethtool", "ethtool"),
@@ -74,6 +74,8 @@ pub const TEST_PROGRAMS: [TestProgram; 14] = [
     TestProgram::new("ssh", "openssh-client"),
     TestProgram::new("sshd", "openssh-server"),
     TestProgram::new("prometheus", "prometheus"),
+    // For the OpenFeature client, which comes from PyPI.
+    TestProgram::new("python3", "python3-venv"),
 ];
 
 /// What the virtual machines need beside those: what runs them, what is in them, and what unpacks

@@ -3,6 +3,7 @@
 //!
 //! At rest none of this is called, and the flow table is never looked at.
 
+mod breaker;
 mod datagram;
 mod segment;
 mod table;
@@ -40,8 +41,9 @@ pub fn settle<M: Mode>(
     parsed: &Parsed,
     listener: &Listener,
     record: &Record,
-    answer: &Answer,
+    answer: &mut Answer,
 ) -> Result<u16, Reason> {
+    breaker::obey::<M>(parsed, listener, record, answer);
     let key = FlowKey::new(parsed.source, parsed.source_port, listener.id());
     let tcp = parsed.protocol == protocol::TCP;
     let step = Step {

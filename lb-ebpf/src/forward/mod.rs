@@ -26,6 +26,7 @@ use crate::{
     mode::Mode,
     packet::Packet,
     parse::{Parsed, Part},
+    signal,
 };
 
 /// Where a client's packet goes, and how.
@@ -145,6 +146,7 @@ pub fn reply<M: Mode>(
     reply: &Reply,
 ) -> Result<Reason, Reason> {
     nat::check_hops(parsed)?;
+    signal::reply::<M>(packet, parsed, reply);
     let from = Endpoint::new(*reply.address(), reply.port(), parsed.protocol);
     let exceeds = |hop: &Hop| {
         let end = parsed.network + usize::from(hop.mtu);

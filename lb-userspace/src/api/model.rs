@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::toggles::ToggleStatus;
 use crate::{
     release::engine::Strategy,
     state::{Admin, Ended},
@@ -31,7 +32,10 @@ pub struct Done {
     /// Number of the order, if it waits so: the status says when it no longer does, and how it ended.
     #[serde(default)]
     pub order: Option<u64>,
-    /// How long the daemon took, in microseconds.
+    /// How long the daemon took until that, in microseconds.
+    #[serde(default)]
+    pub stored_us: Option<u64>,
+    /// How long the daemon took in all, in microseconds.
     pub took_us: u64,
     /// What is to be said besides.
     #[serde(default)]
@@ -110,6 +114,9 @@ pub struct Status {
     /// In the order in which they are looked at.
     #[serde(default)]
     pub audiences: Vec<AudienceStatus>,
+    /// Toggles that guard parts of it.
+    #[serde(default)]
+    pub toggles: Vec<ToggleStatus>,
     /// By name.
     pub pools: Vec<PoolStatus>,
 }
@@ -122,7 +129,7 @@ pub struct ReleaseStatus {
     /// Name of the pool that is released.
     pub candidate: String,
     /// `holding`, `paused`, `scheduled`, `awaits-approval`, `awaits-gates`, `awaits-backends`,
-    /// `baking`, `promoted`, `aborted`, `taken-over` or `rolled-back`.
+    /// `awaits-toggle`, `baking`, `promoted`, `aborted`, `taken-over` or `rolled-back`.
     pub state: String,
     /// Whether it is not over yet.
     pub under_way: bool,

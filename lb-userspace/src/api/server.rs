@@ -23,10 +23,13 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::model::{
-    Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, EventsQuery, Line, NodeStatus, Problem,
-    PromoteOrder, ReasonOrder, ShareOrder, StartOrder, Status, Together, TogetherOrder, Whois,
-    WhoisQuery,
+use super::{
+    model::{
+        Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, EventsQuery, Line, NodeStatus,
+        Problem, PromoteOrder, ReasonOrder, ShareOrder, StartOrder, Status, Together,
+        TogetherOrder, Whois, WhoisQuery,
+    },
+    ofrep, toggles,
 };
 use crate::{
     control::{self, Control, ControlError},
@@ -110,12 +113,29 @@ impl Peer {
 pub fn router<D: Dataplane + 'static>(
     shared: Arc<Shared<D>>,
 ) -> IntoMakeServiceWithConnectInfo<Router, Peer> {
+    reading()
+        .merge(ordering())
+        .fallback(unknown)
+        .method_not_allowed_fallback(not_allowed)
+        .with_state(shared)
+        .into_make_service_with_connect_info::<Peer>()
+}
+
+/// The routes that change nothing.
+pub(super) fn reading<D: Dataplane + 'static>() -> Router<Arc<Shared<D>>> {
     Router::new()
         .route("/v1/node", get(node))
         .route("/v1/events", get(events))
         .route("/v1/services", get(list))
         .route("/v1/services/{service}", get(status))
         .route("/v1/services/{service}/whois", get(whois))
+        .merge(toggles::reading())
+        .merge(ofrep::routes())
+}
+
+/// The others, which want to know who asks.
+fn ordering<D: Dataplane + 'static>() -> Router<Arc<Shared<D>>> {
+    Router::new()
         .route("/v1/services/{service}/share", post(share))
         .route("/v1/services/{service}/cutover", post(cutover))
         .route("/v1/services/{service}/rollback", post(rollback))
@@ -129,17 +149,14 @@ pub fn router<D: Dataplane + 'static>(
         .route("/v1/cutover", post(cutover_together))
         .route("/v1/apply", post(apply))
         .route("/v1/detach", post(detach))
-        .fallback(unknown)
-        .method_not_allowed_fallback(not_allowed)
-        .with_state(shared)
-        .into_make_service_with_connect_info::<Peer>()
+        .merge(toggles::ordering())
 }
 
-type Answer<T> = Result<Json<T>, Failure>;
-type Core<D> = State<Arc<Shared<D>>>;
-type Name = Result<Path<String>, PathRejection>;
-type Body<T> = Result<Json<T>, JsonRejection>;
-type Who = ConnectInfo<Peer>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Core<D> = State<Arc<Shared<D>>>;
+pub(super) type Name = Result<Path<String>, PathRejection>;
+pub(super) type Body<T> = Result<Json<T>, JsonRejection>;
+pub(super) type Who = ConnectInfo<Peer>;
 
 async fn node<D: Dataplane>(State(shared): Core<D>) -> Answer<NodeStatus> {
     let mut status = shared.control().node_status()?;
@@ -328,14 +345,14 @@ async fn detach<D: Dataplane>(State(shared): Core<D>) -> Answer<()> {
     shared.errand(Errand::Detach(answer), wait).await
 }
 
-async fn unknown() -> Failure {
+pub(super) async fn unknown() -> Failure {
     Failure {
         status: StatusCode::NOT_FOUND,
         detail: "no such resource; see /v1/services".to_owned(),
     }
 }
 
-async fn not_allowed(method: Method) -> Failure {
+pub(super) async fn not_allowed(method: Method) -> Failure {
     Failure {
         status: StatusCode::METHOD_NOT_ALLOWED,
         detail: format!("{method} is not for this resource; the header `allow` has what is"),
@@ -343,7 +360,7 @@ async fn not_allowed(method: Method) -> Failure {
 }
 
 impl<D: Dataplane> Shared<D> {
-    fn order<T>(
+    pub(super) fn order<T>(
         &self,
         peer: Peer,
         order: impl FnOnce(&mut Control<D>) -> Result<T, ControlError>,
@@ -390,9 +407,9 @@ impl<D: Dataplane> Shared<D> {
 }
 
 /// An error on its way to the client.
-struct Failure {
-    status: StatusCode,
-    detail: String,
+pub(super) struct Failure {
+    pub status: StatusCode,
+    pub detail: String,
 }
 
 impl Failure {
@@ -441,7 +458,10 @@ impl From<ControlError> for Failure {
         let status = match &error {
             ControlError::Config(_) | ControlError::Usage(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ControlError::State(
-                StateError::NoService(_) | StateError::NoPool { .. } | StateError::NoBackend { .. },
+                StateError::NoService(_)
+                | StateError::NoPool { .. }
+                | StateError::NoBackend { .. }
+                | StateError::NoToggle { .. },
             ) => StatusCode::NOT_FOUND,
             ControlError::State(_)
             | ControlError::Refused { .. }
@@ -450,6 +470,7 @@ impl From<ControlError> for Failure {
             | ControlError::Fixed(_)
             | ControlError::Host(_) => StatusCode::CONFLICT,
             ControlError::File(_)
+            | ControlError::Unkept(_)
             | ControlError::Journal(_)
             | ControlError::Kernel(_)
             | ControlError::Unfinished(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -62,6 +62,12 @@ pub fn text(entry: &Entry) -> String {
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
+    if service.is_empty() {
+        return format!(
+            "{time} {event}:{change} no service (by {}: {cause})",
+            actor.name
+        );
+    }
     format!(
         "{time} {service} release {release} {event}:{change}{step} {candidate} (by {}: {cause})",
         actor.name

@@ -6,6 +6,7 @@ mod events;
 mod order;
 mod release;
 mod show;
+mod toggle;
 mod wait;
 mod whois;
 

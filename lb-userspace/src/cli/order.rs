@@ -16,6 +16,7 @@ use super::{
     cutover::{self, Cutover},
     release::Release,
     show::Answer,
+    toggle::{self, Toggle},
     wait::wait,
 };
 use crate::{
@@ -82,6 +83,8 @@ pub enum Order {
     },
     /// Send all clients to another pool, in one store
     Cutover(Cutover),
+    /// List the toggles, or turn one
+    Toggle(Toggle),
     #[command(flatten)]
     Release(Release),
     #[command(flatten)]
@@ -176,6 +179,10 @@ impl Order {
                 cutover::Answer::One(done) => Answer::Done(in_force(&client, done).await?),
                 cutover::Answer::Several(together) => Answer::Together(together),
             },
+            Self::Toggle(toggle) => match toggle.give(&client).await? {
+                toggle::Answer::All(toggles) => Answer::Toggles(toggles),
+                toggle::Answer::Turned(turned) => Answer::Toggled(turned),
+            },
             Self::Release(release) => {
                 let done = release.give(&client).await?;
                 Answer::Done(in_force(&client, done).await?)
@@ -245,7 +252,7 @@ async fn all_in_force(client: &Client, applied: Applied) -> Result<Applied, Fail
 }
 
 /// Waits until an order has waited; a failure if it was not carried out.
-async fn ended(client: &Client, service: &str, order: u64) -> Result<Status, Failure> {
+pub(super) async fn ended(client: &Client, service: &str, order: u64) -> Result<Status, Failure> {
     loop {
         sleep(ARMING_POLL).await;
         let status: Status = client.get(&resource(service, "")).await?;
@@ -291,7 +298,7 @@ pub(super) fn resource(service: &str, below: &str) -> String {
 }
 
 /// Percent-encodes whatever can't stand in a path (RFC 3986, section 2.3).
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     let kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let escaped = name.bytes().map(|byte| match byte {
         byte if kept(byte) => char::from(byte).to_string(),

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 
-use super::{Format, events, release, whois};
+use super::{Format, events, release, toggle, whois};
 use crate::{
     api::model::{
         Applied, BackendStatus, Done, Line, NodeStatus, NotifyStatus, PoolStatus, ReleaseStatus,
         Status, Together, Whois,
     },
+    api::toggles::{ToggleStatus, Toggled},
     config::{
         Config, Finding,
         timeline::{Timeline, timelines},
@@ -62,6 +63,8 @@ pub enum Answer {
     Done(Done),
     Together(Together),
     Release(ReleaseStatus),
+    Toggles(Vec<ToggleStatus>),
+    Toggled(Toggled),
     Events(Vec<Entry>),
 }
 
@@ -84,6 +87,10 @@ impl Answer {
             }
             Self::Release(shown) if output == Format::Json => json(shown),
             Self::Release(shown) => println!("release {}", release::text(shown)),
+            Self::Toggles(shown) if output == Format::Json => json(shown),
+            Self::Toggles(shown) => toggle::table(shown),
+            Self::Toggled(shown) if output == Format::Json => json(shown),
+            Self::Toggled(shown) => println!("{}", toggle::turned(shown)),
             Self::Events(shown) if output == Format::Json => json(shown),
             Self::Events(shown) => {
                 for entry in shown {
@@ -208,6 +215,9 @@ fn status(status: &Status, output: Format) {
             "  audience  {}: {share} to the candidate; {} connections, {} packets, {} bytes",
             audience.name, audience.connections, audience.packets, audience.bytes
         );
+    }
+    for shown in &status.toggles {
+        println!("  toggle    {}", toggle::of_service(shown));
     }
     for pool in &status.pools {
         print_pool(pool);
@@ -387,7 +397,7 @@ fn health(backend: &BackendStatus) -> String {
 }
 
 /// Columns as wide as their widest cell.
-fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) {
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) {
     let rows: Vec<[String; N]> = std::iter::once(header.map(str::to_owned))
         .chain(rows)
         .collect();

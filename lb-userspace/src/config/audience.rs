@@ -14,6 +14,7 @@ use super::{
     raw::Section,
     setting::{self, SettingError},
     shape::Numbers,
+    toggle,
 };
 use crate::share::Share;
 
@@ -66,7 +67,6 @@ pub(super) fn read_all(section: &mut Section) -> Vec<Audience> {
 /// What a `[[service.audience]]` means, given the names of earlier ones; nothing only where a
 /// problem has been reported.
 fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Option<Audience> {
-    section.not_built(&["toggle"]);
     let name = section.claim_name(names, "audience");
     let conditions = [
         "sources",
@@ -89,6 +89,7 @@ fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Option<Audience>
     let mss = read_range(section, "mss", &SEGMENTS);
     let ttl = read_range(section, "ttl", &HOPS);
     let share_ppm = read_answer(section);
+    let toggle = toggle::read_guard(section);
     Some(Audience {
         name: name?,
         sources,
@@ -100,6 +101,7 @@ fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Option<Audience>
         mss,
         ttl,
         share_ppm: share_ppm?,
+        toggle,
     })
 }
 
@@ -308,14 +310,6 @@ mod tests {
         for (line, expected) in all {
             refuses(&with(&format!("{line}\npool = \"candidate\"")), expected);
         }
-    }
-
-    #[test]
-    fn a_toggle_is_not_built_yet() {
-        refuses(
-            &with("vlan = 1\npool = \"active\"\ntoggle = \"x\""),
-            "audience `staff` uses `toggle`, which is not built yet",
-        );
     }
 
     #[test]

@@ -164,7 +164,7 @@ fn server_ids(services: &[Service]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{NODE, problems, refuses, service, shop};
+    use super::super::samples::{problems, refuses, service, shop};
     use super::*;
 
     #[test]
@@ -210,18 +210,17 @@ mod tests {
 
     #[test]
     fn more_pools_than_the_maps_hold_are_refused() {
-        let services = (0..=MAX_POOLS / 2).map(|index| {
-            let (port, host) = (u16::try_from(index + 1), u8::try_from(index));
-            service(
-                &format!("s{index}"),
-                port.expect("small"),
-                host.expect("small"),
+        let pool = |index: u32| {
+            let [.., high, low] = index.to_be_bytes();
+            format!(
+                "[[service.pool]]\nname = \"p{index}\"\n\
+                 backends = [{{ name = \"x{index}\", address = \"10.9.{high}.{low}\" }}]\n"
             )
-        });
-        let text = NODE.to_owned() + &services.collect::<String>();
-        let expected = "the file has 258 pools, but one host holds 256; remove some, or use \
+        };
+        let pools: String = (0..MAX_POOLS - 1).map(pool).collect();
+        let expected = "the file has 4097 pools, but one host holds 4096; remove some, or use \
                         another host";
-        assert_eq!(problems(&text), expected);
+        refuses(&(shop("") + &pools), expected);
     }
 
     #[test]

@@ -101,6 +101,14 @@ pub enum Fault {
     /// Two targets that only a name would tell apart.
     #[error("goes to `{0}`, as an earlier [[notify]] does; give one of them a `name`")]
     SameHost(String),
+    /// Guarded by what is not there.
+    #[error("is guarded by toggle `{toggle}`, which there is not; {remedy}")]
+    NoToggle {
+        /// The toggle's name.
+        toggle: String,
+        /// The nearest known one, or what to add.
+        remedy: String,
+    },
     /// The node names no interface.
     #[error("has no interface; add one to `interfaces`, such as \"eth0\"")]
     NoInterface,

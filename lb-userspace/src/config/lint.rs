@@ -18,6 +18,8 @@ const SEED_CHARACTERS: usize = 16;
 const USEFUL_CONNECTIONS: u32 = 4_194_304;
 /// Bits of an outer source that tell flows apart, for packets to be spread by.
 const SOURCE_BITS: u8 = 8;
+/// More toggles than that are more states than anybody has tried.
+const TOGGLES: usize = 10;
 /// How many times as strong one pool may be as another before a cutover looks risky.
 const LOPSIDED: u64 = 2;
 
@@ -35,6 +37,8 @@ pub fn lint(config: &Config) -> Vec<Finding> {
     let mut findings = lint_node(&config.node);
     let narrow = narrow_sources(config);
     findings.extend(self::findings("[node.encap]", narrow.into_iter()));
+    findings.extend(self::findings("[api]", open_http(config).into_iter()));
+    findings.extend(lint_toggles(config));
     for service in &config.services {
         findings.extend(lint_service(service, config.node.client_prefix));
     }
@@ -94,6 +98,41 @@ fn narrow_sources(config: &Config) -> Option<String> {
             128 - SOURCE_BITS
         )
     })
+}
+
+/// What is read over TCP has no password.
+fn open_http(config: &Config) -> Option<String> {
+    let address = config
+        .api
+        .http
+        .filter(|address| !address.ip().is_loopback())?;
+    Some(format!(
+        "`http` on {address} tells everybody who can reach it what is released to whom; choose \
+         127.0.0.1, or keep others away by a firewall"
+    ))
+}
+
+/// Toggles that are too many to keep in mind, or that nothing depends on.
+fn lint_toggles(config: &Config) -> Vec<Finding> {
+    let count = config.toggles.len();
+    let many = (count > TOGGLES).then(|| Finding {
+        object: "the file".to_owned(),
+        message: format!(
+            "has {count} toggles, and nobody keeps in mind what so many mean together; remove those \
+             that are decided, so that {TOGGLES} are left at most"
+        ),
+    });
+    let idle = config
+        .toggles
+        .iter()
+        .filter(|toggle| config.guarded(&toggle.name).is_empty());
+    let idle = idle.map(|toggle| Finding {
+        object: format!("toggle `{}`", toggle.name),
+        message: "guards nothing in this file; applications may still ask for it by OFREP, else \
+                  remove it"
+            .to_owned(),
+    });
+    many.into_iter().chain(idle).collect()
 }
 
 fn lint_service(service: &Service, prefix: ClientPrefix) -> Vec<Finding> {
@@ -289,6 +328,17 @@ mod tests {
         let client = coarse.replace("\nlisten", "\naffinity = \"client\"\nlisten");
         assert_eq!(lines(&coarse), Vec::<String>::new());
         finds(&client, "sends every IPv4 /24 and IPv6 /64 to one backend");
+    }
+
+    #[test]
+    fn an_api_that_others_can_reach_is_found() {
+        let at = |address: &str| format!("{}[api]\nhttp = \"{address}\"\n", sound());
+        finds(
+            &at("0.0.0.0:9180"),
+            "`http` on 0.0.0.0:9180 tells everybody",
+        );
+        assert_eq!(lines(&at("127.0.0.1:9180")), Vec::<String>::new());
+        assert_eq!(lines(&at("[::1]:9180")), Vec::<String>::new());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Listeners as the file writes them: `tcp://192.0.2.80:443`, `udp://[2001:db8::80]:53?to=5353`.
 
 use std::{
-    fmt,
+    fmt, iter,
     net::{IpAddr, SocketAddr},
     str::FromStr,
 };
@@ -9,6 +9,7 @@ use std::{
 use super::{
     address::{AddressError, check_socket},
     model::{Forward, Listen, Protocol},
+    setting,
 };
 
 /// Why a text is no listener.
@@ -46,8 +47,11 @@ pub enum ListenError {
     /// `?quic=` something, or again.
     #[error("?quic stands alone, and once")]
     QuicValue,
+    /// `?toggle=` without a name, or again.
+    #[error("?toggle= takes the name of one [[toggle]], and stands there once")]
+    Toggle,
     /// An option that means nothing.
-    #[error("unknown option `?{0}`; the options are ?to=PORT and ?quic, joined by &")]
+    #[error("unknown option `?{0}`; the options are ?to=PORT, ?quic and ?toggle=NAME, joined by &")]
     UnknownOption(String),
 }
 
@@ -62,7 +66,7 @@ impl FromStr for Listen {
         };
         let protocol = parse_protocol(protocol)?;
         let vip = parse_vip(address)?;
-        let Options { to, quic } = options.map_or(Ok(Options::default()), parse_options)?;
+        let Options { to, quic, toggle } = options.map_or(Ok(Options::default()), parse_options)?;
         if quic && protocol == Protocol::Tcp {
             return Err(ListenError::QuicOverTcp);
         }
@@ -72,6 +76,7 @@ impl FromStr for Listen {
             port: vip.port(),
             to,
             quic,
+            toggle,
         })
     }
 }
@@ -81,12 +86,12 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let vip = SocketAddr::new(self.address, self.port);
         write!(f, "{}://{vip}", self.protocol)?;
-        match (self.to, self.quic) {
-            (Some(to), true) => write!(f, "?to={to}&quic"),
-            (Some(to), false) => write!(f, "?to={to}"),
-            (None, true) => write!(f, "?quic"),
-            (None, false) => Ok(()),
-        }
+        let to = self.to.map(|to| format!("to={to}"));
+        let quic = self.quic.then(|| "quic".to_owned());
+        let toggle = self.toggle.as_ref().map(|name| format!("toggle={name}"));
+        let options = [to, quic, toggle].into_iter().flatten();
+        let mut marks = iter::once('?').chain(iter::repeat('&')).zip(options);
+        marks.try_for_each(|(mark, option)| write!(f, "{mark}{option}"))
     }
 }
 
@@ -111,10 +116,15 @@ fn parse_vip(text: &str) -> Result<SocketAddr, ListenError> {
 struct Options {
     to: Option<u16>,
     quic: bool,
+    toggle: Option<String>,
 }
 
 fn parse_options(options: &str) -> Result<Options, ListenError> {
-    let Options { mut to, mut quic } = Options::default();
+    let Options {
+        mut to,
+        mut quic,
+        mut toggle,
+    } = Options::default();
     for option in options.split('&') {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         match key {
@@ -122,10 +132,12 @@ fn parse_options(options: &str) -> Result<Options, ListenError> {
             "to" => to = Some(parse_port(value)?),
             "quic" if quic || option != key => return Err(ListenError::QuicValue),
             "quic" => quic = true,
+            "toggle" if toggle.is_some() => return Err(ListenError::Toggle),
+            "toggle" => toggle = Some(setting::name(value).map_err(|_| ListenError::Toggle)?),
             _ => return Err(ListenError::UnknownOption(key.escape_debug().to_string())),
         }
     }
-    Ok(Options { to, quic })
+    Ok(Options { to, quic, toggle })
 }
 
 fn parse_port(text: &str) -> Result<u16, ListenError> {
@@ -145,6 +157,8 @@ mod tests {
             "tcp://192.0.2.80:443?to=8443",
             "udp://[2001:db8::80]:53?to=5353",
             "udp://[2001:db8::80]:53",
+            "tcp://192.0.2.80:443?toggle=door",
+            "udp://[2001:db8::80]:53?to=5353&quic&toggle=door-2",
         ];
         for text in all {
             let listen: Listen = text.parse().expect("valid");
@@ -183,6 +197,12 @@ mod tests {
             ("tcp://192.0.2.80:443?to=+80", to("+80")),
             ("tcp://192.0.2.80:443?to", to("")),
             ("tcp://192.0.2.80:443?to=1&to=2", ListenError::ToTwice),
+            ("tcp://192.0.2.80:443?toggle", ListenError::Toggle),
+            ("tcp://192.0.2.80:443?toggle=a b", ListenError::Toggle),
+            (
+                "tcp://192.0.2.80:443?toggle=a&toggle=a",
+                ListenError::Toggle,
+            ),
             ("tcp://192.0.2.80:443?quick", option("quick")),
             ("tcp://192.0.2.80:443?", option("")),
         ];

@@ -33,6 +33,7 @@ mod service;
 mod setting;
 mod shape;
 pub mod timeline;
+mod toggle;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -54,6 +55,7 @@ pub use outline::outline;
 pub use quic_lb::{Format, ServerId};
 pub use release::PlanFault;
 pub use setting::SettingError;
+pub use toggle::{Guarded, Part, Toggle};
 
 impl Config {
     /// Reads a configuration from its text. The error holds all problems that the text has.
@@ -75,7 +77,6 @@ impl Config {
 
 /// The whole file; nothing only where a problem has been reported.
 fn read(root: &mut Section) -> Option<Config> {
-    root.not_built(&["toggle"]);
     if !root.contains("node") {
         root.refuse(Fault::NoNode);
     }
@@ -86,14 +87,20 @@ fn read(root: &mut Section) -> Option<Config> {
         service::read(section, &mut names)
     });
     let services: Vec<_> = services.into_iter().flatten().flatten().collect();
+    let toggles = toggle::read_all(root);
+    toggle::check(&toggles, &services, root.faults());
     let notify = notify::read_all(root, &services);
     clash::check(&services, root.faults());
     if let Some(node) = &node {
         check_databases(node, &services, root.faults());
     }
+    let places = services.iter().enumerate();
+    let places = places.map(|(place, service)| (service.name.clone(), place));
     Some(Config {
         node: node?,
         api,
+        places: places.collect(),
+        toggles,
         services,
         notify,
     })
@@ -162,6 +169,7 @@ mod tests {
         assert_eq!(config.node.encap, encap);
         assert_eq!(config.node.too_big_per_second, 10);
         assert_eq!(config.api.socket, PathBuf::from("/tmp/serin.sock"));
+        assert_eq!(config.api.http, "127.0.0.1:9180".parse().ok());
         assert_eq!(service.affinity, Affinity::Client);
         assert_eq!(service.drain, Duration::from_secs(90));
         assert_eq!(service.active, "green");

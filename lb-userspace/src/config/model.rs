@@ -1,6 +1,7 @@
 //! What the file means. [`Config::parse`] makes no value that breaks what is said here.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
@@ -14,7 +15,10 @@ use ipnet::IpNet;
 use lb_common::encap;
 use serde::{Deserialize, Serialize};
 
-use super::quic_lb::{Format, ServerId};
+use super::{
+    quic_lb::{Format, ServerId},
+    toggle::Toggle,
+};
 use crate::{journal::Happened, release::engine::Plan};
 
 /// A valid configuration.
@@ -24,10 +28,14 @@ pub struct Config {
     pub node: Node,
     /// Where the daemon is controlled.
     pub api: Api,
+    /// Switches that are turned at run time, in the order of the file.
+    pub toggles: Vec<Toggle>,
     /// The services, in the order of the file; none is an empty data plane.
     pub services: Vec<Service>,
     /// Who is told of what happens.
     pub notify: Vec<Notify>,
+    /// Where each service is among all, by its name.
+    pub(super) places: BTreeMap<String, usize>,
 }
 
 /// `[[notify]]`: somebody who is told of what happens, by HTTP.
@@ -151,12 +159,15 @@ impl Default for Encap {
 pub struct Api {
     /// The unix socket.
     pub socket: PathBuf,
+    /// Where the same can be read over TCP, and no order given; nothing for nowhere.
+    pub http: Option<SocketAddr>,
 }
 
 impl Default for Api {
     fn default() -> Self {
         Self {
             socket: PathBuf::from("/run/serin/serin.sock"),
+            http: None,
         }
     }
 }
@@ -221,6 +232,8 @@ pub struct Audience {
     pub ttl: Option<RangeInclusive<u16>>,
     /// The candidate's share among these clients, in parts per million.
     pub share_ppm: u32,
+    /// While this toggle is off, it is not looked at.
+    pub toggle: Option<String>,
 }
 
 /// Countries and autonomous systems; empty for any.
@@ -290,7 +303,7 @@ pub enum OnDeadPool {
 }
 
 /// A VIP address, port and protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// The transport protocol.
     pub protocol: Protocol,
@@ -302,6 +315,8 @@ pub struct Listen {
     pub to: Option<u16>,
     /// The datagrams are QUIC's.
     pub quic: bool,
+    /// While this toggle is off, its packets are left to the kernel.
+    pub toggle: Option<String>,
 }
 
 /// A transport protocol.
@@ -425,7 +440,12 @@ pub struct Place<A> {
 impl Config {
     /// The service of this name.
     pub fn service(&self, name: &str) -> Option<&Service> {
-        self.services.iter().find(|service| service.name == name)
+        self.services.get(*self.places.get(name)?)
+    }
+
+    /// The same, to change it.
+    pub fn service_mut(&mut self, name: &str) -> Option<&mut Service> {
+        self.services.get_mut(*self.places.get(name)?)
     }
 }
 

@@ -66,8 +66,14 @@ pub(super) fn read(section: &mut Section) -> Option<Node> {
 
 /// What `[api]` means.
 pub(super) fn read_api(section: &mut Section) -> Api {
-    section.not_built(&["http"]);
-    path(section, "socket", setting::socket_path).map_or_else(Api::default, |socket| Api { socket })
+    let socket = path(section, "socket", setting::socket_path);
+    let http = section.setting("http", |text: &String| {
+        text.parse().map_err(|_| SettingError::Http)
+    });
+    Api {
+        socket: socket.unwrap_or_else(|| Api::default().socket),
+        http,
+    }
 }
 
 fn interfaces(section: &mut Section) -> Vec<String> {

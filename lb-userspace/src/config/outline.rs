@@ -12,19 +12,21 @@ use lb_common::{
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS,
-        MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_WORDS, REPLY_KEYS, SERVER_KEYS,
-        TABLES_PER_POOL, half_open,
+        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_CULPRITS, MAX_FRAGMENTS,
+        MAX_POOLS, MAX_RECORDS, MAX_ROWS, MAX_SERVICES, MAX_SOURCES, MAX_TALLIES, MAX_WATCHED,
+        MAX_WORDS, REPLY_KEYS, SERVER_KEYS, TABLES_PER_POOL, half_open,
     },
     pool::SLOT_COUNT,
     quic_lb::{Server, ServerKey},
     reason,
     release::Record,
+    signal::{Breaker, Culprit, Tally, Watched, histogram::Row},
 };
 
 use super::{
     model::{Audience, Config, Encap, Forward, Health, Pool, Service},
     timeline,
+    toggle::Toggle,
 };
 
 /// Bytes of a hash map's entry beside key and value: `struct htab_elem` in the kernel's
@@ -38,7 +40,12 @@ const TABLE: u64 = 4 * SLOT_COUNT as u64;
 /// A line for each service, followed by one for each of its pools; then the memory of the maps.
 pub fn outline(config: &Config) -> String {
     let services: String = config.services.iter().map(outline_service).collect();
-    services + &outline_encap(config) + &outline_memory(config)
+    let toggles: String = config
+        .toggles
+        .iter()
+        .map(|toggle| outline_toggle(config, toggle))
+        .collect();
+    services + &toggles + &outline_encap(config) + &outline_memory(config)
 }
 
 fn outline_service(service: &Service) -> String {
@@ -82,8 +89,24 @@ fn outline_audience(audience: &Audience) -> String {
     say(audience.ttl.is_some(), "TTL".to_owned());
     let share = percent(audience.share_ppm.into(), 1_000_000);
     format!(
-        "  audience {name}: {}; {share} to the candidate\n",
-        who.join(", ")
+        "  audience {name}: {}; {share} to the candidate{}\n",
+        who.join(", "),
+        timeline::guard(audience.toggle.as_deref())
+    )
+}
+
+/// What it guards, and what it is before anybody has turned it.
+fn outline_toggle(config: &Config, toggle: &Toggle) -> String {
+    let guarded = config.guarded(&toggle.name);
+    let guards: Vec<_> = guarded.iter().map(ToString::to_string).collect();
+    let guards = match &guards[..] {
+        [] => "nothing".to_owned(),
+        guards => guards.join(", "),
+    };
+    let at_first = if toggle.on { "on" } else { "off" };
+    format!(
+        "toggle {}: {at_first} at first; guards {guards}\n",
+        toggle.name
     )
 }
 
@@ -161,7 +184,7 @@ fn outline_memory(config: &Config) -> String {
         "memory of the kernel's maps:\n  \
            flows: {flows} × {entry} + {buckets} × {HASH_BUCKET} bytes = {flow_memory}\n  \
            half-open: {half_open_memory}\n  \
-           tables: {pools} pools × {TABLES_PER_POOL} × {TABLE} bytes = {tables}\n  \
+           tables: {pools} pools × {TABLES_PER_POOL} × {TABLE} bytes = {tables} at most\n  \
            others: {fixed}, and {cpu} for each CPU\n"
     )
 }
@@ -179,6 +202,9 @@ fn fixed_bytes() -> u64 {
         u64::from(backend::ENTRIES) * padded::<backend::Backend>(),
         u64::from(MAX_AUDIENCE_SETS) * padded::<AudienceSet>(),
         u64::from(MAX_WORDS) * padded::<u64>(),
+        u64::from(MAX_TALLIES + MAX_BACKENDS) * padded::<Tally>(),
+        u64::from(MAX_ROWS) * padded::<Row>(),
+        u64::from(MAX_SERVICES) * padded::<Breaker>(),
     ];
     arrays.iter().sum::<u64>()
         + hash_bytes::<Endpoint, Listener>(LISTENER_KEYS)
@@ -186,6 +212,8 @@ fn fixed_bytes() -> u64 {
         + hash_bytes::<Endpoint, Reply>(REPLY_KEYS)
         + hash_bytes::<ServerKey, Server>(SERVER_KEYS)
         + hash_bytes::<FragmentKey, Pieces>(MAX_FRAGMENTS)
+        + hash_bytes::<FlowKey, Watched>(MAX_WATCHED)
+        + hash_bytes::<Culprit, u64>(MAX_CULPRITS)
 }
 
 /// Memory of the counters of one CPU, in bytes.
@@ -237,7 +265,7 @@ service shop: nat, tcp://192.0.2.80:443?to=8443, tcp://[2001:db8::80]:443
 memory of the kernel's maps:
   flows: 65536 × 80 + 65536 × 16 bytes = 6.0 MiB
   half-open: 768.0 KiB
-  tables: 2 pools × 2 × 262148 bytes = 1.0 MiB
+  tables: 2 pools × 2 × 262148 bytes = 1.0 MiB at most
   others: ";
         assert!(text.starts_with(expected), "{text}");
     }

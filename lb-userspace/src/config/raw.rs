@@ -19,8 +19,6 @@ use super::{
 
 /// What problems call the top level.
 const FILE: &str = "the file";
-/// How alike an unknown key and a known one must be (0 to 1) for the one to be a misspelling.
-const MISSPELT: f64 = 0.5;
 
 /// One table of the file, and the name under which its problems are reported.
 pub(super) struct Section<'f, 't> {
@@ -270,12 +268,9 @@ impl<'f, 't> Section<'f, 't> {
 
     /// What the writer of an unknown key may have meant.
     fn nearest(&self, key: &str) -> String {
-        let likeness = |known: &str| strsim::normalized_damerau_levenshtein(key, known);
-        let nearest = self.known.iter().copied();
-        let nearest = nearest.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        match nearest {
-            Some(nearest) if likeness(nearest) >= MISSPELT => format!("did you mean `{nearest}`?"),
-            _ => format!("the keys here are `{}`", self.known.join("`, `")),
+        match setting::nearest(key, self.known.iter().copied()) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => format!("the keys here are `{}`", self.known.join("`, `")),
         }
     }
 }
@@ -296,7 +291,7 @@ mod tests {
     fn an_unknown_key_like_no_other_is_answered_with_all_keys() {
         refuses(
             &format!("{}[api]\nport = 80", samples::NODE),
-            "[api] has the unknown key `port`; the keys here are `socket`",
+            "[api] has the unknown key `port`; the keys here are `socket`, `http`",
         );
     }
 
@@ -363,13 +358,10 @@ mod tests {
 
     #[test]
     fn a_key_that_is_not_built_yet_is_not_called_unknown() {
+        let judge = "[service.release]\njudge = {}\nstepWeight = 10\n";
         refuses(
-            &format!("{}[[toggle]]\nname = \"x\"", samples::NODE),
-            "the file uses `toggle`, which is not built yet; leave it out",
-        );
-        refuses(
-            &format!("{}[api]\nhttp = \"127.0.0.1:9180\"", samples::NODE),
-            "[api] uses `http`, which is not built yet",
+            &format!("{}{judge}", samples::shop("")),
+            "service `shop`: release uses `judge`, which is not built yet; leave it out",
         );
     }
 }

@@ -8,6 +8,7 @@ use super::{
     model::Audience,
     raw::Section,
     setting::{self, SettingError},
+    toggle,
 };
 use crate::{
     release::engine::{Plan, Step, Strategy},
@@ -158,6 +159,7 @@ fn read_shorthand(section: &mut Section) -> Option<Vec<Step>> {
         share_ppm: u32::from(percentage) * PERCENT,
         hold,
         approve: false,
+        toggle: None,
     };
     Some(shares.map(step).collect())
 }
@@ -207,7 +209,7 @@ fn read_steps(section: &mut Section, audiences: &[Audience]) -> Option<Vec<Step>
 
 /// A step, given the share before it; nothing only where a problem has been reported.
 fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>) -> Option<Step> {
-    section.not_built(&["at_most", "toggle"]);
+    section.not_built(&["at_most"]);
     let given = (section.contains("audience"), section.contains("share"));
     match given {
         (false, false) => section.refuse(PlanFault::Nobody.into()),
@@ -229,6 +231,7 @@ fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>)
     }
     let timed = section.contains("hold");
     let hold = section.setting("hold", |text: &String| read_hold(text));
+    let toggle = toggle::read_guard(section);
     let share_ppm = match given {
         (_, true) => share?.ppm,
         (true, false) => 0,
@@ -239,6 +242,7 @@ fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>)
         share_ppm,
         hold: if timed { hold? } else { Duration::ZERO },
         approve,
+        toggle,
     })
 }
 
@@ -317,6 +321,7 @@ mod tests {
             share_ppm,
             hold: Duration::from_mins(minutes),
             approve,
+            toggle: None,
         }
     }
 

@@ -46,6 +46,7 @@ state = "/tmp/state.json"
 
 [api]
 socket = "/tmp/serin.sock"
+http = "127.0.0.1:9180"
 
 [[service]]
 name = "shop"

@@ -7,6 +7,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::model::Statuses;
 
+/// How alike an unknown name and a known one must be (0 to 1) for the one to be a misspelling.
+const MISSPELT: f64 = 0.5;
 /// Longest name of a service, pool or backend, in bytes.
 const NAME_BYTES: usize = 63;
 /// Longest name of an interface: IFNAMSIZ without the end mark (`include/uapi/linux/if.h`).
@@ -31,6 +33,9 @@ pub enum SettingError {
     /// No URL that could be called.
     #[error("no URL; write it as \"https://hooks.example.net/serin\", without a user or password")]
     Url,
+    /// Nowhere to listen.
+    #[error("no IP address and port; write them as \"127.0.0.1:9180\" or \"[::1]:9180\"")]
+    Http,
     /// A number beyond its bounds.
     #[error("out of bounds; choose a number from {0} to {1}")]
     Number(i64, i64),
@@ -132,6 +137,13 @@ pub(super) fn choice<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         Some((last, others)) => format!("{} or {last}", others.join(", ")),
         None => String::new(),
     }
+}
+
+/// The one of these names that was most likely meant, if any is like it.
+pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(name, known);
+    let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    nearest.filter(|nearest| likeness(nearest) >= MISSPELT)
 }
 
 /// A number within bounds.

@@ -48,6 +48,8 @@ struct Line {
     share_ppm: u32,
     hold_s: u64,
     approve: bool,
+    /// The step is passed over while it is off.
+    toggle: Option<String>,
 }
 
 /// How long it takes until users are back.
@@ -76,6 +78,7 @@ fn timeline(service: &Service, plan: &Plan) -> Timeline {
         share_ppm: step.share_ppm,
         hold_s: step.hold.as_secs(),
         approve: step.approve,
+        toggle: step.toggle.clone(),
     });
     let gates = plan.gates.iter().map(|gate| GateLine {
         name: gate.name.clone(),
@@ -180,10 +183,18 @@ fn outline_step(number: u32, begins: Duration, step: &Step) -> String {
         (step.hold > Duration::ZERO).then(|| format!(", held for {}", format_duration(step.hold)));
     let hold = hold.unwrap_or_default();
     let approve = if step.approve { ", until approved" } else { "" };
+    let guard = guard(step.toggle.as_deref());
     format!(
-        "    step {number} after {}: {who}{hold}{approve}\n",
+        "    step {number} after {}: {who}{hold}{approve}{guard}\n",
         format_duration(begins)
     )
+}
+
+/// What follows a part that a toggle guards.
+pub(super) fn guard(toggle: Option<&str>) -> String {
+    toggle.map_or_else(String::new, |toggle| {
+        format!(", while toggle {toggle} is on")
+    })
 }
 
 fn outline_rollback(service: &Service) -> String {

@@ -15,7 +15,6 @@ use crate::{
     config::{Config, Datagram},
     dataplane::Dataplane,
     neighbour::View,
-    release::engine::Run,
     seed::Seed,
     state::{Order, Pending, ServiceState, State, reconcile},
 };
@@ -31,10 +30,10 @@ impl<D: Dataplane> Control<D> {
         tick: u32,
     ) -> Result<Vec<String>, ControlError> {
         self.check_fixed(&config)?;
+        self.refuse_drift(&config)?;
         let seed = Seed::new(&config.node.hash_seed);
         let mut next = reconcile(&self.state, &self.image, &config, &seed, tick)?;
         refuse_emptied(&self.state, &next)?;
-        self.refuse_drift(&config)?;
         end_apply(&mut next, None);
         let prepared = self.prepare(&config, &view, next);
         let writes = prepared.writes.iter().map(ToString::to_string).collect();
@@ -54,10 +53,10 @@ impl<D: Dataplane> Control<D> {
     /// may be applied, or nothing if it may be now.
     pub fn arm_for(&mut self, config: &Config, tick: u32) -> Result<Option<u64>, ControlError> {
         self.check_fixed(config)?;
+        self.refuse_drift(config)?;
         let seed = Seed::new(&config.node.hash_seed);
         let applied = reconcile(&self.state, &self.image, config, &seed, tick)?;
         refuse_emptied(&self.state, &applied)?;
-        self.refuse_drift(config)?;
         let mut next = self.state.clone();
         for (name, touched) in self.moved_sessions(&applied) {
             let state = self.state.service(&name)?;
@@ -105,7 +104,7 @@ impl<D: Dataplane> Control<D> {
     }
 
     /// Services whose sessions move from this state to another, and below which bucket.
-    fn moved_sessions(&self, next: &State) -> Vec<(String, u32)> {
+    pub(super) fn moved_sessions(&self, next: &State) -> Vec<(String, u32)> {
         let services = self.state.services.iter();
         let moved = services.filter_map(|(name, before)| {
             let config = self.config.service(name)?;
@@ -114,30 +113,6 @@ impl<D: Dataplane> Control<D> {
             (config.datagram == Datagram::Session).then(|| (name.clone(), touched))
         });
         moved.collect()
-    }
-
-    /// A configuration may not take away the audience that a release is shown to.
-    fn refuse_drift(&self, config: &Config) -> Result<(), ControlError> {
-        for (name, state) in &self.state.services {
-            let step = state.position.run.as_ref().and_then(Run::present);
-            let audience = step.and_then(|step| step.audience.as_ref());
-            let (Some(audience), Some(service)) = (audience, config.service(name)) else {
-                continue;
-            };
-            let mut audiences = service.audiences.iter();
-            if !audiences.any(|known| known.name == *audience && known.share_ppm > 0) {
-                let why = format!(
-                    "the release under way is shown to audience `{audience}`; leave that one as it \
-                     is until the release has gone on (`serin promote {name}`), or end it first \
-                     (`serin abort {name}`)"
-                );
-                return Err(ControlError::Unfit {
-                    service: name.clone(),
-                    why,
-                });
-            }
-        }
-        Ok(())
     }
 
     /// Reads the daemon's own configuration file again, or another.
@@ -163,7 +138,8 @@ impl<D: Dataplane> Control<D> {
             (now.pins != next.pins, "node.pins"),
             (now.state != next.state, "node.state"),
             (now.attach != next.attach, "node.attach"),
-            (self.config.api != config.api, "api.socket"),
+            (self.config.api.socket != config.api.socket, "api.socket"),
+            (self.config.api.http != config.api.http, "api.http"),
         ];
         match fixed.iter().find(|(differs, _)| *differs) {
             Some((_, key)) => Err(ControlError::Fixed(key)),

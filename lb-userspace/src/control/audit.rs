@@ -1,5 +1,7 @@
 //! What is written into the audit log, and read from it.
 
+use std::collections::BTreeMap;
+
 use super::{Control, ControlError, adopt::left_of_together};
 use crate::{
     dataplane::{Dataplane, Image},
@@ -12,6 +14,8 @@ use crate::{
 pub(super) enum Note {
     /// Something of a service.
     About(String, Subject),
+    /// Something of no service.
+    Host(Subject),
     /// All services whose records differ.
     Changes,
 }
@@ -27,7 +31,7 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    fn whole(event: Happened, cause: &str) -> Self {
+    pub fn whole(event: Happened, cause: &str) -> Self {
         Self {
             event,
             cause: cause.to_owned(),
@@ -43,7 +47,8 @@ impl Subject {
 pub(super) fn unsent(saved: &State, image: &Image) -> Vec<Entry> {
     let left = left_of_together(saved, image);
     let entries = saved.outbox.iter().filter(|entry| {
-        if left.contains(&entry.service) {
+        // A toggle is as the file has it: the start makes what the maps lack of that.
+        if left.contains(&entry.service) || entry.event == Happened::Toggled {
             return true;
         }
         let service = saved.services.get(&entry.service);
@@ -91,6 +96,11 @@ impl<D: Dataplane> Control<D> {
         self.notes.push(Note::About(service.to_owned(), subject));
     }
 
+    /// The same of what touches no service.
+    pub(super) fn will_note_of_host(&mut self, subject: Subject) {
+        self.notes.push(Note::Host(subject));
+    }
+
     /// The same of all services that the next commit changes.
     pub(super) fn will_note_changes(&mut self) {
         self.notes.push(Note::Changes);
@@ -104,6 +114,7 @@ impl<D: Dataplane> Control<D> {
                 Note::About(service, subject) => {
                     entries.extend(self.entry(next, &service, subject));
                 }
+                Note::Host(subject) => entries.push(self.entry_of_host(subject)),
                 Note::Changes => entries.extend(self.changes(next)),
             }
         }
@@ -126,7 +137,12 @@ impl<D: Dataplane> Control<D> {
         for entry in &self.state.outbox {
             if self.journal.take(entry) {
                 let (service, event, cause) = (&entry.service, entry.event, &entry.cause);
-                tracing::info!("service `{service}`: {event}, {cause}");
+                let toggle = entry.object.as_deref();
+                if let Some(toggle) = toggle.filter(|_| event == Happened::Toggled) {
+                    tracing::info!("toggle `{toggle}`: {event}, {cause}");
+                } else {
+                    tracing::info!("service `{service}`: {event}, {cause}");
+                }
             }
         }
     }
@@ -148,20 +164,33 @@ impl<D: Dataplane> Control<D> {
         entries.collect()
     }
 
-    fn entry(&self, state: &State, service: &str, subject: Subject) -> Option<Entry> {
-        let state = state.services.get(service)?;
-        let position = &state.position;
-        let run = position.run.as_ref();
-        Some(Entry {
+    fn entry_of_host(&self, subject: Subject) -> Entry {
+        Entry {
             seq: 0,
             time: journal::now(),
-            service: service.to_owned(),
+            service: String::new(),
             event: subject.event,
             actor: self.actor.clone(),
             cause: subject.cause,
             object: subject.object,
             before: subject.before,
             after: subject.after,
+            release: 0,
+            step: None,
+            steps: None,
+            active: String::new(),
+            candidate: None,
+            share_ppm: 0,
+            epoch: 0,
+        }
+    }
+
+    fn entry(&self, state: &State, service: &str, subject: Subject) -> Option<Entry> {
+        let state = state.services.get(service)?;
+        let position = &state.position;
+        let run = position.run.as_ref();
+        Some(Entry {
+            service: service.to_owned(),
             release: position.release,
             step: run.and_then(Run::step).map(|step| step + 1),
             steps: run.map(|run| run.plan.steps.len()),
@@ -169,7 +198,27 @@ impl<D: Dataplane> Control<D> {
             candidate: state.candidate().map(str::to_owned),
             share_ppm: position.now.share_ppm,
             epoch: position.epoch,
+            ..self.entry_of_host(subject)
         })
+    }
+
+    /// Has the log told of what a start's configuration does to releases.
+    pub(super) fn note_drift(&mut self, drift: Vec<(String, Subject)>) {
+        for (service, subject) in drift {
+            tracing::warn!("service `{service}`: {}, {}", subject.event, subject.cause);
+            if self.config.service(&service).is_some() {
+                self.will_note_about(&service, subject);
+            } else if let Some(entry) = self.entry(&self.state, &service, subject) {
+                self.tell(entry);
+            }
+        }
+    }
+
+    /// Has the log told of something that no commit is about.
+    fn tell(&mut self, entry: Entry) {
+        let last = self.state.outbox.last().map(|entry| entry.seq);
+        let seq = self.journal.next(last);
+        self.state.outbox.push(Entry { seq, ..entry });
     }
 
     /// Says of every release that is under way after a start where it goes on, of every one that is
@@ -179,13 +228,14 @@ impl<D: Dataplane> Control<D> {
             tracing::error!("{error}");
             Vec::new()
         });
+        let last = entries.iter().map(|entry| (&*entry.service, entry.step));
+        let last: BTreeMap<&str, Option<usize>> = last.collect();
         let services = self.state.services.iter();
         let notes: Vec<_> = services
             .filter_map(|(name, state)| {
                 let run = state.position.run.as_ref()?;
                 let before = written.services.get(name)?.position.run.as_ref();
-                let mut of_service = entries.iter().rev().filter(|e| e.service == *name);
-                let told = of_service.next().map(|entry| entry.step);
+                let told = last.get(&**name).copied();
                 let note = if before.is_none_or(|before| before.stage != run.stage) {
                     (
                         Happened::Found,
@@ -205,12 +255,7 @@ impl<D: Dataplane> Control<D> {
         for (service, (happened, cause)) in notes {
             let subject = Subject::whole(happened, cause);
             if let Some(entry) = self.entry(&self.state, &service, subject) {
-                self.state.outbox.push(Entry {
-                    seq: self
-                        .journal
-                        .next(self.state.outbox.last().map(|entry| entry.seq)),
-                    ..entry
-                });
+                self.tell(entry);
             }
         }
         self.post();

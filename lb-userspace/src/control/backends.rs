@@ -133,6 +133,7 @@ fn subject(order: &Order, before: &BackendState) -> Subject {
         | Order::Cutover { .. }
         | Order::Rollback
         | Order::Release(_)
+        | Order::Toggle { .. }
         | Order::Apply => (Happened::Applied, String::new(), order.to_string()),
     };
     Subject {

@@ -33,6 +33,13 @@ pub struct Prepared {
     pub writes: Vec<Write>,
 }
 
+impl Prepared {
+    /// The state, and what it takes.
+    pub fn into_parts(self) -> (State, Vec<Write>) {
+        (self.next, self.writes)
+    }
+}
+
 impl<D: Dataplane> Control<D> {
     /// Takes new next hops and interfaces into the maps.
     pub fn follow(&mut self, view: View) -> Result<(), ControlError> {
@@ -118,22 +125,28 @@ impl<D: Dataplane> Control<D> {
     pub(super) fn carry_out(&mut self, prepared: Prepared) -> Result<Commit, ControlError> {
         let Prepared { mut next, writes } = prepared;
         self.pack(&mut next);
-        if self.unfinished {
-            // Packets may still go by what was there before the last change.
-            self.dataplane.wait_for_packets()?;
-        }
         if next != self.state {
-            self.file.save(&next)?;
+            self.keep(&next).map_err(ControlError::Unkept)?;
         }
+        self.carry_on(next, &writes, false)
+    }
+
+    /// The maps, once the state is kept; `in_force` where a record of it is stored already.
+    pub(super) fn carry_on(
+        &mut self,
+        next: State,
+        writes: &[Write],
+        in_force: bool,
+    ) -> Result<Commit, ControlError> {
         let before = self.image.clone();
-        match self.write(&writes) {
+        match self.write_on(writes) {
             Ok(commit) => {
                 self.state = next;
                 self.unfinished = false;
                 self.post();
                 Ok(commit)
             }
-            Err(error) if self.has_stored(&before) => {
+            Err(error) if in_force || self.has_stored(&before) => {
                 self.state = next;
                 self.unfinished = true;
                 self.post();
@@ -146,8 +159,17 @@ impl<D: Dataplane> Control<D> {
         }
     }
 
+    fn write_on(&mut self, writes: &[Write]) -> Result<Commit, ControlError> {
+        if self.unfinished {
+            // Packets may still go by what was there before the last change.
+            self.dataplane.wait_for_packets()?;
+        }
+        self.write(writes)
+    }
+
     fn write(&mut self, writes: &[Write]) -> Result<Commit, ControlError> {
         let mut commit = Commit::default();
+        self.dataplane.prepare(writes)?;
         for write in writes {
             let stored = self.dataplane.write(write)?;
             commit.first_stored = commit.first_stored.or(stored);
@@ -172,9 +194,7 @@ impl<D: Dataplane> Control<D> {
             tracing::error!("undoing a change that failed half-way: {error}");
             self.unfinished = true;
         }
-        if let Err(error) = self.file.save(&self.state) {
-            tracing::error!("{error}");
-        }
+        self.keep_present();
     }
 }
 

@@ -7,8 +7,11 @@
 mod adopt;
 mod apply;
 mod audit;
+mod back;
 mod backends;
 mod commit;
+mod drift;
+pub mod flags;
 mod health;
 mod orders;
 mod pending;
@@ -16,10 +19,11 @@ mod release;
 mod report;
 mod settle;
 mod sweep;
+mod toggles;
 mod whois;
 
 use self::commit::Commit;
-pub use self::release::{Ask, Together};
+pub use self::release::{Ask, Together, Unheard};
 
 use std::{
     collections::BTreeMap,
@@ -86,9 +90,12 @@ pub enum ControlError {
     /// The host is not fit for it.
     #[error("{0}")]
     Host(String),
-    /// The state can't be kept.
+    /// The state file can't be used.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The state can't be kept.
+    #[error("{0}; nothing was changed")]
+    Unkept(#[source] FileError),
     /// The audit log can't be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -121,6 +128,8 @@ pub struct Control<D> {
     dataplane: D,
     /// The maps lack something of the state.
     unfinished: bool,
+    /// Why the state file lacks something of the state, if it does.
+    owed: Option<String>,
     file: StateFile,
     /// The configuration's own file, read again by `apply`.
     source: PathBuf,
@@ -176,7 +185,7 @@ impl<D: Dataplane> Control<D> {
     /// Takes up where the maps are, and brings them to what the configuration wants.
     pub fn start(parts: Parts<D>, tick: u32) -> Result<Self, ControlError> {
         let Parts {
-            config,
+            mut config,
             source,
             mut saved,
             image,
@@ -185,16 +194,25 @@ impl<D: Dataplane> Control<D> {
             takes_over,
         } = parts;
         saved.outbox = audit::unsent(&saved, &image);
-        let written = saved.clone();
+        let mut written = saved.clone();
         if !takes_over {
             adopt::adopt(&mut saved, &image, tick);
         }
         let seed = Seed::new(&config.node.hash_seed);
-        let mut state = reconcile(&saved, &image, &config, &seed, tick)?;
-        release::age(&mut state.services, dataplane.clock_ms());
+        let now_ms = dataplane.clock_ms();
+        let mut held = saved.clone();
+        let drift = drift::take_drift(&mut held, &mut config, tick, now_ms);
+        for (name, _) in &drift {
+            // What is said of these is said.
+            if let (Some(was), Some(is)) = (written.services.get_mut(name), held.services.get(name))
+            {
+                was.position.run.clone_from(&is.position.run);
+            }
+        }
+        let mut state = reconcile(&held, &image, &config, &seed, tick)?;
+        release::age(&mut state.services, now_ms);
         let why = "the daemon was started anew, and has taken its own configuration file";
         pending::end_apply(&mut state, Some(why));
-        let started_ms = dataplane.clock_ms();
         let journal = Journal::beside(&config.node.state);
         let mut control = Self {
             node: node(&config),
@@ -206,15 +224,17 @@ impl<D: Dataplane> Control<D> {
             view,
             dataplane,
             unfinished: false,
+            owed: None,
             source,
             sweep: sweep::Schedule::default(),
             interfaces: BTreeMap::new(),
             verdicts: Verdicts::new(),
-            started_ms,
+            started_ms: now_ms,
             journal,
             actor: Actor::daemon(),
             notes: Vec::new(),
         };
+        control.note_drift(drift);
         control.commit(state)?;
         control.note_releases(&written);
         Ok(control)
@@ -258,6 +278,14 @@ impl<D: Dataplane> Control<D> {
         self.interfaces.retain(|name, _| kept.contains(name));
     }
 
+    /// What an event comes upon now.
+    fn moment(&self) -> engine::Moment {
+        engine::Moment {
+            ms: self.dataplane.clock_ms(),
+            off: self.state.toggles_off(),
+        }
+    }
+
     /// What a finished order reports.
     fn done(
         &self,
@@ -268,7 +296,6 @@ impl<D: Dataplane> Control<D> {
     ) -> Result<Done, ControlError> {
         let state = self.state.service(service)?;
         let position = &state.position;
-        let since_epoch = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Done {
             service: service.to_owned(),
             epoch: position.epoch,
@@ -278,10 +305,18 @@ impl<D: Dataplane> Control<D> {
             stored_at_ns: commit.stored.map(|time| nanoseconds(since_epoch(time))),
             arming_s: pending::arming_s(state, tick),
             order: state.pending.as_ref().map(|pending| pending.number),
+            stored_us: commit.stored.map(|stored| {
+                let since = stored.elapsed().unwrap_or_default();
+                nanoseconds(began.elapsed().saturating_sub(since)) / 1000
+            }),
             took_us: nanoseconds(began.elapsed()) / 1000,
-            notes: Vec::new(),
+            notes: self.note_owed().into_iter().collect(),
         })
     }
+}
+
+fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

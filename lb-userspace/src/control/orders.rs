@@ -109,6 +109,7 @@ impl<D: Dataplane> Control<D> {
             | Order::Weight { .. }
             | Order::Admin { .. }
             | Order::Apply
+            | Order::Toggle { .. }
             | Order::Release(_) => Happened::Cutover,
         };
         let why = match reason {
@@ -119,8 +120,10 @@ impl<D: Dataplane> Control<D> {
         if let Some(done) = self.arm(service, (order, reason), touched, began, tick)? {
             return Ok(done);
         }
+        let baseline = self.connections(self.state.service(service)?)?;
+        let back = happened == Happened::RolledBack;
+        let stored = back.then(|| self.store_back(service, &next)).flatten();
         let state = self.state.service(service)?;
-        let baseline = self.connections(state)?;
         let interferes = state.is_released();
         let run = self.touched_by_hand(state, &next);
         let mut whole = self.state.clone();
@@ -136,7 +139,11 @@ impl<D: Dataplane> Control<D> {
             happened
         };
         self.will_note(service, event, &why);
-        let commit = self.commit(whole)?;
+        let commit = if back {
+            self.commit_back(whole, stored)?
+        } else {
+            self.commit(whole)?
+        };
         let mut done = self.done(service, &commit, began, tick)?;
         if interferes {
             let note = "the release is yours now: no step moves it any more; begin another with \

@@ -26,29 +26,60 @@ impl<D: Dataplane> Control<D> {
         began: Instant,
         tick: u32,
     ) -> Result<Option<Done>, ControlError> {
+        let pending = self.pending(service, (order, cause), tick);
+        self.arm_for_order(service, pending, touched, began, tick)
+    }
+
+    /// The same for an order that takes users back: what else waits is called off.
+    pub(super) fn arm_back(
+        &mut self,
+        service: &str,
+        (order, cause): (Order, &str),
+        touched: Option<u32>,
+        began: Instant,
+        tick: u32,
+    ) -> Result<Option<Done>, ControlError> {
+        let back = true;
+        let pending = self.pending(service, (order, cause), tick);
+        let pending = Pending { back, ..pending };
+        self.arm_for_order(service, pending, touched, began, tick)
+    }
+
+    fn arm_for_order(
+        &mut self,
+        service: &str,
+        next: Pending,
+        touched: Option<u32>,
+        began: Instant,
+        tick: u32,
+    ) -> Result<Option<Done>, ControlError> {
         let state = self.state.service(service)?;
         if let Some(pending) = &state.pending {
-            let same =
-                pending.order == order || (pending.order.is_way_back() && order.is_way_back());
-            if !same {
-                return Err(occupied(service, state, pending, tick));
+            let same = pending.order == next.order || (pending.is_way_back() && next.is_way_back());
+            if same && pending.due > tick {
+                return Ok(Some(self.unchanged(service, began, tick)?));
             }
-            if pending.due <= tick {
+            if same {
                 return Ok(None);
             }
-            return Ok(Some(self.unchanged(service, began, tick)?));
+            if !next.back {
+                return Err(occupied(service, state, pending, tick));
+            }
         }
-        let config = self.config.service(service);
-        let sessions = config.is_some_and(|config| config.datagram == Datagram::Session);
-        let Some(touched) = touched.filter(|_| sessions) else {
+        let Some(touched) = touched.filter(|_| self.has_sessions(service)) else {
             return Ok(None);
         };
-        let mut next = self.state.clone();
-        let pending = self.pending(service, (order, cause), tick);
-        let state = next.service_mut(service)?;
-        state.wait_for(pending, touched);
-        let commit = self.commit(next)?;
+        let mut whole = self.state.clone();
+        self.call_off_in(&mut whole, service)?;
+        whole.service_mut(service)?.wait_for(next, touched);
+        let commit = self.commit(whole)?;
         self.done(service, &commit, began, tick).map(Some)
+    }
+
+    /// Whether a service's datagrams belong to sessions.
+    pub(super) fn has_sessions(&self, service: &str) -> bool {
+        let config = self.config.service(service);
+        config.is_some_and(|config| config.datagram == Datagram::Session)
     }
 
     /// An order of a service that waits from now on.
@@ -62,6 +93,7 @@ impl<D: Dataplane> Control<D> {
             number: last.map_or(0, |last| last.number) + 1,
             actor: self.actor.clone(),
             cause: cause.to_owned(),
+            back: false,
         }
     }
 
@@ -73,19 +105,29 @@ impl<D: Dataplane> Control<D> {
         tick: u32,
     ) -> Result<Option<Done>, ControlError> {
         let pending = &self.state.service(service)?.pending;
-        // A way back that is due itself is to be made, and asking again does not put it off.
-        let Some(pending) = pending.as_ref().filter(|p| !p.order.is_way_back()) else {
+        if pending.as_ref().is_none_or(Pending::is_way_back) {
             return Ok(None);
-        };
+        }
         let mut next = self.state.clone();
+        self.call_off_in(&mut next, service)?;
+        let commit = self.commit(next)?;
+        self.done(service, &commit, began, tick).map(Some)
+    }
+
+    /// The same in a state that is to be. A way back that is due itself is to be made, and asking
+    /// again does not put it off.
+    pub(super) fn call_off_in(&self, next: &mut State, service: &str) -> Result<(), ControlError> {
+        let pending = &self.state.service(service)?.pending;
+        let Some(pending) = pending.as_ref().filter(|pending| !pending.is_way_back()) else {
+            return Ok(());
+        };
         let why = format!("`{}` was called off by {}", pending.order, self.actor.name);
-        if pending.order == Order::Apply {
-            end_apply(&mut next, Some(&why));
+        if let order @ (Order::Apply | Order::Toggle { .. }) = &pending.order {
+            end_order(next, order, Some(&why));
         } else {
             next.service_mut(service)?.end_pending(Some(why));
         }
-        let commit = self.commit(next)?;
-        self.done(service, &commit, began, tick).map(Some)
+        Ok(())
     }
 
     /// Carries out what is due. An order that has become impossible is dropped, and said.
@@ -126,6 +168,10 @@ impl<D: Dataplane> Control<D> {
             Order::Weight { backend, weight } => self.weight(service, backend, *weight, tick),
             Order::Admin { backend, admin } => self.admin(service, backend, *admin, tick),
             Order::Release(event) => self.steer(service, event, &pending.cause, tick),
+            Order::Toggle { toggle, on } => {
+                self.turn(toggle, *on, &pending.cause, tick)?;
+                self.unchanged(service, Instant::now(), tick)
+            }
             Order::Apply => self.unchanged(service, Instant::now(), tick),
         }
     }
@@ -159,9 +205,14 @@ impl ServiceState {
 
 /// Ends a wait for another configuration, in all services at once.
 pub(super) fn end_apply(state: &mut State, failure: Option<&str>) {
-    let is_apply = |pending: &Pending| pending.order == Order::Apply;
+    end_order(state, &Order::Apply, failure);
+}
+
+/// Ends the wait for an order that is about several services, in all of them at once.
+pub(super) fn end_order(state: &mut State, order: &Order, failure: Option<&str>) {
+    let waits = |pending: &Pending| pending.order == *order;
     let services = state.services.values_mut();
-    for service in services.filter(|service| service.pending.as_ref().is_some_and(is_apply)) {
+    for service in services.filter(|service| service.pending.as_ref().is_some_and(waits)) {
         service.end_pending(failure.map(str::to_owned));
     }
 }

@@ -65,6 +65,7 @@ impl<D: Dataplane> Control<D> {
             listeners: state.listeners.keys().cloned().collect(),
             measured: measured(state, &counters),
             audiences: self.audiences(service, state)?,
+            toggles: self.toggles_of(service),
             pools: pool_names(state)
                 .into_iter()
                 .map(|pool| self.pool(service, state, pool, &counters))

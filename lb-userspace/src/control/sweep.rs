@@ -38,6 +38,8 @@ const SWEEP_BUDGET: u32 = 50;
 /// The shortest time between two sweeps.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
+/// When a state that could not be kept is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 /// Between two slices of a sweep: whoever waits for the core has it meanwhile.
 const SLICE_PAUSE: Duration = Duration::from_millis(1);
 
@@ -93,9 +95,17 @@ struct Found {
 impl<D: Dataplane> Control<D> {
     /// Does what is due; returns how long nothing will be, or `None` if nothing is pending.
     pub fn tend(&mut self, tick: u32, now: Instant) -> Result<Option<Duration>, ControlError> {
+        let pause = self.tend_all(tick, now)?;
+        // What is not kept is tried again.
+        let retry = self.owed.as_ref().map(|_| RETRY);
+        Ok(pause.into_iter().chain(retry).min())
+    }
+
+    fn tend_all(&mut self, tick: u32, now: Instant) -> Result<Option<Duration>, ControlError> {
         if self.unfinished {
             self.commit(self.state.clone())?;
         }
+        self.keep_owed();
         self.carry_out_pending(tick)?;
         self.advance_releases(tick)?;
         let mut next = settle(&self.state, &self.config, tick);
@@ -148,7 +158,10 @@ impl<D: Dataplane> Control<D> {
             backend.is_awaited(drain_ticks(&self.config, service), tick)
         };
         let next = self.time_out(swept(&self.state, &pass, &awaited), &pass, tick);
-        self.commit(next).map(drop)
+        if next != self.state {
+            self.commit(next)?;
+        }
+        Ok(())
     }
 
     /// Counts the pins of one slice that live, and tells those that are over; true after the last.

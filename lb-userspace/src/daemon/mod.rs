@@ -3,6 +3,7 @@
 //! The data plane does without this process: it may stop, be killed or be replaced, and no
 //! packet fares otherwise.
 
+mod http;
 mod interfaces;
 mod preflight;
 mod socket;
@@ -60,6 +61,9 @@ pub enum DaemonError {
     /// The socket can't be made.
     #[error(transparent)]
     Socket(#[from] socket::SocketError),
+    /// The TCP end of the API can't be made.
+    #[error(transparent)]
+    Http(#[from] http::HttpError),
     /// Maps without the names that belong to them.
     #[error(
         "state file {}: missing, but pins at {} are in use; restore the file, \
@@ -81,6 +85,7 @@ pub async fn run(file: &Path) -> Result<(), DaemonError> {
     let config = Config::load(file)?;
     preflight::check_privileges()?;
     let mut socket = Socket::claim(&config.api.socket)?;
+    let http = http::bind(config.api.http).await?;
     let saved = StateFile::new(&config.node.state).load()?;
     let saved = saved.unwrap_or_default();
     let view = look_around(&config, &saved, None).await?;
@@ -94,9 +99,11 @@ pub async fn run(file: &Path) -> Result<(), DaemonError> {
     let listener = socket.bind()?;
     tracing::info!("ready; orders are taken at {}", socket.path().display());
     let server = axum::serve(listener, router(Arc::clone(&shared))).into_future();
+    let readers = http::serve(http, Arc::clone(&shared));
     let daemon = Loop::new(shared, waiting, targets, views)?.turn();
     tokio::select! {
         broken = server => Ok(broken?),
+        broken = readers => Ok(broken?),
         done = daemon => done,
     }
 }

@@ -90,7 +90,13 @@ impl Loop {
     pub async fn turn(mut self) -> Result<(), DaemonError> {
         loop {
             self.apply_armed().await;
+            let heard = self.gates.answer(&self.shared);
             let pause = self.tend();
+            let pause = if heard {
+                pause
+            } else {
+                Some(at_most(RETRY, pause))
+            };
             self.gates.follow(&self.shared);
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
@@ -130,7 +136,7 @@ impl Loop {
             differs
         });
         if self.unattached {
-            return Some(pause.map_or(RETRY, |pause| pause.min(RETRY)));
+            return Some(at_most(RETRY, pause));
         }
         pause
     }
@@ -223,10 +229,12 @@ impl Loop {
         let view = view.map_err(unfit)?;
         let mut control = self.shared.control();
         if order.dry_run {
+            let notes = control.drift_remarks(&config);
             let writes = control.apply(config, view, true, now())?;
             return Ok(Applied {
                 writes,
                 dry_run: true,
+                notes,
                 ..Applied::default()
             });
         }
@@ -244,6 +252,7 @@ impl Loop {
             });
         }
         interfaces::change(&mut control, &config, &view)?;
+        let drift = control.drift_remarks(&config);
         control.act_for(by.clone());
         let applied = control.apply(config.clone(), view, false, now());
         control.act_for(Actor::daemon());
@@ -260,7 +269,11 @@ impl Loop {
             arming_s: None,
             orders: BTreeMap::new(),
             dry_run: false,
-            notes: notes(order, &config).into_iter().chain(complaint).collect(),
+            notes: [drift, notes(order, &config)]
+                .concat()
+                .into_iter()
+                .chain(complaint)
+                .collect(),
         })
     }
 }
@@ -282,6 +295,10 @@ fn notes(order: &ApplyOrder, config: &Config) -> Vec<String> {
         )
     });
     file.chain(preflight::remarks(config)).collect()
+}
+
+fn at_most(limit: Duration, pause: Option<Duration>) -> Duration {
+    pause.map_or(limit, |pause| pause.min(limit))
 }
 
 async fn rest(pause: Option<Duration>) {

@@ -2,7 +2,7 @@
 
 use lb_common::{
     address::Address,
-    audience::{self, Decision, Marks, NO_VLAN},
+    audience::{self, AudienceSet, Decision, Marks, NO_VLAN, RULES},
     hash,
     listener::Endpoint,
     node::Node,
@@ -29,6 +29,17 @@ pub struct Choice {
     pub moving: bool,
     /// Whether a pin is looked for although the flow is not moving.
     pub touched: bool,
+}
+
+/// An audience that a client may be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Number of its counters.
+    pub number: u32,
+    /// The candidate's share among its clients, in parts per million.
+    pub share_ppm: u32,
+    /// It asks for nothing beyond the address: the client is in it.
+    pub plain: bool,
 }
 
 impl Image {
@@ -92,11 +103,7 @@ impl Image {
         let decide = |number: u32, share_ppm: u32| {
             let set = self.audiences.get(&number).filter(|_| number != 0);
             set.map_or(Decision::none(share_ppm), |set| {
-                let prefixes = set.prefixes();
-                let block = self.blocks.get(&prefixes.base());
-                let found = block
-                    .and_then(|block| prefixes.moved(0).members(block, &client, !client.is_v4()));
-                let members = found.unwrap_or(0);
+                let members = self.members(set, &client);
                 let admits = |index| set.rule(index).admits(&marks);
                 let index = audience::first(set.candidates(members, false), admits);
                 set.decision(members, index, share_ppm)
@@ -105,6 +112,38 @@ impl Image {
         let now = decide(record.audiences, record.share_ppm);
         let origin = decide(record.origin_audiences, record.origin_share_ppm);
         (now, origin.share_ppm)
+    }
+
+    /// The audiences that a client whose first packet is about to come may be in by its address, in
+    /// their order up to the first that asks for no more.
+    pub fn candidates(&self, record: &Record, client: &Address) -> Vec<Candidate> {
+        let set = self.audiences.get(&record.audiences);
+        let Some(set) = set.filter(|_| record.audiences != 0) else {
+            return Vec::new();
+        };
+        let candidates = set.candidates(self.members(set, client), true);
+        let mut found = Vec::new();
+        for index in (0..RULES).filter(|index| candidates >> index & 1 == 1) {
+            let rule = set.rule(index);
+            found.push(Candidate {
+                number: rule.number,
+                share_ppm: rule.share_ppm,
+                plain: rule.is_plain(),
+            });
+            if rule.is_plain() {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The audiences of a set that an address is among the sources of, a bit each.
+    fn members(&self, set: &AudienceSet, client: &Address) -> u32 {
+        let prefixes = set.prefixes();
+        let block = self.blocks.get(&prefixes.base());
+        let members =
+            block.and_then(|block| prefixes.moved(0).members(block, client, !client.is_v4()));
+        members.unwrap_or(0)
     }
 
     fn slot(&self, table: u32, slot: u32) -> Option<Slot> {

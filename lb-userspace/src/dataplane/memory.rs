@@ -9,10 +9,14 @@ use bytemuck::bytes_of;
 use lb_common::{
     counters::AudienceCounters,
     flow::{FlowKey, Pin},
+    signal::{Breaker, Tally},
     trace::Trace,
 };
 
-use super::{Counters, Cursor, Dataplane, Image, Write, kernel::KernelError, question::Question};
+use super::{
+    Counters, Cursor, Dataplane, Image, Write, kernel::KernelError, question::Question,
+    signals::Signals,
+};
 
 /// An image, the writes that made it, and pins put there by a test.
 #[derive(Debug, Default)]
@@ -25,6 +29,12 @@ pub struct Memory {
     pub pins: HashMap<FlowKey, Pin>,
     /// What [`Dataplane::counters`] answers.
     pub counters: Counters,
+    /// What [`Dataplane::signals`] answers, by service; nothing was counted of others.
+    pub signals: BTreeMap<u32, Signals>,
+    /// What [`Dataplane::backend_signals`] answers.
+    pub backend_signals: BTreeMap<u16, Tally>,
+    /// What [`Dataplane::breaker`] answers, by service.
+    pub breakers: BTreeMap<u32, Breaker>,
     /// Fails the write with this number, counted from 0.
     pub fail_at: Option<usize>,
 }
@@ -65,6 +75,24 @@ impl Dataplane for Memory {
     ) -> Result<BTreeMap<u32, AudienceCounters>, KernelError> {
         let counted = |&number| (number, AudienceCounters::default());
         Ok(numbers.iter().map(counted).collect())
+    }
+
+    fn signals(&self, service: u32) -> Result<Signals, KernelError> {
+        Ok(self.signals.get(&service).cloned().unwrap_or_default())
+    }
+
+    fn backend_signals(&self, backends: &[u16]) -> Result<BTreeMap<u16, Tally>, KernelError> {
+        let counted = |&id| {
+            (
+                id,
+                self.backend_signals.get(&id).copied().unwrap_or_default(),
+            )
+        };
+        Ok(backends.iter().map(counted).collect())
+    }
+
+    fn breaker(&self, service: u32) -> Result<Breaker, KernelError> {
+        Ok(self.breakers.get(&service).copied().unwrap_or_default())
     }
 
     fn some_pins(

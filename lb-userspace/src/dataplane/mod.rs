@@ -10,10 +10,11 @@ pub mod memory;
 pub mod plan;
 pub mod prefixes;
 pub mod question;
+pub mod signals;
+mod table;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::SystemTime,
 };
 
@@ -23,53 +24,16 @@ use lb_common::{
     counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
     listener::{Endpoint, Listener, Reply},
-    pool::{SLOT_COUNT, Slot},
     protect::Protect,
     quic_lb::{Server, ServerKey},
     reason::{FlowEvent, Reason},
     release::Record,
+    signal::{Breaker, Tally},
     trace::Trace,
 };
 
-use self::{prefixes::Block, question::Question};
-
-/// The table of one pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table(Arc<[u32; SLOT_COUNT]>);
-
-impl Table {
-    /// The table whose slot `i` is `slot(i)`.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "the iterator has exactly that length"
-    )]
-    pub fn new(mut slot: impl FnMut(usize) -> Slot) -> Self {
-        let bits: Arc<[u32]> = (0..SLOT_COUNT).map(|index| slot(index).bits()).collect();
-        Self(bits.try_into().expect("as many as were counted"))
-    }
-
-    /// A table in the map's layout; `None` if it has another length.
-    pub fn from_bits(bits: &[u32]) -> Option<Self> {
-        // Never by value: 256 KiB on the stack are more than a thread may have.
-        let bits: Arc<[u32]> = bits.into();
-        bits.try_into().ok().map(Self)
-    }
-
-    /// All slots.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.0.iter().copied().map(Slot::from_bits)
-    }
-
-    /// One slot.
-    pub fn slot(&self, index: usize) -> Slot {
-        Slot::from_bits(self.0[index])
-    }
-
-    /// The map's value.
-    pub fn bits(&self) -> &[u32; SLOT_COUNT] {
-        &self.0
-    }
-}
+pub use self::table::Table;
+use self::{prefixes::Block, question::Question, signals::Signals};
 
 /// Everything that the daemon writes into the maps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -168,6 +132,11 @@ pub struct Cursor {
 
 /// Something that holds an image and forwards packets by it.
 pub trait Dataplane: Send {
+    /// Makes room for these writes, which come next. It may be dear, and is less so for many at once.
+    fn prepare(&mut self, _: &[Write]) -> Result<(), kernel::KernelError> {
+        Ok(())
+    }
+
     /// Carries out one write; for [`Write::SetRecord`], tells when the store was done.
     fn write(&mut self, write: &Write) -> Result<Option<SystemTime>, kernel::KernelError>;
 
@@ -182,6 +151,18 @@ pub trait Dataplane: Send {
         &self,
         numbers: &[u32],
     ) -> Result<BTreeMap<u32, AudienceCounters>, kernel::KernelError>;
+
+    /// What is counted of a service's measured connections.
+    fn signals(&self, service: u32) -> Result<Signals, kernel::KernelError>;
+
+    /// The same by backend, for these.
+    fn backend_signals(
+        &self,
+        backends: &[u16],
+    ) -> Result<BTreeMap<u16, Tally>, kernel::KernelError>;
+
+    /// A service's breaker.
+    fn breaker(&self, service: u32) -> Result<Breaker, kernel::KernelError>;
 
     /// Shows the next slice of the pins to `each`, and moves the cursor on; true if it was the last.
     /// Pins that come or go meanwhile may be missed.

@@ -3,32 +3,30 @@
 //!
 //! The core says which gates are due; asking one again that a daemon before this one has asked does
 //! no harm. An answer goes back with the round in which it was asked, so that one that comes too
-//! late counts for nothing. What can't be asked, or does not answer in time, is no answer: such a
+//! late counts for nothing. Answers that have come meanwhile are taken together, and one that the
+//! core can't take yet, since the disk is full, is kept for it. What can't be asked, or does not answer in time, is no answer: such a
 //! gate is inconclusive.
 
 mod exec;
 mod http;
 mod prometheus;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-use tokio::{
-    sync::Semaphore,
-    task::AbortHandle,
-    time::{sleep, timeout},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use tokio::{sync::Semaphore, task::AbortHandle, time::timeout};
 
 use crate::{
     api::server::Shared,
-    control::Ask,
+    control::{Ask, Unheard},
     dataplane::{Dataplane, kernel::now},
     release::engine::{Outcome, Probe},
 };
 
 /// The most that are asked at once, over all services; others wait for their turn.
 const AT_ONCE: usize = 64;
-/// When a gate is asked again whose answer could not be taken.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// One question: service, release, round and gate.
 type Key = (String, u64, u64, String);
@@ -37,6 +35,18 @@ type Key = (String, u64, u64, String);
 pub struct Gates {
     asked: BTreeMap<Key, AbortHandle>,
     turns: Arc<Semaphore>,
+    answers: Arc<Answers>,
+}
+
+/// Answers that have come and are not taken yet.
+#[derive(Default)]
+struct Answers(Mutex<Vec<(Ask, Outcome)>>);
+
+impl Answers {
+    fn all(&self) -> MutexGuard<'_, Vec<(Ask, Outcome)>> {
+        // Every change of the list is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Default for Gates {
@@ -44,6 +54,7 @@ impl Default for Gates {
         Self {
             asked: BTreeMap::new(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
+            answers: Arc::default(),
         }
     }
 }
@@ -55,6 +66,24 @@ impl Drop for Gates {
 }
 
 impl Gates {
+    /// Takes all answers that have come to the core; false where some are to be taken later.
+    pub fn answer<D: Dataplane>(&mut self, shared: &Shared<D>) -> bool {
+        let answers = std::mem::take(&mut *self.answers.all());
+        if answers.is_empty() {
+            return true;
+        }
+        let taken = shared.control().answers(answers, now());
+        let Err(Unheard { answers, error }) = taken else {
+            return true;
+        };
+        tracing::error!(
+            "answers of {} gates are taken later: {error}",
+            answers.len()
+        );
+        self.answers.all().extend(answers);
+        false
+    }
+
     /// Asks what is due and has not been asked, and stops asking for releases that have gone on. To
     /// be called in a tokio runtime.
     pub fn follow<D: Dataplane + Send + 'static>(&mut self, shared: &Arc<Shared<D>>) {
@@ -69,12 +98,13 @@ impl Gates {
             }
             goes_on && !task.is_finished()
         });
-        for ask in due {
+        let answered: BTreeSet<Key> = self.answers.all().iter().map(|(ask, _)| key(ask)).collect();
+        for ask in due.into_iter().filter(|ask| !answered.contains(&key(ask))) {
             let turns = Arc::clone(&self.turns);
-            let shared = Arc::clone(shared);
+            let (answers, shared) = (Arc::clone(&self.answers), Arc::clone(shared));
             self.asked
                 .entry(key(&ask))
-                .or_insert_with(|| tokio::spawn(put(ask, turns, shared)).abort_handle());
+                .or_insert_with(|| tokio::spawn(put(ask, turns, answers, shared)).abort_handle());
         }
     }
 }
@@ -84,22 +114,17 @@ fn key(ask: &Ask) -> Key {
     (ask.service.clone(), ask.release, ask.round, gate)
 }
 
-/// Asks one gate, and takes the answer to the core.
+/// Asks one gate, and leaves the answer for the daemon's loop.
 async fn put<D: Dataplane + Send + 'static>(
     ask: Ask,
     turns: Arc<Semaphore>,
+    answers: Arc<Answers>,
     shared: Arc<Shared<D>>,
 ) {
     let turn = turns.acquire_owned().await;
     let outcome = outcome(&ask).await;
     drop(turn);
-    let taken = shared.control().answer(&ask, outcome, now());
-    if let Err(error) = taken {
-        let Ask { service, gate, .. } = &ask;
-        let name = &gate.name;
-        tracing::error!("service `{service}`: gate `{name}` is asked again: {error}");
-        sleep(RETRY).await;
-    }
+    answers.all().push((ask, outcome));
     shared.changed.notify_one();
 }
 

@@ -13,12 +13,14 @@ use std::{
     time::Duration,
 };
 
+use lb_common::maps::MAX_SERVICES;
 use tokio::sync::watch;
 
 use super::{Entry, JournalError, Log, in_order};
 
-/// Entries that wait for a log that can't be written, at most: the oldest are given up.
-pub const UNWRITTEN: usize = 256;
+/// Entries that wait for a log that can't be written, at most: the oldest are given up. All services
+/// of a host may have one, and another.
+pub const UNWRITTEN: usize = 2 * MAX_SERVICES as usize;
 /// A log that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -146,12 +148,13 @@ impl Desk {
 
     fn write(&self, log: &mut Log) -> Result<(), JournalError> {
         loop {
-            let Some(entry) = self.waiting().front().cloned() else {
+            let entries: Vec<Entry> = self.waiting().iter().cloned().collect();
+            let Some(last) = entries.last() else {
                 return Ok(());
             };
-            log.append(&entry)?;
-            self.written.store(entry.seq, Ordering::Release);
-            self.waiting().retain(|waiting| waiting.seq > entry.seq);
+            log.append(&entries)?;
+            self.written.store(last.seq, Ordering::Release);
+            self.waiting().retain(|waiting| waiting.seq > last.seq);
         }
     }
 }

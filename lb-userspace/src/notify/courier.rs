@@ -49,8 +49,7 @@ impl Courier {
         loop {
             last.borrow_and_update();
             let entries = self.fetch().await;
-            let wanted = entries.iter().filter(|entry| self.wants(entry)).count();
-            let mut left = u64::try_from(wanted).unwrap_or(u64::MAX);
+            let mut left = self.wanted(&entries);
             let is_all = entries.len() <= BATCH;
             self.show(left);
             for entry in entries.into_iter().take(BATCH) {
@@ -83,6 +82,11 @@ impl Courier {
             }
             sleep(RETRY).await;
         }
+    }
+
+    fn wanted(&self, entries: &[Entry]) -> u64 {
+        let wanted = entries.iter().filter(|entry| self.wants(entry)).count();
+        u64::try_from(wanted).unwrap_or(u64::MAX)
     }
 
     fn wants(&self, entry: &Entry) -> bool {
@@ -131,6 +135,9 @@ impl Courier {
                 .change(&self.target.name, |status| status.failing = failed);
             let pause = pause::backoff(failed, pause::chance());
             sleep(pause.max(asked.unwrap_or_default())).await;
+            // What has come meanwhile waits as well.
+            let waiting = self.fetch().await;
+            self.show(self.wanted(&waiting));
         }
     }
 

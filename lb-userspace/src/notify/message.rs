@@ -36,9 +36,11 @@ impl Host {
         }
     }
 
-    /// The id of a message: the same at each attempt.
+    /// The id of a message: the same at each attempt. A log that was deleted counts from 1 again, so
+    /// the number alone would not do.
     pub fn id(&self, entry: &Entry) -> String {
-        format!("{}-{}", self.id, entry.seq)
+        let time = entry.time.chars().filter(char::is_ascii_digit);
+        format!("{}-{}-{}", self.id, entry.seq, time.collect::<String>())
     }
 }
 
@@ -59,7 +61,7 @@ pub fn body(format: NotifyFormat, host: &Host, entry: &Entry) -> Vec<u8> {
             "source": format!("/serin/{}", host.name),
             "type": type_of(entry),
             "time": entry.time,
-            "subject": entry.service,
+            "subject": subject(entry),
             "datacontenttype": "application/json",
             "data": entry,
         }),
@@ -68,11 +70,22 @@ pub fn body(format: NotifyFormat, host: &Host, entry: &Entry) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
+/// The service, or the toggle that guards none.
+fn subject(entry: &Entry) -> &str {
+    let object = entry.object.as_deref().unwrap_or_default();
+    match entry.service.as_str() {
+        "" => object,
+        service => service,
+    }
+}
+
 /// By what it is about: the release, a backend or the configuration.
 fn type_of(entry: &Entry) -> String {
-    use Happened::{Applied, Drain, Maint, Ready, Weight};
+    use Happened::{Applied, Drain, Maint, Ready, Toggled, Weight};
     let about = if matches!(entry.event, Weight | Drain | Maint | Ready) {
         "backend"
+    } else if entry.event == Toggled {
+        "toggle"
     } else if entry.event == Applied {
         "service"
     } else {
@@ -104,6 +117,9 @@ fn text(host: &Host, entry: &Entry) -> String {
     };
     let by = &actor.name;
     let on = &host.name;
+    if service.is_empty() {
+        return format!("{event}{object}; {cause} (by {by}, on {on})");
+    }
     format!("{service}: {event}{object}{at}, {users}; {cause} (by {by}, on {on})")
 }
 
@@ -142,7 +158,7 @@ mod tests {
         let event = told(NotifyFormat::CloudEvents, "step");
         for (key, value) in [
             ("specversion", "1.0"),
-            ("id", "ab-7"),
+            ("id", "ab-7-20261127130000000"),
             ("source", "/serin/edge1"),
             ("type", "serin.release.step"),
             ("time", "2026-11-27T13:00:00.000Z"),
@@ -159,6 +175,28 @@ mod tests {
         ] {
             assert_eq!(told(NotifyFormat::CloudEvents, event)["type"], kind);
         }
+    }
+
+    #[test]
+    fn a_toggle_that_guards_nothing_is_the_subject_itself() {
+        let host = Host {
+            name: "edge1".to_owned(),
+            id: "ab".to_owned(),
+        };
+        let entry = Entry {
+            service: String::new(),
+            object: Some("idle".to_owned()),
+            ..entry("toggled")
+        };
+        let told = |format| -> Value {
+            serde_json::from_slice(&body(format, &host, &entry)).expect("JSON")
+        };
+        let event = told(NotifyFormat::CloudEvents);
+        assert_eq!(event["subject"], "idle");
+        assert_eq!(event["type"], "serin.toggle.toggled");
+        let text = told(NotifyFormat::Slack)["text"].clone();
+        let text = text.as_str().expect("a text");
+        assert!(text.starts_with("toggled idle; a &lt; b"), "{text}");
     }
 
     #[test]

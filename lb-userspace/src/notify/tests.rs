@@ -283,6 +283,24 @@ async fn one_that_hangs_holds_up_nobody_else() {
 }
 
 #[tokio::test]
+async fn what_comes_while_a_target_is_away_waits_as_well() {
+    let absent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = absent.local_addr().expect("bound").to_string();
+    drop(absent);
+    let target = Server {
+        at,
+        heard: Arc::default(),
+    }
+    .target("hook");
+    let directory = directory();
+    let daemon = Daemon::start(&directory, &[target]);
+    daemon.steps(2);
+    until(|| daemon.status("hook").failing >= 1).await;
+    daemon.steps(3);
+    until(|| daemon.status("hook").pending == 5).await;
+}
+
+#[tokio::test]
 async fn a_daemon_that_died_before_it_could_tell_tells_after_the_restart() {
     let directory = directory();
     let absent = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -30,7 +30,7 @@ pub struct PoolTable {
     slots: Slots,
 }
 
-/// A table, and what a look at all its slots tells.
+/// A table, and what a look at its slots tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Slots {
     table: Table,
@@ -40,8 +40,8 @@ struct Slots {
 
 impl Slots {
     fn new(table: Table) -> Self {
-        let moving = table.slots().any(|slot| slot.current() != slot.origin());
-        let touched = table.slots().any(Slot::is_touched);
+        let moving = table.kinds().any(|slot| slot.current() != slot.origin());
+        let touched = table.kinds().any(Slot::is_touched);
         Self {
             table,
             moving,
@@ -147,10 +147,8 @@ impl PoolTable {
 
     /// Whether some slot names this backend, now or as its origin.
     pub fn names(&self, backend: u16) -> bool {
-        self.slots
-            .table
-            .slots()
-            .any(|slot| slot.current() == backend || slot.origin() == backend)
+        let mut kinds = self.slots.table.kinds();
+        kinds.any(|slot| slot.current() == backend || slot.origin() == backend)
     }
 
     /// The table in its place, given those of its pool that packets go by (by their index): where

@@ -18,7 +18,7 @@ use super::{
     ids::{Ids, take},
 };
 use crate::{
-    config::{Audience, geography::common},
+    config::{Audience, Service, geography::common},
     dataplane::{
         Image,
         prefixes::{Block, compile},
@@ -47,7 +47,7 @@ pub struct Compiled {
 
 impl Compiled {
     /// A set of a configured service's audiences, each with its number.
-    fn new(audiences: &[Audience], numbers: &BTreeMap<String, u32>) -> Self {
+    fn new(audiences: &[&Audience], numbers: &BTreeMap<String, u32>) -> Self {
         let mut prefixes: Vec<(IpNet, u32)> = Vec::new();
         let mut rules = Vec::with_capacity(audiences.len());
         for (index, audience) in audiences.iter().enumerate() {
@@ -112,17 +112,19 @@ const fn range(given: &RangeInclusive<u16>) -> Range {
 }
 
 impl ServiceState {
-    /// Takes the configured audiences: clients whose answer changes begin to move. A set that says
-    /// the same as one that is there is that one.
+    /// Takes those of a service's audiences that are looked at: clients whose answer changes begin to
+    /// move. A set that says the same as one that is there is that one.
     pub(super) fn judge_by(
         &mut self,
-        audiences: &[Audience],
+        service: &Service,
+        open: &[&Audience],
         ids: &mut Ids,
         tick: u32,
     ) -> Result<(), StateError> {
-        let number = self.set_of(audiences, ids)?;
+        let number = self.set_of(open, ids)?;
         self.position = self.position.judged_by(number, tick);
-        let names: BTreeSet<&String> = audiences.iter().map(|audience| &audience.name).collect();
+        let audiences = service.audiences.iter();
+        let names: BTreeSet<&String> = audiences.map(|audience| &audience.name).collect();
         let kept = &self.audiences.sets;
         let counted: BTreeSet<u32> = kept
             .values()
@@ -134,7 +136,7 @@ impl ServiceState {
         Ok(())
     }
 
-    fn set_of(&mut self, audiences: &[Audience], ids: &mut Ids) -> Result<u32, StateError> {
+    fn set_of(&mut self, audiences: &[&Audience], ids: &mut Ids) -> Result<u32, StateError> {
         if audiences.is_empty() {
             return Ok(0);
         }

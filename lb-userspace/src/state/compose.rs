@@ -16,6 +16,7 @@ use crate::{
     config::{Config, Connections, Datagram, Forward, Listen, Protocol, Service, quic_lb},
     dataplane::{Image, prefixes::Block},
     neighbour::{Reach, View},
+    release::Position,
 };
 
 /// The image of a state.
@@ -29,8 +30,9 @@ pub fn compose(config: &Config, state: &State, view: &View) -> Image {
         image.protect = Some(kept.settings);
     }
     for service in &config.services {
-        if let Some(state) = state.services.get(&service.name) {
-            add_service(&mut image, service, state, view);
+        if let Some(of_service) = state.services.get(&service.name) {
+            let open = |listener: &Listen| state.is_open(listener.toggle.as_deref());
+            add_service(&mut image, service, of_service, view, open);
         }
     }
     portless::add(&mut image);
@@ -63,11 +65,17 @@ fn ports(config: &Config, view: &View) -> BTreeSet<u32> {
     ports
 }
 
-fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view: &View) {
+fn add_service(
+    image: &mut Image,
+    service: &Service,
+    state: &ServiceState,
+    view: &View,
+    open: impl Fn(&Listen) -> bool,
+) {
     for (&id, backend) in &state.backends {
         add_backend(image, state, id, backend, view);
     }
-    let record = record(service, state);
+    let record = record(service, state, &state.position);
     for pool in state.pools.values() {
         let index = pool.table.index(pool.id);
         if record.tables().contains(&index) {
@@ -89,9 +97,12 @@ fn add_service(image: &mut Image, service: &Service, state: &ServiceState, view:
             let formats = quic_lb::formats(&service.quic_lb);
             entry = entry.with(Listener::QUIC).routed(formats);
         }
-        image.listeners.insert(endpoint(listener), entry);
+        // Replies are taken all the same: to turn it on again is one write.
+        if open(listener) {
+            image.listeners.insert(endpoint(listener), entry);
+        }
         if state.forward.translates() {
-            add_replies(image, state, listener);
+            add_replies(image, state, (listener, &entry));
         }
     }
 }
@@ -102,7 +113,8 @@ fn add_block(image: &mut Image, prefixes: &Prefixes, block: &Block) {
     }
 }
 
-fn record(service: &Service, state: &ServiceState) -> Record {
+/// The record of a position of a service.
+pub fn record(service: &Service, state: &ServiceState, position: &Position) -> Record {
     let mut flags = match state.forward {
         Forward::Nat => Record::FORWARD_NAT,
         Forward::L2 => Record::FORWARD_L2,
@@ -122,7 +134,7 @@ fn record(service: &Service, state: &ServiceState) -> Record {
         let pool = state.pools.values().find(|pool| pool.id == id);
         pool.map_or(0, |pool| pool.table.index(id))
     };
-    state.position.record(table, flags)
+    position.record(table, flags)
 }
 
 fn add_backend(
@@ -158,7 +170,7 @@ fn add_backend(
 
 /// Those that are leaving first: where a new backend has an old one's endpoint, it is the new
 /// one's now.
-fn add_replies(image: &mut Image, service: &ServiceState, listener: &Listen) {
+fn add_replies(image: &mut Image, service: &ServiceState, (listener, entry): (&Listen, &Listener)) {
     let (leaving, present): (Vec<_>, Vec<_>) = service
         .backends
         .iter()
@@ -168,7 +180,7 @@ fn add_replies(image: &mut Image, service: &ServiceState, listener: &Listen) {
         for at in backend.endpoints(listener) {
             let from = Endpoint::new(at.ip().into(), at.port().to_be_bytes(), protocol);
             let reply = Reply::new(listener.address.into(), listener.port, id);
-            image.replies.insert(from, reply);
+            image.replies.insert(from, reply.of(entry));
         }
     }
 }
@@ -222,7 +234,10 @@ mod tests {
         let port = 443_u16.to_be_bytes();
         let from = Endpoint::new(Address::v4([10, 0, 1, 1]), port, protocol::TCP);
         let vip = Address::v4([192, 0, 2, 80]);
-        assert_eq!(fixture.image.replies[&from], Reply::new(vip, 443, 4));
+        let reply = fixture.image.replies[&from];
+        assert_eq!((reply.address(), reply.backend()), (&vip, 4));
+        let listener = fixture.image.listeners[&Endpoint::new(vip, port, protocol::TCP)];
+        assert_eq!(reply.listener(), Some((listener.id(), listener.service())));
     }
 
     #[test]

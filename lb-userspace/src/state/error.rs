@@ -30,6 +30,14 @@ pub enum StateError {
         /// Those that exist.
         known: String,
     },
+    /// No such toggle.
+    #[error("toggle `{toggle}`: not configured; {known}")]
+    NoToggle {
+        /// The name asked for.
+        toggle: String,
+        /// Those that exist.
+        known: String,
+    },
     /// The pool serves, or connections of it are still told by the mapping.
     #[error(
         "service `{service}`: pool `{pool}` can't be removed while {why}; \

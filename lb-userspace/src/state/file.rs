@@ -65,10 +65,10 @@ pub enum FileError {
         /// Its version.
         found: u32,
     },
-    /// Writing failed: nothing has been changed.
+    /// Writing failed.
     #[error(
-        "state file {}: can't be written: {source}; nothing was changed; \
-         make room or give serin the right to write there", path.display()
+        "state file {}: can't be written: {source}; make room or give serin the right to write \
+         there", path.display()
     )]
     Write {
         /// The file.

@@ -38,7 +38,7 @@ impl ServiceState {
     /// The listener with the same VIP, port and protocol, and its number.
     fn listener(&self, wanted: &Listen) -> Option<(Listen, u16)> {
         if let Some(&id) = self.listeners.get(&wanted.to_string()) {
-            return Some((*wanted, id));
+            return Some((wanted.clone(), id));
         }
         let known = self.listeners.iter();
         let mut known = known.filter_map(|(text, &id)| Some((text.parse::<Listen>().ok()?, id)));
@@ -46,7 +46,8 @@ impl ServiceState {
             Listen {
                 to: wanted.to,
                 quic: wanted.quic,
-                ..*listener
+                toggle: wanted.toggle.clone(),
+                ..listener.clone()
             } == *wanted
         })
     }

@@ -19,6 +19,7 @@ mod server_ids;
 pub mod slow_start;
 mod sound;
 mod space;
+mod toggles;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +38,7 @@ pub use self::{
     reconcile::reconcile,
     slow_start::SlowStart,
     sound::Unsound,
+    toggles::{ToggleState, Turned},
 };
 use crate::{
     config::{Backend, Forward, Place, ServerId},
@@ -60,10 +62,17 @@ pub struct State {
     /// the next start makes those that are left.
     #[serde(default)]
     pub together: BTreeSet<String>,
+    /// By name: those that the configuration has.
+    #[serde(default)]
+    pub toggles: BTreeMap<String, ToggleState>,
     /// What the audit log has to be told of how this state came to be. It may have been since: the
     /// entries' numbers say so.
     #[serde(default)]
     pub outbox: Vec<Entry>,
+    /// All pools' slots have been dealt by what is said of their backends. A file does not know what
+    /// the maps hold.
+    #[serde(skip)]
+    pub dealt: bool,
     /// What is kept from all services. The kernel's pinned maps are where it is kept over a restart.
     #[serde(skip)]
     pub protect: Option<Kept>,

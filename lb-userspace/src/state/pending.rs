@@ -23,6 +23,9 @@ pub struct Pending {
     /// Why, where that was said.
     #[serde(default)]
     pub cause: String,
+    /// It takes users back.
+    #[serde(default)]
+    pub back: bool,
 }
 
 /// How an order that has waited ended.
@@ -78,14 +81,25 @@ pub enum Order {
     },
     /// Move a release that goes by a plan.
     Release(Event),
+    /// Turn a toggle.
+    Toggle {
+        /// Its name.
+        toggle: String,
+        /// Whether it is to be on.
+        on: bool,
+    },
     /// Take another configuration, which the daemon keeps in mind.
     Apply,
 }
 
-impl Order {
+impl Pending {
     /// Whether it takes users back.
     pub const fn is_way_back(&self) -> bool {
-        matches!(self, Self::Rollback | Self::Release(Event::Abort { .. }))
+        self.back
+            || matches!(
+                self.order,
+                Order::Rollback | Order::Release(Event::Abort { .. })
+            )
     }
 }
 
@@ -99,6 +113,8 @@ impl fmt::Display for Order {
             Self::Weight { backend, weight } => write!(f, "weight {backend} {weight}"),
             Self::Admin { backend, admin } => write!(f, "{admin} {backend}"),
             Self::Release(event) => write!(f, "{event}"),
+            Self::Toggle { toggle, on: true } => write!(f, "toggle {toggle} on"),
+            Self::Toggle { toggle, on: false } => write!(f, "toggle {toggle} off"),
             Self::Apply => write!(f, "apply"),
         }
     }

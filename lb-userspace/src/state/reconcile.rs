@@ -8,7 +8,7 @@ use super::{
     Audiences, BackendState, Kept, PoolState, ServiceState, State, StateError, endpoints,
     ids::{Ids, take, take_short},
     listeners::listeners,
-    next_generation, places, server_ids,
+    next_generation, places, server_ids, toggles,
 };
 use crate::{
     config::{Affinity, Config, OnDeadPool, Pool, Service},
@@ -30,6 +30,7 @@ pub fn reconcile(
     state
         .services
         .retain(|name, _| config.service(name).is_some());
+    state.toggles = toggles::kept(&before.toggles, &config.toggles);
     let mut ids = Ids::of(before, image);
     for service in &config.services {
         let kept = state.services.remove(&service.name);
@@ -37,7 +38,8 @@ pub fn reconcile(
             Some(kept) => {
                 let fresh = !image.records.contains_key(&kept.id);
                 let mut next = keep(kept, service, seed, tick, &mut state, &mut ids)?;
-                next.judge_by(&service.audiences, &mut ids, tick)?;
+                let open = state.open_audiences(service);
+                next.judge_by(service, &open, &mut ids, tick)?;
                 // Nobody was judged before, or it is not known by what.
                 let begins = fresh && next.position.epoch == 0;
                 if begins || !next.knows_origin_set() {
@@ -49,6 +51,7 @@ pub fn reconcile(
         };
         state.services.insert(service.name.clone(), next);
     }
+    state.tell_releases();
     let gone = before.listener_numbers();
     let gone = gone
         .difference(&state.listener_numbers())
@@ -59,6 +62,7 @@ pub fn reconcile(
     let protect =
         protect.map(|configured| Kept::next(before.protect.as_ref(), configured, &mut ids));
     state.protect = protect.transpose()?;
+    state.dealt = true;
     endpoints::check(config, &state)?;
     server_ids::check(&state)?;
     Ok(state)
@@ -96,7 +100,7 @@ fn create(
         audiences: Audiences::default(),
         baseline: BTreeMap::new(),
     };
-    next.judge_by(&service.audiences, ids, 0)?;
+    next.judge_by(service, &state.open_audiences(service), ids, 0)?;
     next.position = next.position.settled().swept();
     for pool in &service.pools {
         let table = PoolTable::new(&next.owners(&pool.name, seed));
@@ -120,6 +124,7 @@ fn keep(
     ids: &mut Ids,
 ) -> Result<ServiceState, StateError> {
     check_fixed(&kept, service)?;
+    let before = kept.clone();
     kept.listeners = listeners(Some(&kept), service, ids)?;
     kept.falls_back = service.on_dead_pool == OnDeadPool::Fallback;
     remove_pools(&mut kept, service, tick)?;
@@ -132,9 +137,27 @@ fn keep(
         add_backends(&mut kept.backends, pool, state, ids)?;
     }
     for pool in &service.pools {
-        kept.reassign(&pool.name, seed, tick);
+        // Dealing is dear, and comes to the same where nothing differs.
+        if !state.dealt || !kept.deals_like(&before, &pool.name) {
+            kept.reassign(&pool.name, seed, tick);
+        }
     }
     Ok(kept)
+}
+
+impl ServiceState {
+    /// Whether a pool's slots are dealt alike in both, by its own backends.
+    fn deals_like(&self, other: &Self, pool: &str) -> bool {
+        let parts = |state: &Self| -> Vec<_> {
+            let members = state.members(pool);
+            let part = |(id, b): (u16, &BackendState)| {
+                (id, b.weight(), b.takes_connections(), b.slow_start)
+            };
+            members.map(part).collect()
+        };
+        let alone = |state: &Self| state.pools.contains_key(pool) && state.stand_in(pool).is_none();
+        alone(self) && alone(other) && parts(self) == parts(other)
+    }
 }
 
 /// Refuses what would send live connections elsewhere, with no table that knows where they were.
@@ -323,6 +346,26 @@ mod tests {
         assert_eq!(blog.id, 1);
         assert!(blog.pools.values().all(|pool| pool.id >= 2));
         assert!(blog.backends.keys().all(|&id| id >= 4));
+    }
+
+    #[test]
+    fn only_pools_of_which_something_differs_are_dealt_anew() {
+        let mut fixture = Fixture::new(SHOP);
+        let nobody = PoolTable::empty();
+        let shop = fixture.service_mut("shop");
+        shop.pools
+            .values_mut()
+            .for_each(|pool| pool.table = nobody.clone());
+        let heavier = SHOP.replace("\"10.0.1.1\" }", "\"10.0.1.1\", weight = 200 }");
+        fixture.apply(&heavier).expect("another weight in blue");
+        let table =
+            |fixture: &Fixture, pool: &str| fixture.service("shop").pools[pool].table.clone();
+        assert!(table(&fixture, "blue") != nobody && table(&fixture, "green") == nobody);
+
+        // What the maps hold may be what a daemon before this one was about to replace.
+        fixture.state.dealt = false;
+        fixture.apply(&heavier).expect("the same");
+        assert_ne!(table(&fixture, "green"), nobody);
     }
 
     #[test]

@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(says(|shop| shop.id = MAX_SERVICES), number("service 1024"));
         let pool =
             |id| move |shop: &mut ServiceState| shop.pools.get_mut("green").expect("there").id = id;
-        assert_eq!(says(pool(MAX_POOLS)), number("pool 256"));
+        assert_eq!(says(pool(MAX_POOLS)), number("pool 4096"));
         assert_eq!(says(pool(0)), number("pool 0"));
         let backend = |id| {
             move |shop: &mut ServiceState| drop(shop.backends.insert(id, shop.backends[&1].clone()))
@@ -215,6 +215,7 @@ mod tests {
                     share_ppm,
                     hold: std::time::Duration::from_secs(1),
                     approve: false,
+                    toggle: None,
                 });
                 let plan = Plan {
                     steps: steps.collect(),

@@ -88,6 +88,15 @@ fn cases() -> Vec<Case> {
             [approval(), Some(over("aborted"))],
         ),
         case(
+            "rollback",
+            |w| {
+                at_a_quarter(w);
+                w.steer("s0", &PROMOTE).expect("promoted");
+            },
+            |w| drop(w.rollback("s0").expect("back")),
+            [Some(over("promoted")), Some(over("rolled-back"))],
+        ),
+        case(
             "retry",
             aborted,
             |w| drop(w.steer("s0", &Event::Retry).expect("again")),
@@ -136,7 +145,7 @@ fn survives(case: &Case, write: usize) -> bool {
 fn goes_on(world: &mut World, found: Option<&Place>, story: &str) {
     match found.map(|found| found.1.as_str()) {
         None => begin(world),
-        Some("promoted") => return is_told_whole(world, story),
+        Some("promoted" | "rolled-back") => return is_told_whole(world, story),
         Some("aborted") => drop(world.steer("s0", &Event::Retry).expect("a retry")),
         Some(_) => {}
     }

@@ -49,7 +49,8 @@ fn asked(world: &mut World) -> Ask {
 
 fn answer(world: &mut World, ask: &Ask, outcome: Outcome) {
     let tick = world.tick();
-    world.control().answer(ask, outcome, tick).expect("taken");
+    let answers = vec![(ask.clone(), outcome)];
+    world.control().answers(answers, tick).expect("taken");
 }
 
 fn failed() -> Outcome {
@@ -248,7 +249,8 @@ fn status_shows_gates_with_their_last_answer() {
     let said = client(&fake.socket, &["start", "s0"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let ask = fake.shared.control().due_gates().remove(0);
-    let taken = fake.shared.control().answer(&ask, failed(), 1000);
+    let answers = vec![(ask, failed())];
+    let taken = fake.shared.control().answers(answers, 1000);
     taken.expect("taken");
 
     let text = client(&fake.socket, &["status", "s0"]).out;

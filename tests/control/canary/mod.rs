@@ -2,8 +2,10 @@
 
 mod blue_green;
 mod crash;
+mod drift;
 mod gates;
 mod interface;
+mod kept;
 mod log;
 mod orders;
 mod restart;

@@ -2,7 +2,7 @@
 
 use lb_userspace::state::Admin;
 
-use super::site::{BACKENDS, DRAIN_TICKS, POOLS, SERVICES};
+use super::site::{BACKENDS, DRAIN_TICKS, POOLS, QUIC, SERVICES};
 use crate::{frame::flag, random::Random, world::Family};
 
 /// One thing that happens.
@@ -65,6 +65,26 @@ pub struct Packet {
 pub enum Kind {
     Tcp(u8),
     Udp,
+    Quic(Header, Id),
+}
+
+/// What a packet of QUIC is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    Initial,
+    Handshake,
+    Short,
+}
+
+/// What the connection id of a packet of QUIC tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Id {
+    /// The server that has given it, to whom it goes from whichever address.
+    Server(usize),
+    /// A server that nobody knows.
+    Nobody,
+    /// That it tells none: the client's own, and one of a server that has no format.
+    Nothing,
 }
 
 /// Clients of each family, and ports of each client: few enough to come again.
@@ -73,7 +93,9 @@ const CLIENT_PORTS: usize = 3;
 
 impl Event {
     pub fn packet(random: &mut Random) -> Self {
+        let service = random.below(SERVICES);
         let kind = match random.below(20) {
+            _ if service == QUIC => Kind::quic(random),
             0..=5 => Kind::Tcp(flag::SYN),
             6..=12 => Kind::Tcp(flag::ACK),
             13 => Kind::Tcp(flag::ACK | flag::PSH),
@@ -83,7 +105,7 @@ impl Event {
             _ => Kind::Udp,
         };
         Self::Packet(Packet {
-            service: random.below(SERVICES),
+            service,
             family: [Family::V4, Family::V6][random.below(2)],
             client: short(random.below(CLIENTS)),
             port: 1024 + short(random.below(CLIENT_PORTS)),
@@ -94,7 +116,7 @@ impl Event {
     pub fn order(random: &mut Random) -> Self {
         let (service, pool) = (random.below(SERVICES), random.below(POOLS));
         let backend = random.below(BACKENDS);
-        match random.below(24) {
+        match random.below(25) {
             0..=6 => Self::Share {
                 service,
                 pool,
@@ -117,12 +139,12 @@ impl Event {
                 backend,
                 up: random.below(3) > 0,
             },
-            18 => Self::Apply {
+            18..=19 => Self::Apply {
                 service,
                 backend,
                 there: random.below(2) > 0,
             },
-            19 => Self::Restart,
+            20 => Self::Restart,
             _ => Self::Pass {
                 ticks: [
                     1,
@@ -142,6 +164,21 @@ impl Event {
             return None;
         };
         Some((packet.family, packet.client))
+    }
+}
+
+impl Kind {
+    fn quic(random: &mut Random) -> Self {
+        let server = Id::Server(random.below(BACKENDS));
+        match random.below(20) {
+            0..=5 => Self::Quic(Header::Initial, Id::Nothing),
+            6 => Self::Quic(Header::Initial, server),
+            7 => Self::Quic(Header::Handshake, server),
+            8 => Self::Quic(Header::Handshake, Id::Nobody),
+            9..=13 => Self::Quic(Header::Short, server),
+            14 => Self::Quic(Header::Short, Id::Nobody),
+            _ => Self::Quic(Header::Short, Id::Nothing),
+        }
     }
 }
 

@@ -42,6 +42,7 @@ fn the_program_does_what_the_model_says_with_every_packet() {
     // Cases that never moved anybody would prove nothing.
     let packets = sum.packets;
     assert!(sum.pinned > packets / 20 && sum.by_pin > packets / 20 && sum.orders > packets / 4000);
+    assert!(sum.by_id > packets / 20 && sum.left > packets / 2000 && sum.unclear < packets / 100);
 }
 
 fn cases(seeds: &[u64]) -> Tally {

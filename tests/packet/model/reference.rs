@@ -4,7 +4,10 @@
 //! It knows no "touched" and no flags, since those are only how the program saves work: a pin that
 //! there is, is obeyed; and an origin is the last settled state, kept whole.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
 
 use lb_common::{address::Address, hash, node::Node, pool::SLOTS};
 
@@ -60,12 +63,26 @@ pub struct Pin {
     pub closing: bool,
     /// Nothing but the connection's first packet was seen.
     pub half_open: bool,
+    /// It shows that a server which leaves is needed by the connection that its id tells.
+    by_id: bool,
+    /// When its last packet came by the machine's clock, which the program goes by.
+    met: Instant,
+}
+
+/// The server that a connection id tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub backend: u16,
+    /// It has left the configuration.
+    pub leaving: bool,
 }
 
 /// What a packet is to its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Opens,
+    /// Opens, or goes on with a handshake: QUIC's.
+    Initial,
     GoesOn,
     Closes,
     Datagram,
@@ -88,6 +105,8 @@ pub struct Model {
     pub pins: HashMap<Flow, Pin>,
     /// Generation of each backend that is there, by id.
     pub backends: HashMap<u16, u16>,
+    /// Who is known by which id, of the service of QUIC.
+    pub servers: HashMap<Vec<u8>, Server>,
 }
 
 /// Old and new answer for a flow.
@@ -101,6 +120,9 @@ struct Answer {
 const CLOSING_TICKS: u32 = 56;
 /// A pin of a connection of which only the first packet was seen stays for so many.
 const HALF_OPEN_TICKS: u32 = 60;
+/// A pin is surely one of a handshake that goes on if its last packet came within this time; the
+/// program draws the line at 32 s.
+const FRESH: Duration = Duration::from_secs(25);
 
 impl Mapping {
     fn pool(&self, client: u64) -> u32 {
@@ -131,11 +153,44 @@ impl Mapping {
 }
 
 impl Model {
+    /// Whether what becomes of a packet is not for the model to say: on a busy machine its pin is older
+    /// by the program's clock than by the test's, or was made for another connection of its socket.
+    pub fn is_unclear(&self, flow: &Flow, role: Role, id: Option<&[u8]>) -> bool {
+        let old = |pin: &Pin| role == Role::Initial && pin.met.elapsed() > FRESH;
+        let pin = self.pins.get(flow);
+        pin.is_some_and(|pin| old(pin) || (pin.by_id && self.server(id).is_none()))
+    }
+
+    /// The server that a connection id tells, if that is there.
+    fn server(&self, id: Option<&[u8]>) -> Option<Server> {
+        let server = self.servers.get(id?).copied();
+        server.filter(|server| self.backends.contains_key(&server.backend))
+    }
+
+    /// Whether a connection id tells a server that has left the configuration.
+    pub fn is_left(&self, id: Option<&[u8]>) -> bool {
+        self.server(id).is_some_and(|server| server.leaving)
+    }
+
     /// Lets a packet pass: where it goes, and what pin it leaves.
-    pub fn pass(&mut self, flow: Flow, role: Role, tick: u32) -> Fate {
+    pub fn pass(&mut self, flow: Flow, role: Role, id: Option<&[u8]>, tick: u32) -> Fate {
+        if let Some(server) = self.server(id) {
+            if server.leaving && self.pinned(&flow, role, tick).is_none() {
+                self.pin(flow, server.backend, tick, role == Role::Initial);
+                let pin = self.pins.get_mut(&flow);
+                pin.expect("its backend is there").by_id = true;
+            }
+            return Fate::To(server.backend);
+        }
         let answer = self.answer(&flow);
         let chosen = match role {
             Role::Datagram => answer.current,
+            Role::Initial => self.pinned(&flow, role, tick).unwrap_or_else(|| {
+                if answer.moving {
+                    self.pin(flow, answer.current, tick, true);
+                }
+                answer.current
+            }),
             Role::Opens => {
                 self.pins.remove(&flow);
                 if answer.moving {
@@ -153,19 +208,27 @@ impl Model {
     }
 
     fn resume(&mut self, flow: Flow, answer: &Answer, role: Role, tick: u32) -> u16 {
-        let holds = |pin: &Pin| self.backends.get(&pin.backend) == Some(&pin.generation);
-        if let Some(pin) = self.pins.get_mut(&flow).filter(|pin| holds(pin)) {
-            pin.seen = tick;
-            pin.closing |= role == Role::Closes;
-            pin.half_open &= role == Role::Closes;
-            return pin.backend;
+        if let Some(backend) = self.pinned(&flow, role, tick) {
+            return backend;
         }
-        self.pins.remove(&flow);
         // A connection that is over needs no pin.
         if answer.moving && role != Role::Closes {
             self.pin(flow, answer.origin, tick, false);
         }
         answer.origin
+    }
+
+    /// The backend that a connection is pinned to; a pin that is void goes.
+    fn pinned(&mut self, flow: &Flow, role: Role, tick: u32) -> Option<u16> {
+        let holds = |pin: &Pin| self.backends.get(&pin.backend) == Some(&pin.generation);
+        if let Some(pin) = self.pins.get_mut(flow).filter(|pin| holds(pin)) {
+            (pin.seen, pin.met) = (tick, Instant::now());
+            pin.closing |= role == Role::Closes;
+            pin.half_open &= matches!(role, Role::Closes | Role::Initial);
+            return Some(pin.backend);
+        }
+        self.pins.remove(flow);
+        None
     }
 
     /// A backend that is not there can't be pinned to.
@@ -177,6 +240,8 @@ impl Model {
                 seen: tick,
                 closing: false,
                 half_open,
+                by_id: false,
+                met: Instant::now(),
             };
             self.pins.insert(flow, pin);
         }

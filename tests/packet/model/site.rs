@@ -1,5 +1,5 @@
 //! The configuration under test: a service in `nat` and one in `l2`, with affinity by client and
-//! without, each of three pools.
+//! without, and one of QUIC whose connection ids tell their server; each of three pools.
 
 use std::{
     fmt::Write as _,
@@ -12,7 +12,9 @@ use lb_userspace::neighbour::{Hop, Reach, View};
 use crate::world::{Family, INGRESS};
 
 /// Services, pools of each, and backends of each.
-pub const SERVICES: usize = 2;
+pub const SERVICES: usize = 3;
+/// The service of QUIC.
+pub const QUIC: usize = 2;
 pub const POOLS: usize = 3;
 pub const BACKENDS: usize = 6;
 /// How long a change stands before it settles.
@@ -22,6 +24,10 @@ pub const DRAIN_TICKS: u32 = 94 + 1;
 /// Pool of each backend.
 const POOL_OF: [usize; BACKENDS] = [0, 0, 0, 1, 1, 2];
 const PORT: u16 = 443;
+/// Number of the connection ids' format.
+pub const ROTATION: u8 = 1;
+/// Octets of a server's id.
+pub const ID_LENGTH: usize = 3;
 
 /// Which backends the file has, of each service.
 #[derive(Clone, Debug)]
@@ -51,15 +57,23 @@ impl Site {
     }
 
     fn write(&self, text: &mut String, service: usize) {
+        let quic_lb =
+            format!("quic_lb = {{ rotation = {ROTATION}, server_id_length = {ID_LENGTH} }}\n");
         let lines = [
             "",
             "forward = \"l2\"\naffinity = \"client\"\non_dead_pool = \"drop\"\n",
+            &quic_lb,
         ][service];
         let [v4, v6] = [Family::V4, Family::V6].map(|family| vip(service, family));
+        let listeners = if service == QUIC {
+            format!("\"udp://{v4}?quic\", \"udp://{v6}?quic\"")
+        } else {
+            format!("\"tcp://{v4}\", \"tcp://{v6}\", \"udp://{v4}\", \"udp://{v6}\"")
+        };
         let written = write!(
             text,
             "[[service]]\nname = \"{}\"\ndrain = \"{DRAIN}\"\nactive = \"p0\"\n{lines}listen = \
-             [\"tcp://{v4}\", \"tcp://{v6}\", \"udp://{v4}\", \"udp://{v6}\"]\n",
+             [{listeners}]\n",
             name(service)
         );
         written.expect("a string takes everything");
@@ -69,7 +83,12 @@ impl Site {
             let backends: Vec<String> = backends
                 .map(|backend| {
                     let places = places(service, backend).map(|place| place.to_string());
-                    format!("{{ name = \"b{backend}\", address = {places:?} }}")
+                    let id = server_id(backend).map(|octet| format!("{octet:02x}"));
+                    let id = match service {
+                        QUIC => format!(", server_id = \"{}\"", id.concat()),
+                        _ => String::new(),
+                    };
+                    format!("{{ name = \"b{backend}\", address = {places:?}{id} }}")
                 })
                 .collect();
             let written = write!(
@@ -86,6 +105,11 @@ impl Site {
 /// A service's name.
 pub fn name(service: usize) -> String {
     format!("s{service}")
+}
+
+/// What tells a backend in connection ids.
+pub fn server_id(backend: usize) -> [u8; ID_LENGTH] {
+    [0xc0, 0xff, u8::try_from(backend).expect("few")]
 }
 
 /// A service's VIP and port.

@@ -15,8 +15,9 @@ use lb_common::{
     backend::{Macs, index},
     counters::AudienceCounters,
     flow::{FlowKey, Pin},
-    maps::PROGRAM,
+    maps::{PROGRAM, aside},
     reason::Reason,
+    signal::{self, Breaker},
     trace::Trace,
 };
 use lb_userspace::{
@@ -26,11 +27,12 @@ use lb_userspace::{
         Counters, Cursor, Dataplane, Image, Write,
         kernel::{Kernel, KernelError, Settings, detach},
         question::Question,
+        signals::Signals,
     },
     health::{Name, Verdict},
     object,
     release::Mapping as Ordered,
-    state::{Admin, State, StateFile},
+    state::{Admin, BackendState, State, StateFile},
 };
 use serin_tests::{
     netns::{Entered, Namespace},
@@ -39,12 +41,14 @@ use serin_tests::{
 use tempfile::TempDir;
 
 use super::{
-    event::{Event, Kind, Packet},
-    reference::{Fate, Flow, Mapping, Model, Role, Service},
-    site::{DRAIN_TICKS, SERVICES, Site, name, view, vip},
+    event::{Event, Header, Id, Kind, Packet},
+    reference::{Fate, Flow, Mapping, Model, Role, Server, Service},
+    site::{DRAIN_TICKS, ID_LENGTH, QUIC, ROTATION, SERVICES, Site, name, server_id, view, vip},
 };
 use crate::{
     frame::{Frame, flag},
+    quic::{HANDSHAKE_1, INITIAL_1, SMALLEST},
+    quic_lb::{cid, long, short},
     world::{Family, client},
 };
 
@@ -87,6 +91,12 @@ pub struct Tally {
     pub pinned: u64,
     /// Those that it sent elsewhere than the origin.
     pub by_pin: u64,
+    /// Those of QUIC that their id sent elsewhere than the release would have.
+    pub by_id: u64,
+    /// Packets whose server had left the configuration.
+    pub left: u64,
+    /// Packets that were not sent, since the model has no answer for them.
+    pub unclear: u64,
     /// Packets that no backend got.
     pub dropped: u64,
     /// Orders that were carried out.
@@ -99,6 +109,9 @@ impl Tally {
         self.packets += other.packets;
         self.pinned += other.pinned;
         self.by_pin += other.by_pin;
+        self.by_id += other.by_id;
+        self.left += other.left;
+        self.unclear += other.unclear;
         self.dropped += other.dropped;
         self.orders += other.orders;
     }
@@ -139,6 +152,7 @@ impl World {
                 services: services.collect(),
                 pins: HashMap::new(),
                 backends: HashMap::new(),
+                servers: HashMap::new(),
             },
             site,
             tick: FIRST_TICK,
@@ -314,8 +328,9 @@ impl World {
             node: node(&config),
             flows: config.node.connections,
             moving: false,
-            sparing: false,
+            sparing: true,
         })?;
+        kernel.load_aside(aside::SERVER)?;
         let image = kernel.image()?;
         let saved = StateFile::new(&config.node.state).load()?;
         let dataplane = Clocked {
@@ -361,6 +376,9 @@ impl World {
                 let backend = state.backends.get(&id);
                 backend.is_none_or(|backend| backend.admin == Admin::Maint || !backend.up)
             };
+            if number == QUIC {
+                self.model.servers = servers(&state.backends);
+            }
             for pool in state.pools.values() {
                 let slots = pool.table.slots().slots();
                 let owners = slots.map(lb_common::pool::Slot::current).collect();
@@ -420,18 +438,19 @@ impl World {
 
     fn send(&mut self, packet: &Packet) -> Result<(), String> {
         let (flow, frame) = describe(packet);
-        let role = role(packet);
-        let elsewhere = self.model.origin(&flow);
-        let fate = self.model.pass(flow, role, self.tick);
-        self.tally.packets += 1;
-        self.tally.pinned += u64::from(self.model.pins.contains_key(&flow));
-        let goes_on = matches!(role, Role::GoesOn | Role::Closes);
-        let by_pin = goes_on && matches!(fate, Fate::To(id) if id != elsewhere);
-        self.tally.by_pin += u64::from(by_pin);
-        if role != Role::Datagram {
+        let (role, id) = (role(packet), id(packet));
+        if self.model.is_unclear(&flow, role, id.as_deref()) {
+            self.tally.unclear += 1;
+            return Ok(());
+        }
+        self.tally.left += u64::from(self.model.is_left(id.as_deref()));
+        let origin = self.model.origin(&flow);
+        let fate = self.model.pass(flow, role, id.as_deref(), self.tick);
+        self.count(&flow, role, (fate, origin));
+        if let Some(pin) = self.model.pins.get(&flow) {
             let mut book = book(&self.book);
             let key = key(&book.image, &flow);
-            book.seen.insert(key, self.tick);
+            book.seen.insert(key, pin.seen);
         }
         let ran = self.control().dataplane().kernel.test_run(&frame.bytes());
         let (action, out) = ran.map_err(|error| error.to_string())?;
@@ -448,6 +467,17 @@ impl World {
             Fate::Lost => self.fates.lost += 1,
         }
         Ok(())
+    }
+
+    fn count(&mut self, flow: &Flow, role: Role, (fate, origin): (Fate, u16)) {
+        let elsewhere = matches!(fate, Fate::To(id) if id != origin);
+        let is_pinned = self.model.pins.contains_key(flow);
+        let goes_on = matches!(role, Role::GoesOn | Role::Closes) && elsewhere;
+        self.tally.packets += 1;
+        self.tally.pinned += u64::from(is_pinned);
+        let by_id = flow.service == QUIC && !is_pinned;
+        self.tally.by_pin += u64::from(goes_on && !by_id);
+        self.tally.by_id += u64::from(goes_on && by_id);
     }
 
     /// The addresses of the frame that leaves.
@@ -552,6 +582,21 @@ impl Dataplane for Clocked {
         self.kernel.audience_counters(numbers)
     }
 
+    fn signals(&self, service: u32) -> Result<Signals, KernelError> {
+        self.kernel.signals(service)
+    }
+
+    fn backend_signals(
+        &self,
+        backends: &[u16],
+    ) -> Result<BTreeMap<u16, signal::Tally>, KernelError> {
+        self.kernel.backend_signals(backends)
+    }
+
+    fn breaker(&self, service: u32) -> Result<Breaker, KernelError> {
+        self.kernel.breaker(service)
+    }
+
     fn some_pins(
         &self,
         cursor: &mut Cursor,
@@ -584,6 +629,27 @@ fn book(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
     book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Who is known by which id: all that could answer, and the one that is there rather than the one that
+/// has left where both are the same server.
+fn servers(backends: &BTreeMap<u16, BackendState>) -> HashMap<Vec<u8>, Server> {
+    let known = backends.iter();
+    let known = known.filter(|(_, backend)| backend.admin != Admin::Maint && backend.up);
+    let mut known: Vec<_> = known.collect();
+    known.sort_by_key(|(_, backend)| !backend.leaving);
+    let id = |name: &str| {
+        let number = name.trim_start_matches('b').parse();
+        server_id(number.expect("a backend's name")).to_vec()
+    };
+    let server = |(&backend, state): (&u16, &BackendState)| Server {
+        backend,
+        leaving: state.leaving,
+    };
+    let known = known.into_iter();
+    known
+        .map(|(key, state)| (id(&state.name), server((key, state))))
+        .collect()
+}
+
 fn server(backend: usize) -> String {
     format!("b{backend}")
 }
@@ -596,6 +662,11 @@ fn describe(packet: &Packet) -> (Flow, Frame) {
     let (protocol, frame) = match packet.kind {
         Kind::Tcp(flags) => (6, Frame::tcp(from, to, flags)),
         Kind::Udp => (17, Frame::udp(from, to)),
+        Kind::Quic(header, told) => {
+            let payload = payload(header, told);
+            let frame = Frame::udp(from, to);
+            (17, Frame { payload, ..frame })
+        }
     };
     let flow = Flow {
         service: packet.service,
@@ -607,9 +678,33 @@ fn describe(packet: &Packet) -> (Flow, Frame) {
     (flow, frame)
 }
 
+/// A packet of QUIC to a connection id.
+fn payload(header: Header, told: Id) -> Vec<u8> {
+    let id = match told {
+        Id::Server(backend) => cid(ROTATION, &server_id(backend)),
+        Id::Nobody => cid(ROTATION, &[0xee; ID_LENGTH]),
+        Id::Nothing => cid(7, &[0xee; ID_LENGTH]),
+    };
+    match header {
+        Header::Initial => long(INITIAL_1, &id, SMALLEST),
+        Header::Handshake => long(HANDSHAKE_1, &id, 60),
+        Header::Short => short(&id),
+    }
+}
+
+/// What a packet's connection id says of its server.
+fn id(packet: &Packet) -> Option<Vec<u8>> {
+    match packet.kind {
+        Kind::Quic(_, Id::Server(backend)) => Some(server_id(backend).to_vec()),
+        Kind::Quic(_, Id::Nobody | Id::Nothing) | Kind::Tcp(_) | Kind::Udp => None,
+    }
+}
+
 const fn role(packet: &Packet) -> Role {
     match packet.kind {
         Kind::Udp => Role::Datagram,
+        Kind::Quic(Header::Initial, _) => Role::Initial,
+        Kind::Quic(Header::Handshake | Header::Short, _) => Role::GoesOn,
         Kind::Tcp(flags) if flags & (flag::SYN | flag::ACK | flag::RST) == flag::SYN => Role::Opens,
         Kind::Tcp(flags) if flags & (flag::FIN | flag::RST) != 0 => Role::Closes,
         Kind::Tcp(_) => Role::GoesOn,

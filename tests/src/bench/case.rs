@@ -43,6 +43,17 @@ pub enum State {
     Audience,
     /// A cutover that has not settled, with the known flows pinned.
     Change,
+    /// A settled release, with the known flows measured.
+    Measured,
+}
+
+/// What begins a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// The client's SYN.
+    Call,
+    /// The server's.
+    Answer,
 }
 
 /// One case.
@@ -94,13 +105,52 @@ pub fn groups() -> Vec<Vec<Case>> {
         });
         group.into()
     }));
+    groups.extend(measured());
     groups
+}
+
+/// As many as are measured at a time, and fewer.
+fn measured() -> impl Iterator<Item = Vec<Case>> {
+    let forwards = [Forward::L2, Forward::Nat, Forward::NatReply];
+    let kinds = forwards.map(|forward| [Family::V4, Family::V6].map(|family| (forward, family)));
+    kinds.into_iter().flatten().map(|(forward, family)| {
+        let flows = [Flows::Known(1024), Flows::Known(16_384)];
+        let group = flows.map(|flows| Case {
+            forward,
+            family,
+            flows,
+            state: State::Measured,
+        });
+        group.into()
+    })
 }
 
 impl Case {
     /// A reply opens no connection, and a change does not touch it.
     fn is_real(&self) -> bool {
         self.forward != Forward::NatReply || (self.state == State::Rest && self.flows != Flows::New)
+    }
+
+    /// What has to come before, so that the flows are measured: their first packets, and the answers.
+    pub fn beginnings(&self) -> Vec<(Self, First)> {
+        if self.state != State::Measured {
+            return Vec::new();
+        }
+        let reply = Self {
+            forward: Forward::NatReply,
+            ..*self
+        };
+        match self.forward {
+            Forward::NatReply => {
+                let request = Self {
+                    forward: Forward::Nat,
+                    ..*self
+                };
+                vec![(request, First::Call), (reply, First::Answer)]
+            }
+            Forward::Nat => vec![(*self, First::Call), (reply, First::Answer)],
+            Forward::L2 | Forward::Ipip | Forward::Gue => vec![(*self, First::Call)],
+        }
     }
 }
 
@@ -154,6 +204,7 @@ impl fmt::Display for State {
             Self::Rest => "rest",
             Self::Audience => "audience",
             Self::Change => "change",
+            Self::Measured => "measured",
         })
     }
 }

@@ -12,6 +12,7 @@ use lb_common::{
     hash::{HashKey, KEY_WORDS, mix},
     node::Node,
     reason::Reason,
+    signal::{Signal, cohort},
 };
 use lb_userspace::dataplane::{
     Dataplane as _, Image, Table, Write,
@@ -19,7 +20,10 @@ use lb_userspace::dataplane::{
     plan::plan,
 };
 
-use super::{case::Case, world};
+use super::{
+    case::{Case, Flows, Forward, State},
+    world,
+};
 use crate::{
     netns::{Entered, Namespace},
     unique,
@@ -88,7 +92,12 @@ impl Lab {
             self.kernel().write(&write)?;
         }
         self.image = image;
-        let orders: [u8; size_of::<Plan>()] = bytemuck::cast(world::plan(case));
+        self.order(case, &world::frame(case))
+    }
+
+    /// Tells the wrapper what to write over the frame.
+    pub fn order(&mut self, case: &Case, frame: &[u8]) -> Result<()> {
+        let orders: [u8; size_of::<Plan>()] = bytemuck::cast(world::plan(case, frame));
         let map = self.kernel().object().map_mut("PLAN");
         let mut map: Array<_, [u8; size_of::<Plan>()]> =
             map.context("the object has no map PLAN")?.try_into()?;
@@ -112,16 +121,41 @@ impl Lab {
 
     /// Fails if a packet so far took another way out than `expected`: a packet that is not
     /// forwarded is a fast one.
-    pub fn check_exits(&mut self, expected: Reason) -> Result<()> {
+    pub fn check_exits(&mut self, expected: Reason, two_sides: bool) -> Result<()> {
+        const SIDES: [Reason; 2] = [Reason::Transmitted, Reason::ReplyRedirected];
         let exits = self.kernel().counters(&[], &[])?.reasons;
         for (reason, count) in exits {
             ensure!(
-                reason == expected || count == 0,
+                reason == expected || count == 0 || (two_sides && SIDES.contains(&reason)),
                 "{count} packets left as {}, not as {}",
                 reason.name(),
                 expected.name()
             );
         }
+        Ok(())
+    }
+
+    /// Fails if connections were measured although the case says otherwise, or not although it does:
+    /// each known flow must have been called for once.
+    pub fn check_measured(&mut self, case: &Case) -> Result<()> {
+        let signals = self.kernel().signals(0)?;
+        let cohort = &signals.cohorts[cohort::CANDIDATE as usize];
+        let seen = match case.forward {
+            Forward::NatReply => u64::from(cohort.tally.pair(Signal::Connect).trials),
+            Forward::Nat | Forward::L2 | Forward::Ipip | Forward::Gue => cohort.tally.opened,
+        };
+        let expected = match (case.state, case.flows) {
+            (State::Measured, Flows::Known(count)) => u64::from(count),
+            _ => 0,
+        };
+        ensure!(
+            seen >= expected,
+            "{seen} connections of {case} were measured"
+        );
+        ensure!(
+            expected > 0 || seen == 0,
+            "{seen} connections of {case} were measured"
+        );
         Ok(())
     }
 

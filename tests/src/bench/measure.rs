@@ -85,10 +85,13 @@ pub fn case(lab: &mut Lab, case: &Case, effort: Effort) -> Result<Measured> {
         measured.floor.add(lab.run(floor, &frame, floor_runs)?);
         measured.whole.add(lab.run(serin, &frame, whole_runs)?);
     }
-    lab.check_exits(match case.forward {
+    let expected = match case.forward {
         Forward::Nat | Forward::L2 | Forward::Ipip | Forward::Gue => Reason::Transmitted,
         Forward::NatReply => Reason::ReplyRedirected,
-    })?;
+    };
+    let beginnings = case.beginnings().len();
+    lab.check_exits(expected, beginnings > 0)?;
+    lab.check_measured(case)?;
     Ok(measured)
 }
 
@@ -137,6 +140,12 @@ fn warm_up(lab: &mut Lab, case: &Case, frame: &[u8]) -> Result<()> {
         Flows::New => 1,
     };
     let [serin, _] = case.forward.programs();
+    for (case, first) in case.beginnings() {
+        let frame = world::frame_of(&case, Some(first));
+        lab.order(&case, &frame)?;
+        lab.run(serin, &frame, flows)?;
+    }
+    lab.order(case, frame)?;
     lab.run(serin, frame, flows.max(1024)).map(drop)
 }
 

@@ -17,8 +17,9 @@ use anyhow::{Context, Result};
 use self::{lab::Lab, measure::Effort, report::Row};
 use crate::{interrupt, leftovers, netns::Namespace, serial};
 
-/// Measures everything, prints it, and writes the rows as JSON where asked.
-pub fn run(json: Option<&Path>, quick: bool) -> Result<()> {
+/// Measures everything, or only cases whose name has a text in it; prints it, and writes the rows as
+/// JSON where asked.
+pub fn run(json: Option<&Path>, quick: bool, only: Option<&str>) -> Result<()> {
     interrupt::watch()?;
     leftovers::sweep()?;
     let _turn = serial::turn()?;
@@ -32,7 +33,11 @@ pub fn run(json: Option<&Path>, quick: bool) -> Result<()> {
     drop(lab);
     report::heading();
     let mut rows = Vec::new();
-    for group in case::groups() {
+    for mut group in case::groups() {
+        group.retain(|case| only.is_none_or(|only| case.to_string().contains(only)));
+        if group.is_empty() {
+            continue;
+        }
         // Pins that an earlier group has left would be in the way of this one's.
         let mut lab = Lab::open(&namespace, wan)?;
         for case in group {
@@ -41,7 +46,9 @@ pub fn run(json: Option<&Path>, quick: bool) -> Result<()> {
             rows.push(row);
         }
     }
-    report::targets(&rows, &tables);
+    if only.is_none() {
+        report::targets(&rows, &tables);
+    }
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&rows)?;
         fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;

@@ -26,7 +26,7 @@ use lb_userspace::dataplane::{
 };
 use nix::net::if_::if_nametoindex;
 
-use super::case::{Case, Family, Flows, Forward, State};
+use super::case::{Case, Family, First, Flows, Forward, State};
 use crate::netns::Namespace;
 
 /// Backends of a pool.
@@ -76,9 +76,8 @@ pub fn image(case: &Case, wan: u32) -> Image {
     image.ports.insert(wan);
     for family in [Family::V4, Family::V6] {
         let vip = endpoint(vip(family));
-        image
-            .listeners
-            .insert(vip, Listener::new(0, family as u16, PORT));
+        let listener = Listener::new(0, family as u16, PORT);
+        image.listeners.insert(vip, listener);
         for id in FIRST.into_iter().flat_map(|first| first..first + BACKENDS) {
             let at = server(family, id);
             let entry = Backend::new(at.ip().into(), at.port(), 1);
@@ -86,9 +85,8 @@ pub fn image(case: &Case, wan: u32) -> Image {
             image
                 .backends
                 .insert(index(id, family == Family::V6), entry);
-            image
-                .replies
-                .insert(endpoint(at), Reply::new(*vip.address(), PORT, id));
+            let reply = Reply::new(*vip.address(), PORT, id).of(&listener);
+            image.replies.insert(endpoint(at), reply);
         }
     }
     for (table, first) in iter::zip(TABLES, FIRST) {
@@ -134,8 +132,7 @@ fn prefix(family: Family, number: u64) -> IpNet {
 }
 
 /// What the wrapper program writes before each iteration.
-pub fn plan(case: &Case) -> Plan {
-    let frame = frame(case);
+pub fn plan(case: &Case, frame: &[u8]) -> Plan {
     let word = |at: usize| {
         let bytes = frame[at..].first_chunk().expect("a frame fills its words");
         u64::from_ne_bytes(*bytes)
@@ -162,6 +159,11 @@ pub fn plan(case: &Case) -> Plan {
 
 /// A frame of the case: the smallest that Ethernet and the headers allow.
 pub fn frame(case: &Case) -> Vec<u8> {
+    frame_of(case, None)
+}
+
+/// The same, of a connection's beginning.
+pub fn frame_of(case: &Case, first: Option<First>) -> Vec<u8> {
     let (client, vip) = (client(case.family), vip(case.family));
     let (from, to) = match case.forward {
         Forward::Nat | Forward::L2 | Forward::Ipip | Forward::Gue => (client, vip),
@@ -173,10 +175,12 @@ pub fn frame(case: &Case) -> Vec<u8> {
         (IpAddr::V6(a), IpAddr::V6(b)) => link.ipv6(a.octets(), b.octets(), 64),
         _ => unreachable!("a case has one family"),
     };
-    let segment = network.tcp(from.port(), to.port(), 1, 65_535);
-    let segment = match case.flows {
-        Flows::New => segment.syn(),
-        Flows::Known(_) => segment.ack(1),
+    let sequence = u32::from(first.is_none());
+    let segment = network.tcp(from.port(), to.port(), sequence, 65_535);
+    let segment = match (first, case.flows) {
+        (Some(First::Answer), _) => segment.syn().ack(1),
+        (Some(First::Call), _) | (None, Flows::New) => segment.syn(),
+        (None, Flows::Known(_)) => segment.ack(1),
     };
     let mut frame = Vec::new();
     segment
@@ -214,6 +218,12 @@ fn record(case: &Case) -> Record {
             flags: forward | Record::AUDIENCES,
             ..rest
         },
+        State::Measured => Record {
+            share_ppm: 1_000_000,
+            origin_share_ppm: 1_000_000,
+            ..rest
+        }
+        .measured(1),
         State::Change => Record {
             active: new,
             touched_ppm: 1_000_000,

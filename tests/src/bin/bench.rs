@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use serin_tests::{
     connections::{self, Plan},
-    interrupt,
+    interrupt, services,
 };
 
 /// Measures the packet path in the kernel, nanoseconds a packet
@@ -21,6 +21,9 @@ struct Options {
     /// A tenth of the time, for a look
     #[arg(long)]
     quick: bool,
+    /// Only cases whose name has this in it, and no targets
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -40,12 +43,22 @@ enum What {
         #[arg(long, default_value_t = 30)]
         drain: u64,
     },
+    /// A release under way in each of very many services instead: is one daemon enough?
+    Services {
+        /// How many
+        #[arg(long, default_value_t = 1000)]
+        services: u16,
+    },
 }
 
 fn main() -> Result<()> {
     let options = Options::parse();
     match options.what {
-        None => serin_tests::bench::run(options.json.as_deref(), options.quick),
+        None => serin_tests::bench::run(
+            options.json.as_deref(),
+            options.quick,
+            options.only.as_deref(),
+        ),
         Some(What::Connections {
             flows,
             new,
@@ -60,6 +73,12 @@ fn main() -> Result<()> {
                 drain_s: drain,
             })?;
             connections::print(&story);
+            Ok(())
+        }
+        Some(What::Services { services }) => {
+            interrupt::watch()?;
+            let good = services::print(&services::play(services)?);
+            ensure!(good, "some of it is not what it has to be");
             Ok(())
         }
     }

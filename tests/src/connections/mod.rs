@@ -18,11 +18,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use lb_common::live::Heard;
 
-pub use self::report::print;
-use self::{
-    herd::{Herd, Segment, Turn},
-    usage::Usage,
-};
+use self::herd::{Herd, Segment, Turn};
+pub use self::{report::print, usage::Usage};
 use crate::{
     config::{Attach, Service},
     daemon::Daemon,

@@ -19,6 +19,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// The most memory that it has had.
     pub peak_kib: u64,
+    /// The memory that it has.
+    pub resident_kib: u64,
 }
 
 impl Usage {
@@ -30,11 +32,15 @@ impl Usage {
         let (_name, fields) = stat.rsplit_once(") ").context("no name in stat")?;
         let ticks = fields.split(' ').skip(11).take(2);
         let ticks = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|text| text.trim().strip_suffix(" kB"));
+        let memory = |key: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+            Ok(number.with_context(|| format!("no {key}"))?.parse()?)
+        };
         Ok(Self {
             cpu: Duration::from_secs(ticks) / USER_HZ,
-            peak_kib: peak.context("no VmHWM")?.parse()?,
+            peak_kib: memory("VmHWM:")?,
+            resident_kib: memory("VmRSS:")?,
         })
     }
 

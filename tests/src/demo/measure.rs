@@ -3,10 +3,12 @@
 use std::{cmp::Ordering, collections::HashMap};
 
 use super::{
+    USERS,
     arrivals::last_old_packet_us,
+    release::STAFF_USERS,
     row::Row,
     script::Step,
-    stage::{G1, Stage, V2},
+    stage::{G1, Stage, V1, V2},
     users::{Versions, moved_back, undecided},
 };
 use crate::{binomial, load::Log};
@@ -23,7 +25,8 @@ pub(super) struct Done {
 #[derive(Default)]
 pub(super) struct Observer {
     mark: usize,
-    v2_ppm: u32,
+    /// How many users v2 had to have, of a million.
+    v2: u64,
     versions: Versions,
 }
 
@@ -32,8 +35,9 @@ impl Observer {
     pub(super) fn measure(&mut self, stage: &Stage, step: &Step, done: Done) -> (Row, Vec<String>) {
         let log = stage.load.since(self.mark);
         self.mark += log.requests.len();
-        let direction = step.v2_ppm.cmp(&self.v2_ppm);
-        self.v2_ppm = step.v2_ppm;
+        let v2 = wanted(step);
+        let direction = v2.cmp(&self.v2);
+        self.v2 = v2;
         let before = std::mem::replace(&mut self.versions, versions(&log));
         let row = Row {
             moved_back: moved_back(direction, &before, &log.new_connections()),
@@ -49,13 +53,13 @@ impl Observer {
     }
 
     fn share(&self, step: &Step, log: &Log) -> Row {
-        let clients = count(self.versions.len());
-        let on_v2 = self.on_v2();
+        let (on_v2, clients) = self.others_on_v2();
         Row {
             step: step.name,
             asked_ppm: step.v2_ppm,
             measured_ppm: ppm(on_v2, clients),
             clients,
+            staff: self.staff(),
             requests: log.requests.len(),
             failed: log.failed(),
             moved_back: 0,
@@ -81,24 +85,48 @@ impl Observer {
             problems.push(format!("{} users moved {against}", row.moved_back));
         }
         let (low, high) = binomial::interval(row.clients, part(step.v2_ppm));
-        let on_v2 = self.on_v2();
+        let (on_v2, _) = self.others_on_v2();
         if !(low..=high).contains(&on_v2) {
             problems.push(format!(
                 "v2 has {on_v2} of {} users; {} ppm were asked, and chance allows {low} to {high}",
                 row.clients, row.asked_ppm,
             ));
         }
+        let asked = if step.staff_on_v2 { V2 } else { V1 };
+        if row.staff != asked {
+            problems.push(format!("staff have {}, not {asked}", row.staff));
+        }
         problems
     }
 
-    fn on_v2(&self) -> u32 {
-        count(
-            self.versions
-                .values()
-                .filter(|version| *version == V2)
-                .count(),
-        )
+    /// How many users other than staff have v2, and how many there are.
+    fn others_on_v2(&self) -> (u32, u32) {
+        let others = self.versions.iter().filter(|(user, _)| !is_staff(**user));
+        let on_v2 = others.clone().filter(|(_, version)| *version == V2);
+        (count(on_v2.count()), count(others.count()))
     }
+
+    /// The version that all staff have.
+    fn staff(&self) -> &'static str {
+        let mut staff = self.versions.iter().filter(|(user, _)| is_staff(**user));
+        let on_v2 = staff.clone().filter(|(_, version)| *version == V2).count();
+        match on_v2 {
+            0 => V1,
+            _ if staff.all(|(_, version)| version == V2) => V2,
+            _ => "both",
+        }
+    }
+}
+
+const fn is_staff(user: u32) -> bool {
+    user < STAFF_USERS
+}
+
+/// How many users v2 must have after a step, of a million.
+const fn wanted(step: &Step) -> u64 {
+    let staff = if step.staff_on_v2 { 1_000_000 } else { 0 };
+    let others = (USERS - STAFF_USERS) as u64 * step.v2_ppm as u64;
+    others + STAFF_USERS as u64 * staff
 }
 
 fn late_problem(log: &Log, done: Done) -> Option<String> {

@@ -1,8 +1,9 @@
-//! The demo: a release from 1% to 100%, cutovers, a rollback and a crash of the daemon, under load,
-//! each step measured from outside.
+//! The demo: a canary that goes its way by itself, a blue-green release with a preview, a toggle, a
+//! cutover and a rollback, and a crash of the daemon, under load, each step measured from outside.
 
 mod arrivals;
 mod measure;
+mod release;
 mod restart;
 mod row;
 mod script;
@@ -97,10 +98,10 @@ impl Play {
 
     /// Carries a step out, lets every user connect anew, and measures.
     fn perform(&mut self, step: &Step) -> Result<Row> {
-        let answer = self.act(step.action)?;
+        let stored_at_ns = self.act(step.action)?;
         let done = Done {
             returned_ns: clock::now_ns(),
-            stored_at_ns: answer.as_ref().map(stored_at_ns).transpose()?,
+            stored_at_ns,
         };
         self.stage.load.whole_round(ROUND)?;
         let (row, problems) = self.observer.measure(&self.stage, step, done);
@@ -110,7 +111,8 @@ impl Play {
         Ok(row)
     }
 
-    fn act(&mut self, action: Action) -> Result<Option<Value>> {
+    /// Returns when the kernel's one store was, if the action is an order that makes one.
+    fn act(&mut self, action: Action) -> Result<Option<u64>> {
         let Self {
             stage,
             before_crash,
@@ -119,7 +121,10 @@ impl Play {
         } = self;
         match action {
             Action::Watch => Ok(None),
-            Action::Serin(words) => stage.daemon.serin(words).map(Some),
+            Action::Serin(words) => stored_at_ns(&stage.daemon.serin(words)?).map(Some),
+            Action::Tell(words) => stage.daemon.serin(words).map(|_| None),
+            Action::Reach(step) => release::reach(&stage.daemon, step).map(|()| None),
+            Action::Configure => stage.configure(release::blue_green()).map(|()| None),
             Action::Kill => {
                 *before_crash = Some(Reported::by(&stage.daemon, SERVICE)?);
                 stage.daemon.kill().map(|()| None)

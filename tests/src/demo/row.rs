@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::load::Log;
 
-/// One step. Shares are of users, and always those of v2.
+/// One step. Shares are of users other than staff, and always those of v2.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// What was done.
@@ -15,6 +15,8 @@ pub struct Row {
     pub measured_ppm: u32,
     /// How many users were measured.
     pub clients: u32,
+    /// The version that staff have.
+    pub staff: &'static str,
     /// Requests that ended during the step.
     pub requests: usize,
     /// Of these, failed.

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
+use toml::Table;
 
-use super::USERS;
+use super::{USERS, release};
 use crate::{
     config::{Attach, Service},
     daemon::Daemon,
@@ -24,7 +25,7 @@ pub(super) const V2: &str = "v2";
 pub(super) const G1: &str = "g1";
 
 const SERVERS: [(&str, &str); 4] = [(V1, "b1"), (V1, "b2"), (V2, G1), (V2, "g2")];
-const PORT: u16 = 8080;
+pub(super) const PORT: u16 = 8080;
 /// Shorter than the demo, so that bands settle while it runs, and longer than the kept connections
 /// are ever silent.
 const DRAIN: &str = "5s";
@@ -48,7 +49,10 @@ impl Stage {
             servers.push(Server::start(backend, version, name, PORT)?);
             syns.push((version, SynRecorder::start(&backend.namespace)?));
         }
-        let daemon = Daemon::run(&lab, Attach::Native, vec![shop(&lab)])?;
+        let mut daemon = Daemon::prepare(&lab, Attach::Native, vec![shop(&lab)])?;
+        daemon.config.toggle = vec![release::toggle()];
+        daemon.write_config()?;
+        daemon.start(&lab)?;
         let load = Load::start(&lab.clients, plan())?;
         Ok(Self {
             load,
@@ -57,6 +61,13 @@ impl Stage {
             _servers: servers,
             lab,
         })
+    }
+
+    /// Gives the service another release, by an edit of the file.
+    pub(super) fn configure(&mut self, release: Table) -> Result<()> {
+        self.daemon.config.service[0].release = Some(release);
+        self.daemon.write_config()?;
+        self.daemon.serin(&["apply"]).map(drop)
     }
 
     /// Ends the load, then takes everything down.
@@ -77,5 +88,7 @@ fn shop(lab: &Lab) -> Service {
     let mut shop = Service::shop(lab, "nat", PORT);
     SERVICE.clone_into(&mut shop.name);
     DRAIN.clone_into(&mut shop.drain);
+    shop.audience = vec![release::audience()];
+    shop.release = Some(release::canary(lab));
     shop
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Row, USERS, row::Summary, stage::plan};
+use super::{Row, USERS, release::STAFF_USERS, row::Summary, stage::plan};
 
 pub(super) fn introduce() {
     let plan = plan();
@@ -11,7 +11,7 @@ pub(super) fn introduce() {
 Serin demo: a new version goes live under load, and nobody notices.
 
 Building, in network namespaces of this machine:
-  clients   {USERS} users with an address each: {} new connections a second,
+  clients   {USERS} users with an address each, {STAFF_USERS} of them staff: {} new connections a second,
             and {} connections kept open with {} requests a second over them
   edge      `serin run`, XDP in native mode; the service is http://192.0.2.80, forward = \"nat\"
   backends  blue runs v1 on b1 and b2, green runs v2 on g1 and g2
@@ -25,20 +25,22 @@ Building, in network namespaces of this machine:
 pub(super) fn legend() {
     println!(
         "\
-asked, measured  share of users whose newest connection v2 answers
+staff            the version that the audience `staff` has
+asked, measured  share of all other users whose newest connection v2 answers
 sigma            how far apart the two are, in standard deviations of pure chance
 moved back       users that changed version against the direction of the step
 last old packet  from the kernel's one store to the last connection that a moved user
                  still started at its old version; - where no user was to move
 
-step                  asked  measured  sigma  requests  failed  moved back  last old packet"
+step                staff    asked  measured  sigma  requests  failed  moved back  last old packet"
     );
 }
 
 pub(super) fn row(row: &Row) {
     println!(
-        "{:<18}  {:>7}  {:>8}  {:>5.1}  {:>8}  {:>6}  {:>10}  {:>15}",
+        "{:<18}  {:>5}  {:>7}  {:>8}  {:>5.1}  {:>8}  {:>6}  {:>10}  {:>15}",
         row.step,
+        row.staff,
         percent(row.asked_ppm),
         percent(row.measured_ppm),
         row.sigma,
@@ -56,7 +58,7 @@ pub(super) fn verdict(summary: &Summary, problems: &[String], took: Duration) {
         println!(
             "\
 PASSED in {} s: {} requests, none failed; nobody moved back; every share is within chance
-(99.9%) of the asked one; {} kept connections stayed with their server through ramps,
+(99.9%) of the asked one; {} kept connections stayed with their server through the canary,
 cutovers, the rollback and the crash of the daemon.",
             took.as_secs(),
             thousands(summary.requests),

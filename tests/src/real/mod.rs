@@ -5,6 +5,7 @@ mod dns;
 mod h2load;
 mod iperf;
 mod nginx;
+mod ofrep;
 mod prometheus;
 mod ssh;
 mod wrk;
@@ -15,6 +16,7 @@ pub use self::{
     h2load::{H2Loaded, h2load},
     iperf::{IperfServer, Stream, Streamed, iperf},
     nginx::Nginx,
+    ofrep::{Asked, Evaluated, evaluate},
     prometheus::Prometheus,
     ssh::{Keys, Shell, Sshd},
     wrk::{WrkPlan, Wrked, wrk},

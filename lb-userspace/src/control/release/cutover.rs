@@ -152,8 +152,7 @@ impl<D: Dataplane> Control<D> {
     ) -> Result<(Position, Happened, String), ControlError> {
         let state = self.state.service(service)?;
         let before = state.position.run.as_ref();
-        let now_ms = self.dataplane.clock_ms();
-        let advanced = engine::advance(before, event, now_ms);
+        let advanced = engine::advance(before, event, self.moment());
         let (run, actions) = advanced.map_err(|refusal| ControlError::Release {
             service: service.to_owned(),
             refusal,

@@ -33,6 +33,15 @@ pub struct Ask {
     pub share_ppm: u32,
 }
 
+/// Answers that could not be taken, for a fault that is not theirs.
+#[derive(Debug)]
+pub struct Unheard {
+    /// They are to be given again.
+    pub answers: Vec<(Ask, Outcome)>,
+    /// Why.
+    pub error: Box<ControlError>,
+}
+
 impl<D: Dataplane> Control<D> {
     /// All gates that are to be asked now. Asking one twice does no harm.
     pub fn due_gates(&self) -> Vec<Ask> {
@@ -65,43 +74,74 @@ impl<D: Dataplane> Control<D> {
         rounds.collect()
     }
 
-    /// Takes a gate's answer. Where the release can't act on it, for want of backends, it is kept,
+    /// Takes answers of gates. Where a release can't act on one, for want of backends, it is kept,
     /// and acted on as soon as the release can.
-    pub fn answer(&mut self, ask: &Ask, outcome: Outcome, tick: u32) -> Result<(), ControlError> {
-        let service = &ask.service;
-        let round = (ask.release, ask.round);
-        if self.rounds().get(service) != Some(&round) {
-            return Ok(());
-        }
-        let event = Event::Gate {
-            gate: ask.gate.name.clone(),
-            round: ask.round,
-            outcome: outcome.clone(),
-        };
-        match self.steer(service, &event, "", tick) {
-            Ok(_) => Ok(()),
-            Err(ControlError::Unfit { .. } | ControlError::Refused { .. }) => {
-                self.keep(service, &event, ask.round, outcome)
+    pub fn answers(&mut self, answers: Vec<(Ask, Outcome)>, tick: u32) -> Result<(), Unheard> {
+        let rounds = self.rounds();
+        let mut heard: Vec<(Ask, Event)> = Vec::new();
+        for (ask, outcome) in answers {
+            if rounds.get(&ask.service) == Some(&(ask.release, ask.round)) {
+                let (gate, round) = (ask.gate.name.clone(), ask.round);
+                let event = Event::Gate {
+                    gate,
+                    round,
+                    outcome,
+                };
+                heard.push((ask, event));
             }
-            Err(error) => Err(error),
         }
+        let news = heard.iter();
+        let news = news.map(|(ask, event)| (ask.service.clone(), event.clone()));
+        let mut fates = self.steer_all(news.collect(), tick);
+        for ((service, event), error) in fates.refused {
+            let later = matches!(
+                error,
+                ControlError::Unfit { .. } | ControlError::Refused { .. }
+            );
+            let fault = if later {
+                self.note_answer(&service, &event).err()
+            } else {
+                Some(error)
+            };
+            if let Some(error) = fault {
+                fates.left.push((service, event));
+                fates.fault = Some(error);
+            }
+        }
+        let Some(error) = fates.fault else {
+            return Ok(());
+        };
+        let is_left = |ask: &Ask, event: &Event| {
+            let mut left = fates.left.iter();
+            left.any(|(service, left)| *service == ask.service && left == event)
+        };
+        let left = heard.into_iter().filter(|(ask, event)| is_left(ask, event));
+        let answers = left.filter_map(|(ask, event)| {
+            let Event::Gate { outcome, .. } = event else {
+                return None;
+            };
+            Some((ask, outcome))
+        });
+        Err(Unheard {
+            answers: answers.collect(),
+            error: Box::new(error),
+        })
     }
 
     /// Takes an answer down without acting on it.
-    fn keep(
-        &mut self,
-        service: &str,
-        event: &Event,
-        round: u64,
-        outcome: Outcome,
-    ) -> Result<(), ControlError> {
-        let Event::Gate { gate, .. } = event else {
+    fn note_answer(&mut self, service: &str, event: &Event) -> Result<(), ControlError> {
+        let Event::Gate {
+            gate,
+            round,
+            outcome,
+        } = event
+        else {
             return Ok(());
         };
         let now_ms = self.dataplane.clock_ms();
         let before = self.state.service(service)?.position.run.clone();
         let run = before.as_ref();
-        let Some(run) = run.and_then(|run| run.noted(gate, round, outcome, now_ms)) else {
+        let Some(run) = run.and_then(|run| run.noted(gate, *round, outcome.clone(), now_ms)) else {
             return Ok(());
         };
         let mut whole = self.state.clone();

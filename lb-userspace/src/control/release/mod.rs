@@ -2,17 +2,21 @@
 
 mod cutover;
 mod gates;
+mod many;
 mod tell;
 mod time;
 
-pub use self::{cutover::Together, gates::Ask};
+pub use self::{
+    cutover::Together,
+    gates::{Ask, Unheard},
+};
 
 pub(super) use self::time::age;
 
 use std::time::Instant;
 
 use self::tell::{happened, why};
-use super::{Control, ControlError, orders::require_servable};
+use super::{Control, ControlError, audit::Subject, back::is_way_back, orders::require_servable};
 use crate::{
     api::model::Done,
     dataplane::Dataplane,
@@ -20,8 +24,24 @@ use crate::{
         Position, Refusal, Salts,
         engine::{self, Action, Event, Run},
     },
-    state::{Order, ServiceState},
+    state::{Order, ServiceState, State},
 };
+
+/// What an event comes to.
+struct Turn {
+    /// What is said of it while it waits for sessions.
+    order: Order,
+    /// Where the service is then, and its release.
+    position: Position,
+    /// Clients are sent elsewhere.
+    moves: bool,
+    /// It does nothing but take users back.
+    back: bool,
+    /// Below which bucket sessions are moved, if any are.
+    touched: Option<u32>,
+    /// What the log is told.
+    told: Option<Subject>,
+}
 
 impl<D: Dataplane> Control<D> {
     /// Begins the configured release.
@@ -69,14 +89,13 @@ impl<D: Dataplane> Control<D> {
 
     /// Takes all users back; whatever waits for sessions is called off as well.
     pub fn abort(&mut self, service: &str, reason: &str, tick: u32) -> Result<Done, ControlError> {
-        let called_off = self.call_off(service, Instant::now(), tick)?;
-        match called_off {
-            Some(done) if !self.state.service(service)?.is_released() => Ok(done),
-            Some(_) | None => {
-                let reason = reason.to_owned();
-                self.steer(service, &Event::Abort { reason }, "", tick)
-            }
+        if !self.state.service(service)?.is_released()
+            && let Some(done) = self.call_off(service, Instant::now(), tick)?
+        {
+            return Ok(done);
         }
+        let reason = reason.to_owned();
+        self.steer(service, &Event::Abort { reason }, "", tick)
     }
 
     /// Carries out what an event means to a release: position and plan change in one store.
@@ -88,46 +107,92 @@ impl<D: Dataplane> Control<D> {
         tick: u32,
     ) -> Result<Done, ControlError> {
         let began = Instant::now();
-        let state = self.state.service(service)?;
-        let before = state.position.run.clone();
-        let now_ms = self.dataplane.clock_ms();
-        let (run, actions) =
-            engine::advance(before.as_ref(), event, now_ms).map_err(|refusal| {
-                ControlError::Release {
-                    service: service.to_owned(),
-                    refusal,
-                }
-            })?;
-        let next = self.position_after(service, event, &actions, tick)?;
-        let order = Order::Release(event.clone());
-        let moves = !actions.is_empty() || next.now != state.position.now;
-        if moves {
-            let touched = (!state.position.covers(&next)).then_some(next.touched_ppm);
-            let given = (order.clone(), cause);
-            if let Some(done) = self.arm(service, given, touched, began, tick)? {
+        let turn = self.weigh(service, event, cause, tick)?;
+        let given = (turn.order.clone(), cause);
+        if turn.back {
+            if let Some(done) = self.arm_back(service, given, turn.touched, began, tick)? {
                 return Ok(done);
             }
+            let stored = self.store_back(service, &turn.position);
+            let mut whole = self.state.clone();
+            self.call_off_in(&mut whole, service)?;
+            self.take(&mut whole, service, turn, tick)?;
+            let commit = self.commit_back(whole, stored)?;
+            return self.done(service, &commit, began, tick);
         }
-        let baseline = self.connections(self.state.service(service)?)?;
+        if turn.moves
+            && let Some(done) = self.arm(service, given, turn.touched, began, tick)?
+        {
+            return Ok(done);
+        }
         let mut whole = self.state.clone();
-        let state = whole.service_mut(service)?;
-        if state.pending.as_ref().is_some_and(|p| p.order == order) {
-            state.end_pending(None);
-        }
-        state.position = next;
-        if moves {
-            state.baseline = baseline;
-            state.reassign_dead(&self.seed, tick);
-        }
-        state.position.run = Some(run.clone());
-        if let Some(happened) = happened(event, before.as_ref(), &run) {
-            let why = why(event, cause, before.as_ref(), &run);
-            self.will_note(service, happened, &why);
-        } else if let Some(subject) = gates::changed(event, before.as_ref(), &run) {
-            self.will_note_about(service, subject);
-        }
+        self.take(&mut whole, service, turn, tick)?;
         let commit = self.commit(whole)?;
         self.done(service, &commit, began, tick)
+    }
+
+    /// What an event comes to; refused where it can't be.
+    fn weigh(
+        &self,
+        service: &str,
+        event: &Event,
+        cause: &str,
+        tick: u32,
+    ) -> Result<Turn, ControlError> {
+        let state = self.state.service(service)?;
+        let before = state.position.run.as_ref();
+        let (run, actions) = engine::advance(before, event, self.moment()).map_err(|refusal| {
+            ControlError::Release {
+                service: service.to_owned(),
+                refusal,
+            }
+        })?;
+        let next = self.position_after(service, event, &actions, tick)?;
+        let told = happened(event, before, &run)
+            .map(|happened| Subject::whole(happened, &why(event, cause, before, &run)));
+        Ok(Turn {
+            order: Order::Release(event.clone()),
+            moves: !actions.is_empty() || next.now != state.position.now,
+            back: is_way_back(&actions),
+            touched: (!state.position.covers(&next)).then_some(next.touched_ppm),
+            told: told.or_else(|| gates::changed(event, before, &run)),
+            position: Position {
+                run: Some(run),
+                ..next
+            },
+        })
+    }
+
+    /// Makes a turn part of the state that is to be.
+    fn take(
+        &mut self,
+        whole: &mut State,
+        service: &str,
+        turn: Turn,
+        tick: u32,
+    ) -> Result<(), ControlError> {
+        let state = whole.service_mut(service)?;
+        if turn.moves {
+            // Users are not kept away for want of a count.
+            let counted = self.connections(state);
+            state.baseline = if turn.back {
+                counted.unwrap_or_default()
+            } else {
+                counted?
+            };
+        }
+        let pending = state.pending.as_ref();
+        if pending.is_some_and(|p| p.order == turn.order || (turn.back && p.is_way_back())) {
+            state.end_pending(None);
+        }
+        state.position = turn.position;
+        if turn.moves {
+            state.reassign_dead(&self.seed, tick);
+        }
+        if let Some(subject) = turn.told {
+            self.will_note_about(service, subject);
+        }
+        Ok(())
     }
 
     /// Where a service is after an event, if every pool that gets users can serve them.
@@ -148,7 +213,7 @@ impl<D: Dataplane> Control<D> {
         })?;
         self.require_way_back(service, event, actions, &next)?;
         // Who takes users back does not ask whether the pool that they came from is well.
-        if !matches!(actions, [] | [Action::Withdraw | Action::RollBack { .. }]) {
+        if !actions.is_empty() && !is_way_back(actions) {
             let now = &next.now;
             let candidate = now.sends_to_candidate().then_some(now.candidate);
             for pool in candidate.into_iter().chain([now.active]) {
@@ -191,7 +256,7 @@ impl<D: Dataplane> Control<D> {
         } else {
             return Some(run.clone());
         };
-        let touched = engine::advance(Some(run), &event, self.dataplane.clock_ms());
+        let touched = engine::advance(Some(run), &event, self.moment());
         touched.ok().map(|(run, _)| run)
     }
 }

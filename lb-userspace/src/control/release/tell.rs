@@ -52,6 +52,7 @@ fn condition(state: &ServiceState, run: &Run) -> &'static str {
         Stage::Waiting | Stage::Step(_) | Stage::Bake if run.paused => "paused",
         Stage::Bake => "baking",
         Stage::Waiting | Stage::Step(_) if run.scheduled_ms.is_some() => "scheduled",
+        Stage::Waiting | Stage::Step(_) if run.awaits_toggle() => "awaits-toggle",
         Stage::Waiting | Stage::Step(_) if run.awaits_approval() => "awaits-approval",
         Stage::Waiting | Stage::Step(_) if !state.can_serve(state.pool_name(run.candidate)) => {
             "awaits-backends"
@@ -107,12 +108,26 @@ pub(super) fn why(event: &Event, said: &str, before: Option<&Run>, run: &Run) ->
         return reason.clone();
     }
     let held = before.and_then(Run::present);
-    match (event, held) {
+    let why = match (event, held) {
         _ if !said.is_empty() => said.to_owned(),
         (Event::Gate { gate, outcome, .. }, _) => gates::said(gate, outcome),
         (Event::Tick, Some(step)) => {
             format!("held for {}", humantime::format_duration(step.hold))
         }
         _ => event.to_string(),
+    };
+    why + &passed_over(event, before, run)
+}
+
+/// The steps that a release has not made since their toggles are off.
+fn passed_over(event: &Event, before: Option<&Run>, run: &Run) -> String {
+    if let Event::Promote { full: true, .. } = event {
+        return String::new();
     }
+    let begins = matches!(event, Event::Start { .. });
+    let steps = run.passed_over(before.filter(|_| !begins));
+    let told = steps.iter().map(|(number, toggle)| {
+        format!("; step {number} is passed over, since toggle `{toggle}` is off")
+    });
+    told.collect()
 }

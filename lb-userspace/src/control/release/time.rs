@@ -19,12 +19,13 @@ impl<D: Dataplane> Control<D> {
     /// Lets time pass for all releases; each makes at most one step.
     pub(in super::super) fn advance_releases(&mut self, tick: u32) -> Result<(), ControlError> {
         let now_ms = self.dataplane.clock_ms();
-        for (service, event) in self.due(now_ms) {
-            match self.steer(&service, &event, "", tick) {
-                Ok(_) => {}
-                Err(error @ ControlError::Unfinished(_)) => return Err(error),
-                Err(error) => tracing::error!("the release's next step is tried again: {error}"),
+        let fates = self.steer_all(self.due(now_ms), tick);
+        let refused = fates.refused.into_iter().map(|(_, error)| error);
+        for error in refused.chain(fates.fault) {
+            if matches!(error, ControlError::Unfinished(_)) {
+                return Err(error);
             }
+            tracing::error!("the release's next step is tried again: {error}");
         }
         match self.keep_holds(now_ms) {
             Err(error @ ControlError::Unfinished(_)) => Err(error),

@@ -17,15 +17,16 @@ use lb_common::{
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_FRAGMENTS, MAX_POOLS,
-        MAX_PORTS, MAX_RECORDS, MAX_SERVICES, MAX_SOURCES, MAX_TABLES, MAX_WORDS, REPLY_KEYS,
-        SERVER_KEYS, aside, half_open, name,
+        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_CULPRITS, MAX_FRAGMENTS,
+        MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_ROWS, MAX_SERVICES, MAX_SOURCES, MAX_TABLES,
+        MAX_TALLIES, MAX_WATCHED, MAX_WORDS, REPLY_KEYS, SERVER_KEYS, aside, half_open, name,
     },
     node::Node,
     protect::{PROTECTS, Protect},
     quic_lb::{Server, ServerKey},
     reason::COUNTERS,
     release::Record,
+    signal::{Breaker, Culprit, Tally, Watched, histogram::Row},
 };
 use nix::{
     errno::Errno,
@@ -328,18 +329,22 @@ impl fmt::Display for Shape {
     }
 }
 
-pub(super) fn shapes(flows: u32) -> [Shape; 21] {
-    use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray, ProgramArray};
-    const U32: u32 = bytes::<u32>();
-    const DEVMAP_VALUE: u32 = 8;
-    let shape = |name, kind, key, value, entries| Shape {
+const U32: u32 = bytes::<u32>();
+
+const fn shape(name: &'static str, kind: MapType, key: u32, value: u32, entries: u32) -> Shape {
+    Shape {
         name,
         kind,
         key,
         value,
         entries,
-    };
-    [
+    }
+}
+
+pub(super) fn shapes(flows: u32) -> Vec<Shape> {
+    use MapType::{Array, ArrayOfMaps, DevMapHash, Hash, LruHash, PerCpuArray, ProgramArray};
+    const DEVMAP_VALUE: u32 = 8;
+    let mut all = vec![
         shape(name::NODE, Array, U32, bytes::<Node>(), 1),
         shape(
             name::LISTENERS,
@@ -427,6 +432,39 @@ pub(super) fn shapes(flows: u32) -> [Shape; 21] {
             bytes::<u64>(),
             MAX_SOURCES,
         ),
+    ];
+    all.extend(measuring());
+    all
+}
+
+/// The maps of what is measured.
+fn measuring() -> [Shape; 6] {
+    use MapType::{Array, LruHash};
+    [
+        shape(
+            name::WATCHED,
+            LruHash,
+            bytes::<FlowKey>(),
+            bytes::<Watched>(),
+            MAX_WATCHED,
+        ),
+        shape(
+            name::CULPRITS,
+            LruHash,
+            bytes::<Culprit>(),
+            bytes::<u64>(),
+            MAX_CULPRITS,
+        ),
+        shape(name::SIGNALS, Array, U32, bytes::<Tally>(), MAX_TALLIES),
+        shape(name::HISTOGRAMS, Array, U32, bytes::<Row>(), MAX_ROWS),
+        shape(
+            name::BACKEND_SIGNALS,
+            Array,
+            U32,
+            bytes::<Tally>(),
+            MAX_BACKENDS,
+        ),
+        shape(name::BREAKERS, Array, U32, bytes::<Breaker>(), MAX_SERVICES),
     ]
 }
 

@@ -97,6 +97,28 @@ pub fn write_words(
     Ok(())
 }
 
+/// Writes elements of an array of 4 bytes each.
+pub fn write_all(
+    map: BorrowedFd<'_>,
+    name: &'static str,
+    keys: &[u32],
+    values: &[u32],
+) -> Result<(), KernelError> {
+    let count = keys.len().min(values.len());
+    let mut call = BatchCall {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        map_fd: map.as_raw_fd(),
+        ..BatchCall::zeroed()
+    };
+    // SAFETY: both buffers are live and hold at least `count` entries of 4 bytes; the call only
+    // reads them.
+    let result = unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut call) };
+    result.map_err(|source| KernelError::System { what: name, source })?;
+    Ok(())
+}
+
 /// Reads the block that prefixes are in, unless it is there already or they lie outside of the map.
 pub fn read_block(
     map: BorrowedFd<'_>,
@@ -108,23 +130,23 @@ pub fn read_block(
     if length == 0 || !fits || blocks.contains_key(&base) {
         return Ok(());
     }
-    let words = read_words(map, name::PREFIXES, base, length)?;
+    let words = elements(map, name::PREFIXES, base, length)?;
     blocks.insert(base, Block::new(words));
     Ok(())
 }
 
 /// Reads `length` neighbouring elements of an array, from `first` on.
-fn read_words(
+pub fn elements<T: Pod>(
     map: BorrowedFd<'_>,
     name: &'static str,
     first: u32,
     length: u32,
-) -> Result<Vec<u64>, KernelError> {
-    let mut words = vec![0; length as usize];
+) -> Result<Vec<T>, KernelError> {
+    let mut elements = vec![T::zeroed(); length as usize];
     let mut keys = vec![0_u32; BATCH as usize];
     let mut at = first;
-    for words in words.chunks_mut(BATCH as usize) {
-        let count = u32::try_from(words.len()).unwrap_or(BATCH);
+    for elements in elements.chunks_mut(BATCH as usize) {
+        let count = u32::try_from(elements.len()).unwrap_or(BATCH);
         // The kernel goes on behind this key.
         let before = at.wrapping_sub(1);
         let mut position = 0_u32;
@@ -132,7 +154,7 @@ fn read_words(
             in_batch: if at == 0 { 0 } else { &raw const before as u64 },
             out_batch: &raw mut position as u64,
             keys: keys.as_mut_ptr() as u64,
-            values: words.as_mut_ptr() as u64,
+            values: elements.as_mut_ptr() as u64,
             count,
             map_fd: map.as_raw_fd(),
             ..BatchCall::zeroed()
@@ -149,5 +171,5 @@ fn read_words(
         }
         at += count;
     }
-    Ok(words)
+    Ok(elements)
 }

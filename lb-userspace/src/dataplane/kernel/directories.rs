@@ -105,7 +105,24 @@ pub fn finish(earlier: &Path, own: &Path) -> Result<(), KernelError> {
     remove(earlier)
 }
 
-/// Lets go of what [`finish`] has kept, now that no link has an earlier program.
+/// A free name for the tail calls of a program that is to take another one's place, whose own keep
+/// theirs until then; kept as [`finish`] keeps them if its daemon dies meanwhile.
+pub fn beside(own: &Path) -> PathBuf {
+    let named = |number: u32| own.join(format!("{LEFT}v{ABI_VERSION}_{number}"));
+    let mut number = 1;
+    while named(number).exists() {
+        number += 1;
+    }
+    named(number)
+}
+
+/// Lets the tail calls [`beside`] be the only ones: all links have their program, and packets that
+/// had met another are through.
+pub fn replace_programs(beside: &Path, own: &Path) -> Result<(), KernelError> {
+    fs::rename(beside, own.join(name::PROGRAMS)).map_err(pin_error(beside, "can't be moved"))
+}
+
+/// Lets go of tail calls that [`finish`] or a restart has kept, now that no link has their program.
 pub fn forget_left(own: &Path) -> Result<(), KernelError> {
     for path in entries(own)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -25,10 +25,15 @@ use lb_common::{
     protect::Protect,
     quic_lb::{Server, ServerKey},
     release::Record,
+    signal::{
+        Breaker, Histogram, Tally,
+        histogram::{HISTOGRAMS, ROWS, first_row},
+        tally_index,
+    },
 };
 
 use super::{KernelError, batch, error::errno, sum, tables::Tables};
-use crate::dataplane::Cursor;
+use crate::dataplane::{Cursor, signals::Signals};
 
 /// Lets aya carry a type whose lack of padding bytemuck has proved.
 #[repr(transparent)]
@@ -58,6 +63,10 @@ pub struct Maps {
     audience_counters: PerCpuArray<MapData, Raw<AudienceCounters>>,
     prefixes: MapData,
     backend_counters: PerCpuArray<MapData, Raw<BackendCounters>>,
+    signals: Array<MapData, Raw<Tally>>,
+    backend_signals: Array<MapData, Raw<Tally>>,
+    breakers: Array<MapData, Raw<Breaker>>,
+    histograms: MapData,
     /// Second handles, for the calls that aya lacks.
     pin_handles: [(MapData, &'static str); 2],
 }
@@ -65,10 +74,7 @@ pub struct Maps {
 impl Maps {
     /// Takes all of them out of a loaded object whose maps are pinned in `directory`.
     pub fn take(object: &mut Ebpf, directory: &Path) -> Result<Self, KernelError> {
-        let handle = |name| {
-            let handle = MapData::from_pin(directory.join(name));
-            Ok((handle.map_err(KernelError::map(name))?, name))
-        };
+        let handle = |name| Ok((pinned(directory, name)?, name));
         Ok(Self {
             pin_handles: [handle(name::HALF_OPEN)?, handle(name::FLOWS)?],
             node: typed(object, name::NODE)?,
@@ -88,8 +94,11 @@ impl Maps {
             audience_sets: typed(object, name::AUDIENCE_SETS)?,
             protect: typed(object, name::PROTECT)?,
             audience_counters: typed(object, name::AUDIENCE_COUNTERS)?,
-            prefixes: MapData::from_pin(directory.join(name::PREFIXES))
-                .map_err(KernelError::map(name::PREFIXES))?,
+            prefixes: pinned(directory, name::PREFIXES)?,
+            signals: typed(object, name::SIGNALS)?,
+            backend_signals: typed(object, name::BACKEND_SIGNALS)?,
+            breakers: typed(object, name::BREAKERS)?,
+            histograms: pinned(directory, name::HISTOGRAMS)?,
         })
     }
 
@@ -221,8 +230,43 @@ impl Maps {
     pub fn clear_backend_counters(&mut self, id: u32) -> Result<(), KernelError> {
         self.backend_counters
             .set(id, zeros()?, 0)
-            .map_err(KernelError::map(name::BACKEND_COUNTERS))
+            .map_err(KernelError::map(name::BACKEND_COUNTERS))?;
+        self.backend_signals
+            .set(id, Raw(Tally::default()), 0)
+            .map_err(KernelError::map(name::BACKEND_SIGNALS))
     }
+
+    /// What is counted of the cohorts of a service.
+    pub fn signals(&self, service: u32) -> Result<Signals, KernelError> {
+        let mut signals = Signals::default();
+        for (number, cohort) in (0..).zip(&mut signals.cohorts) {
+            let tally = self.signals.get(&tally_index(service, number), 0);
+            cohort.tally = tally.map_err(KernelError::map(name::SIGNALS))?.0;
+            let first = first_row(service, number, Histogram::Handshake);
+            let map = self.histograms.fd().as_fd();
+            let rows = batch::elements(map, name::HISTOGRAMS, first, ROWS * HISTOGRAMS)?;
+            let rows = rows.chunks(ROWS as usize);
+            for (histogram, rows) in cohort.histograms.iter_mut().zip(rows) {
+                *histogram = rows.to_vec();
+            }
+        }
+        Ok(signals)
+    }
+
+    pub fn backend_signals(&self, id: u16) -> Result<Tally, KernelError> {
+        let tally = self.backend_signals.get(&u32::from(id), 0);
+        Ok(tally.map_err(KernelError::map(name::BACKEND_SIGNALS))?.0)
+    }
+
+    pub fn breaker(&self, service: u32) -> Result<Breaker, KernelError> {
+        let breaker = self.breakers.get(&service, 0);
+        Ok(breaker.map_err(KernelError::map(name::BREAKERS))?.0)
+    }
+}
+
+/// A handle of a pinned map.
+fn pinned(directory: &Path, name: &'static str) -> Result<MapData, KernelError> {
+    MapData::from_pin(directory.join(name)).map_err(KernelError::map(name))
 }
 
 /// A per-CPU entry that has counted nothing.
@@ -294,6 +338,15 @@ pub fn load_aside(object: &mut Ebpf, index: u32) -> Result<(), KernelError> {
         ProgramArray::try_from(programs).map_err(KernelError::map(name::PROGRAMS))?;
     let set = programs.set(index, &handle, 0);
     set.map_err(KernelError::map(name::PROGRAMS))
+}
+
+/// Pins the tail calls of an object, which the kernel takes out of their map as soon as neither a pin
+/// nor a process has it.
+pub fn pin_programs(object: &Ebpf, path: &Path) -> Result<(), KernelError> {
+    let programs = object.map(name::PROGRAMS);
+    let programs =
+        programs.ok_or_else(|| KernelError::Incomplete(format!("map {}", name::PROGRAMS)))?;
+    programs.pin(path).map_err(KernelError::map(name::PROGRAMS))
 }
 
 /// How often a load is tried; as often as libbpf does (`PROG_LOAD_ATTEMPTS`).

@@ -42,6 +42,7 @@ use lb_common::{
     protect::{PROTECTS, Protect},
     reason::{FlowEvent, Reason, flow_event_index},
     release::Record,
+    signal::{Breaker, Tally},
     trace::Trace,
 };
 
@@ -57,7 +58,10 @@ pub use self::{
     clock::{clock_ms, now},
     error::KernelError,
 };
-use super::{Counters, Cursor, Dataplane, Image, Write, prefixes::Block, question::Question};
+use super::{
+    Counters, Cursor, Dataplane, Image, Write, prefixes::Block, question::Question,
+    signals::Signals,
+};
 
 /// What one data plane is made from.
 pub struct Settings<'a> {
@@ -76,6 +80,16 @@ pub struct Settings<'a> {
     /// Programs that few packets or nobody needs are loaded when they are asked for; for tests, which
     /// the verifier's time is most of.
     pub sparing: bool,
+}
+
+impl Settings<'_> {
+    /// Loads the program that meets packets, and those that it gives some to.
+    fn load(&self, object: &mut Ebpf) -> Result<(), KernelError> {
+        maps::load(maps::program(object, self.program)?)?;
+        let is_small = |index| matches!(index, aside::RESET | aside::TOO_BIG);
+        let mut wanted = (0..aside::COUNT).filter(|&index| is_small(index) || !self.sparing);
+        wanted.try_for_each(|index| maps::load_aside(object, index))
+    }
 }
 
 /// A loaded data plane.
@@ -130,20 +144,17 @@ impl Kernel {
         let mut loader = EbpfLoader::new();
         loader.map_max_entries(name::FLOWS, settings.flows);
         loader.map_max_entries(name::HALF_OPEN, half_open(settings.flows));
+        // Packets under way are still given to those of the program that met them.
+        let replaces = directory.join(name::PROGRAMS).exists();
         for map in name::ALL {
-            loader.map_pin_path(map, directory.join(map));
+            if map != name::PROGRAMS || !replaces {
+                loader.map_pin_path(map, directory.join(map));
+            }
         }
         let mut object = loader.load(settings.object).map_err(KernelError::load)?;
         let mut maps = Maps::take(&mut object, &directory)?;
         adopt::check_node(&mut maps, &settings.node, settings.pins)?;
-        let program = maps::program(&mut object, settings.program)?;
-        maps::load(program)?;
-        for index in 0..aside::COUNT {
-            let is_small = matches!(index, aside::RESET | aside::TOO_BIG);
-            if is_small || !settings.sparing {
-                maps::load_aside(&mut object, index)?;
-            }
-        }
+        settings.load(&mut object)?;
         let mut teller = None;
         if !settings.sparing {
             // Packets must not wait for the one who tells of them.
@@ -152,13 +163,22 @@ impl Kernel {
                 None
             });
         }
-        let program = maps::program(&mut object, settings.program)?;
         let mut copied = Vec::new();
         if let Some(before) = earlier.last() {
             copied = carry::copy(before, &directory)?;
         } else {
+            let beside = directories::beside(&directory);
+            if replaces {
+                maps::pin_programs(&object, &beside)?;
+                fault::moment();
+            }
+            let program = maps::program(&mut object, settings.program)?;
             attach::update_links(program, &directory)?;
             barrier::wait_for_packets()?;
+            if replaces {
+                directories::replace_programs(&beside, &directory)?;
+                fault::moment();
+            }
             directories::forget_left(&directory)?;
         }
         if earlier.is_empty() {
@@ -457,6 +477,16 @@ impl Kernel {
 }
 
 impl Dataplane for Kernel {
+    fn prepare(&mut self, writes: &[Write]) -> Result<(), KernelError> {
+        let tables = writes.iter().filter_map(|write| {
+            let Write::SetTable(index, _) = write else {
+                return None;
+            };
+            Some(*index)
+        });
+        self.maps.tables.make(tables)
+    }
+
     fn write(&mut self, write: &Write) -> Result<Option<SystemTime>, KernelError> {
         match write {
             Write::PutRecord(service, record) => {
@@ -561,6 +591,20 @@ impl Dataplane for Kernel {
         let numbers = numbers.iter();
         let counted = numbers.map(|&number| Ok((number, self.maps.audience_counters(number)?)));
         counted.collect()
+    }
+
+    fn signals(&self, service: u32) -> Result<Signals, KernelError> {
+        self.maps.signals(service)
+    }
+
+    fn backend_signals(&self, backends: &[u16]) -> Result<BTreeMap<u16, Tally>, KernelError> {
+        let backends = backends.iter();
+        let counted = backends.map(|&id| Ok((id, self.maps.backend_signals(id)?)));
+        counted.collect()
+    }
+
+    fn breaker(&self, service: u32) -> Result<Breaker, KernelError> {
+        self.maps.breaker(service)
     }
 
     fn some_pins(

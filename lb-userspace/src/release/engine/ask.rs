@@ -68,7 +68,16 @@ impl Run {
 
     /// Whether hold, time of day and people let it go on.
     fn is_ready(&self) -> bool {
-        self.is_held() && self.scheduled_ms.is_none() && !self.lacks_approval()
+        self.is_held()
+            && self.scheduled_ms.is_none()
+            && !self.lacks_approval()
+            && !self.awaits_toggle()
+    }
+
+    /// Whether it waits before its first step, all of which are guarded by toggles that are off: those
+    /// may have been turned since it was started.
+    pub fn awaits_toggle(&self) -> bool {
+        self.stage == Stage::Waiting && self.is_closed()
     }
 
     fn lacks_approval(&self) -> bool {

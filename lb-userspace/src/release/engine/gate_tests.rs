@@ -44,6 +44,7 @@ fn blue_green(gates: Vec<Gate>) -> Plan {
         share_ppm: 0,
         hold: Duration::ZERO,
         approve: true,
+        toggle: None,
     };
     Plan {
         strategy: Strategy::BlueGreen,

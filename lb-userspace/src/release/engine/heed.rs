@@ -32,17 +32,19 @@ impl Run {
                 let asked = self.present().map(|step| step.share_ppm);
                 seen.released(self).is_some() && asked == Some(seen.share_ppm)
             }
-            Stage::Bake => seen.active == self.candidate,
-            Stage::Promoted | Stage::Aborted { .. } | Stage::TakenOver | Stage::RolledBack => true,
+            Stage::Bake | Stage::Promoted => seen.active == self.candidate,
+            Stage::Aborted { .. } | Stage::TakenOver | Stage::RolledBack => true,
         }
     }
 
     fn found(&self, seen: Seen) -> Stage {
-        let mut steps = self.plan.steps.iter();
-        let step = steps.position(|step| step.share_ppm == seen.share_ppm);
+        let steps = || self.plan.steps.iter();
+        let open =
+            steps().position(|step| step.share_ppm == seen.share_ppm && !step.is_closed(&self.off));
+        let step = open.or_else(|| steps().position(|step| step.share_ppm == seen.share_ppm));
         match step {
             _ if seen.active == self.candidate => self.promoted(),
-            _ if self.stage == Stage::Bake => Stage::RolledBack,
+            _ if matches!(self.stage, Stage::Bake | Stage::Promoted) => Stage::RolledBack,
             Some(step) if seen.released(self).is_some() => Stage::Step(step),
             _ if seen.share_ppm == 0 => Stage::Aborted {
                 reason: "the kernel's record sends nobody to the candidate".to_owned(),

@@ -18,7 +18,7 @@ mod sequences;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -136,16 +136,37 @@ pub enum Action {
     },
 }
 
+/// What an event comes upon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// When it happens, in milliseconds.
+    pub ms: u64,
+    /// The toggles that are off: steps that they guard are passed over.
+    pub off: BTreeSet<String>,
+}
+
+impl From<u64> for Moment {
+    /// With all toggles on.
+    fn from(ms: u64) -> Self {
+        Self {
+            ms,
+            off: BTreeSet::new(),
+        }
+    }
+}
+
 /// The release after an event, and what is to be done; nothing has changed where it is refused.
 pub fn advance(
     run: Option<&Run>,
     event: &Event,
-    now_ms: u64,
+    now: impl Into<Moment>,
 ) -> Result<(Run, Vec<Action>), Refusal> {
+    let now = now.into();
     if let Event::Start { replace, .. } = event {
-        return Run::start(event, run, *replace, now_ms);
+        return Run::start(event, run, *replace, &now);
     }
-    let mut next = run.ok_or(Refusal::NotStarted)?.aged(now_ms);
+    let mut next = run.ok_or(Refusal::NotStarted)?.aged(now.ms);
+    next.know(&now.off);
     let actions = match event {
         Event::Tick => next.tick(),
         Event::Promote { full, expect_step } => next.promote(*full, *expect_step)?,

@@ -1,6 +1,6 @@
 //! What a release is to go through.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,17 @@ pub struct Step {
     pub hold: Duration,
     /// After the hold it waits for a person.
     pub approve: bool,
+    /// While this toggle is off, a release that comes to it passes it over.
+    #[serde(default)]
+    pub toggle: Option<String>,
+}
+
+impl Step {
+    /// Whether a release that comes to it passes it over while these toggles are off.
+    pub(super) fn is_closed(&self, off: &BTreeSet<String>) -> bool {
+        let toggle = self.toggle.as_ref();
+        toggle.is_some_and(|toggle| off.contains(toggle))
+    }
 }
 
 impl Plan {
@@ -60,6 +71,16 @@ impl Plan {
         let shares = self.steps.iter().map(|step| step.share_ppm);
         let enough = self.strategy == Strategy::BlueGreen || !self.steps.is_empty();
         enough && shares.is_sorted()
+    }
+
+    /// Whether it has steps, and none of them is there while these toggles are off.
+    pub(super) fn is_closed(&self, off: &BTreeSet<String>) -> bool {
+        !self.steps.is_empty() && self.steps.iter().all(|step| step.is_closed(off))
+    }
+
+    /// The toggles that guard its steps.
+    pub(super) fn toggles(&self) -> impl Iterator<Item = &String> {
+        self.steps.iter().filter_map(|step| step.toggle.as_ref())
     }
 
     /// Whether a promoted release is still watched.

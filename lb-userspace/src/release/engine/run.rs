@@ -1,11 +1,11 @@
 //! One release, from its start to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Action, Check, Event, Plan, Step, milliseconds};
+use super::{Action, Check, Event, Moment, Plan, Step, Strategy, milliseconds};
 use crate::release::PoolId;
 
 /// Where a release is.
@@ -39,6 +39,9 @@ pub struct Run {
     /// What the gates have answered at the present stage, by name.
     #[serde(default)]
     pub checks: BTreeMap<String, Check>,
+    /// Those toggles of its steps that are off.
+    #[serde(default)]
+    pub off: BTreeSet<String>,
     /// Why it was taken back after its promotion, if by itself.
     #[serde(default)]
     pub taken_back: Option<String>,
@@ -78,6 +81,12 @@ pub enum Refusal {
     /// There is one already.
     #[error("a release is {0}; abort it first, or start with --replace")]
     UnderWay(String),
+    /// No step would come before the promotion.
+    #[error(
+        "all steps of the release are guarded by toggles that are off ({0}); turn one on with \
+         `serin toggle NAME on`, or move all users at once with `serin cutover`"
+    )]
+    Closed(String),
     /// The step is another than the one expected.
     #[error("the release is {found}, not at step {expected}; look at it with `serin status`")]
     OtherStep {
@@ -109,7 +118,7 @@ impl Run {
         event: &Event,
         before: Option<&Self>,
         replace: bool,
-        now_ms: u64,
+        now: &Moment,
     ) -> Result<(Self, Vec<Action>), Refusal> {
         let Event::Start {
             plan,
@@ -141,11 +150,26 @@ impl Run {
             // An answer that the release before still waits for is not this one's.
             round: before.map_or(0, |before| before.round + 1),
             checks: BTreeMap::new(),
+            off: BTreeSet::new(),
             taken_back: None,
-            seen_ms: Some(now_ms),
+            seen_ms: Some(now.ms),
         };
+        run.know(&now.off);
+        run.require_open()?;
         actions.extend(run.begin());
         Ok((run, actions))
+    }
+
+    /// Takes note of the toggles that are off.
+    pub fn know(&mut self, off: &BTreeSet<String>) {
+        let mine = self.plan.toggles().filter(|toggle| off.contains(*toggle));
+        self.off = mine.cloned().collect();
+    }
+
+    /// Whether it is a canary that would be promoted without a step before.
+    pub fn is_closed(&self) -> bool {
+        let canary = self.plan.strategy == Strategy::Canary && !self.straight;
+        canary && self.plan.is_closed(&self.off)
     }
 
     /// The step that it is at, counted from 0; nothing before the first and after the last.
@@ -318,6 +342,7 @@ impl Run {
             return Err(Refusal::NotAborted);
         }
         (self.age_ms, self.straight) = (0, false);
+        self.require_open()?;
         self.come_to(Stage::Waiting);
         Ok(self.begin())
     }
@@ -356,13 +381,31 @@ impl Run {
         self.plan.steps.get(self.step()?)
     }
 
-    /// The step that comes next, counted from 0; their number means the promotion.
+    /// The step that comes next, counted from 0, none of those whose toggle is off; their number means
+    /// the promotion.
     pub(super) fn next(&self) -> usize {
-        match self.step() {
-            _ if self.straight => self.plan.steps.len(),
+        let last = self.plan.steps.len();
+        let first = match self.step() {
+            _ if self.straight => last,
             Some(step) => step + 1,
             None => 0,
-        }
+        };
+        let open = |step: &usize| !self.plan.steps[*step].is_closed(&self.off);
+        (first..last).find(open).unwrap_or(last)
+    }
+
+    /// Steps that it has passed over to come here from another stage, or from its start, each with its
+    /// toggle; counted from 1.
+    pub fn passed_over(&self, before: Option<&Self>) -> Vec<(usize, &str)> {
+        let from = before.and_then(Self::step).map_or(0, |step| step + 1);
+        let to = self.step().unwrap_or(self.plan.steps.len());
+        let straight = self.straight || before.is_some_and(|b| b.stage == self.stage);
+        let reached = matches!(self.stage, Stage::Step(_) | Stage::Bake | Stage::Promoted);
+        let steps = (1..).zip(&self.plan.steps).skip(from);
+        let between = steps.take(to.saturating_sub(from));
+        let closed = between.filter(|(_, step)| step.is_closed(&self.off));
+        let named = closed.filter_map(|(number, step)| Some((number, step.toggle.as_deref()?)));
+        named.filter(|_| reached && !straight).collect()
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -413,6 +456,14 @@ impl Run {
         (self.held_ms, self.approved, self.scheduled_ms) = (0, false, None);
         self.round += 1;
         self.checks.clear();
+    }
+
+    fn require_open(&self) -> Result<(), Refusal> {
+        if !self.is_closed() {
+            return Ok(());
+        }
+        let names = self.off.iter().map(|name| format!("`{name}`"));
+        Err(Refusal::Closed(names.collect::<Vec<_>>().join(", ")))
     }
 
     fn require_under_way(&self) -> Result<(), Refusal> {

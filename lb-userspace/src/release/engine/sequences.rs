@@ -13,6 +13,8 @@ use super::{
 
 const DEADLINE: Duration = Duration::from_hours(1);
 const BAKE: Duration = Duration::from_mins(5);
+/// What guards the steps, each its own.
+const TOGGLES: [&str; 3] = ["one", "two", "three"];
 /// One before each stage that can be left, one that lasts.
 const GATES: [&str; 4] = ["start", "second", "promote", "watch"];
 
@@ -25,8 +27,14 @@ fn start(replace: bool, straight: bool, gated: bool) -> Event {
     ];
     let all = GATES.iter().zip(points);
     let all = all.map(|(name, point)| gate(name, point));
+    let steps = plan().steps.into_iter().zip(TOGGLES);
+    let steps = steps.map(|(step, toggle)| Step {
+        toggle: Some(toggle.to_owned()),
+        ..step
+    });
     Event::Start {
         plan: Plan {
+            steps: steps.collect(),
             deadline: Some(DEADLINE),
             bake: BAKE,
             gates: all.filter(|_| gated).collect(),
@@ -44,6 +52,8 @@ fn start(replace: bool, straight: bool, gated: bool) -> Event {
 enum Turn {
     Event(Event),
     Answer(usize, Outcome),
+    /// One of the toggles.
+    Toggle(usize),
 }
 
 fn any_turn() -> impl strategy::Strategy<Value = Turn> {
@@ -68,8 +78,9 @@ fn any_turn() -> impl strategy::Strategy<Value = Turn> {
         1 => Just(Event::RollBack),
     ];
     prop_oneof![
-        3 => event.prop_map(Turn::Event),
-        1 => (0..GATES.len(), outcome).prop_map(|(gate, outcome)| Turn::Answer(gate, outcome)),
+        1 => (0..TOGGLES.len()).prop_map(Turn::Toggle),
+        6 => event.prop_map(Turn::Event),
+        2 => (0..GATES.len(), outcome).prop_map(|(gate, outcome)| Turn::Answer(gate, outcome)),
     ]
 }
 
@@ -125,7 +136,8 @@ impl Seen<'_> {
         Ok(())
     }
 
-    /// By itself it makes one step at most, after its whole hold, with approval and gates, in time.
+    /// By itself it goes to the next step whose toggle is on and no further, after its whole hold, with
+    /// approval and gates, in time; and a canary makes one before the promotion.
     fn goes_on_soundly(&self) -> Result<(), TestCaseError> {
         let under_way = self.before.filter(|before| before.is_under_way());
         let (Some(before), Event::Tick | Event::Gate { .. }) = (under_way, self.event) else {
@@ -151,7 +163,13 @@ impl Seen<'_> {
         };
         let at = at.unwrap_or(0);
         let straight = before.straight && before.is_ahead();
-        prop_assert_eq!(next, if straight { 4 } else { at + 1 }, "the stage");
+        let closed = |stage: &usize| {
+            let toggle = stage.checked_sub(1).and_then(|step| TOGGLES.get(step));
+            toggle.is_some_and(|toggle| straight || self.next.off.contains(*toggle))
+        };
+        let expected = (at + 1..6).find(|stage| !closed(stage));
+        prop_assert_eq!(Some(next), expected, "the stage");
+        prop_assert!(straight || at > 0 || next < 4, "no step at all");
         prop_assert!(!before.paused && !late);
         prop_assert!(before.scheduled_ms.is_none());
         self.was_let_go(before)
@@ -165,16 +183,17 @@ impl Seen<'_> {
         prop_assert!(before.approved || over, "the hold");
         let approve = before.present().is_some_and(|step| step.approve);
         prop_assert!(before.approved || !approve, "the approval");
-        let asked = match place(self.next) {
-            _ if before.plan.gates.is_empty() => None,
-            Some(1) => Some("start"),
+        let first = (before.stage == Stage::Waiting).then_some("start");
+        let then = match place(self.next) {
             Some(2) => Some("second"),
             Some(4) => Some("promote"),
             Some(5) => Some("watch"),
             _ => None,
         };
-        let open = asked.is_none_or(|gate| self.open.contains(gate));
-        prop_assert!(open, "gate {:?} among {:?}", asked, self.open);
+        let asked = first.into_iter().chain(then);
+        for gate in asked.filter(|_| !before.plan.gates.is_empty()) {
+            prop_assert!(self.open.contains(gate), "{} among {:?}", gate, self.open);
+        }
         Ok(())
     }
 
@@ -188,7 +207,11 @@ impl Seen<'_> {
             }
         );
         if expects && self.before.map(|before| before.round) != Some(self.next.round) {
-            let again = advance(Some(self.next), self.event, 0);
+            let moment = Moment {
+                ms: 0,
+                off: self.next.off.clone(),
+            };
+            let again = advance(Some(self.next), self.event, moment);
             prop_assert!(again.is_err(), "a second click did something");
         }
         Ok(())
@@ -206,14 +229,16 @@ const fn place(run: &Run) -> Option<usize> {
     }
 }
 
-fn event(turn: Turn, run: Option<&Run>) -> Event {
+/// Nothing happens to a release when a toggle is turned.
+fn event(turn: Turn, run: Option<&Run>) -> Option<Event> {
     match turn {
-        Turn::Event(event) => event,
-        Turn::Answer(gate, outcome) => Event::Gate {
+        Turn::Event(event) => Some(event),
+        Turn::Answer(gate, outcome) => Some(Event::Gate {
             gate: GATES[gate].to_owned(),
             round: run.map_or(0, |run| run.round),
             outcome,
-        },
+        }),
+        Turn::Toggle(_) => None,
     }
 }
 
@@ -224,10 +249,20 @@ proptest! {
     ) {
         let (mut run, mut seen_ms, mut now_ms) = (None::<Run>, 0, 0);
         let (mut users, mut open) = (Users::default(), BTreeSet::new());
+        let mut off = BTreeSet::new();
         for (passed, turn) in turns {
             now_ms += passed;
-            let event = event(turn, run.as_ref());
-            let Ok((next, actions)) = advance(run.as_ref(), &event, now_ms) else {
+            if let Turn::Toggle(toggle) = turn {
+                let name = TOGGLES[toggle].to_owned();
+                if !off.remove(&name) {
+                    off.insert(name);
+                }
+            }
+            let Some(event) = event(turn, run.as_ref()) else {
+                continue;
+            };
+            let moment = Moment { ms: now_ms, off: off.clone() };
+            let Ok((next, actions)) = advance(run.as_ref(), &event, moment) else {
                 continue;
             };
             // Nobody is at the candidate when it is released again.

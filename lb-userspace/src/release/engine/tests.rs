@@ -14,6 +14,7 @@ pub(super) fn plan() -> Plan {
         share_ppm,
         hold: Duration::from_mins(minutes),
         approve,
+        toggle: None,
     };
     Plan {
         steps: vec![
@@ -59,6 +60,62 @@ pub(super) fn abort() -> Event {
 pub(super) struct Told {
     pub(super) run: Run,
     pub(super) now_ms: u64,
+}
+
+/// A moment with these toggles off.
+fn off(names: &[&str]) -> Moment {
+    Moment {
+        ms: 0,
+        off: names.iter().map(|&name| name.to_owned()).collect(),
+    }
+}
+
+/// The plan whose steps are guarded by `a`, `b` and `a`.
+fn guarded() -> Event {
+    let mut event = start();
+    if let Event::Start { plan, .. } = &mut event {
+        for (step, toggle) in plan.steps.iter_mut().zip(["a", "b", "a"]) {
+            step.toggle = Some(toggle.to_owned());
+        }
+    }
+    event
+}
+
+#[test]
+fn a_release_goes_to_the_next_step_whose_toggle_is_on() {
+    let (run, actions) = advance(None, &guarded(), off(&["a"])).expect("one is on");
+    assert_eq!((run.step(), actions), (Some(1), vec![share(50_000)]));
+    assert_eq!(run.passed_over(None), [(1, "a")]);
+    let later = Moment {
+        ms: 10 * MINUTE,
+        ..off(&["b"])
+    };
+    let (next, _) = advance(Some(&run), &Event::Tick, later).expect("it may");
+    assert_eq!(next.step(), Some(2), "the one it was at may be off by now");
+    let later = Moment {
+        ms: 10 * MINUTE,
+        ..off(&["a"])
+    };
+    let (next, _) = advance(Some(&run), &Event::Tick, later).expect("it may");
+    assert_eq!(next.stage, Stage::Promoted);
+    assert_eq!(next.passed_over(Some(&run)), [(3, "a")]);
+}
+
+#[test]
+fn a_canary_without_any_step_is_neither_started_nor_tried_again() {
+    let all = || off(&["a", "b"]);
+    let refused = advance(None, &guarded(), all()).expect_err("no step");
+    assert_eq!(refused, Refusal::Closed("`a`, `b`".to_owned()));
+    let (run, _) = advance(None, &guarded(), off(&[])).expect("started");
+    let (aborted, _) = advance(Some(&run), &abort(), all()).expect("aborted");
+    let refused = advance(Some(&aborted), &Event::Retry, all()).expect_err("no step");
+    assert_eq!(refused, Refusal::Closed("`a`, `b`".to_owned()));
+    let mut straight = guarded();
+    if let Event::Start { straight, .. } = &mut straight {
+        *straight = true;
+    }
+    let (run, _) = advance(None, &straight, all()).expect("steps are left out anyway");
+    assert_eq!(run.stage, Stage::Promoted);
 }
 
 impl Told {
@@ -238,6 +295,20 @@ fn where_users_are_is_where_a_release_is() {
     assert_eq!(stage(seen(0, 2, 50_000)), Some((Stage::TakenOver, 0)));
     let back = stage(seen(0, GREEN, 0)).map(|(stage, _)| stage);
     assert!(matches!(back, Some(Stage::Aborted { .. })), "{back:?}");
+}
+
+#[test]
+fn a_promoted_release_whose_users_are_elsewhere_was_rolled_back() {
+    let mut told = Told::started();
+    told.after(1, &promote(true));
+    let seen = |active| Seen {
+        active,
+        candidate: active,
+        share_ppm: 0,
+    };
+    assert_eq!(told.run.heed(seen(GREEN)), None);
+    let stage = told.run.heed(seen(0)).map(|run| run.stage);
+    assert_eq!(stage, Some(Stage::RolledBack));
 }
 
 #[test]

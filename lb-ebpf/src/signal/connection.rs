@@ -1,0 +1,263 @@
+//! One measured connection: its packets, to what they decide.
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, xdp_md},
+    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
+    programs::XdpContext,
+};
+use lb_common::{
+    address::Address,
+    flow::FlowKey,
+    hash, protocol,
+    release::Record,
+    signal::{self, Call, Decided, Kind, Segment, Watched, cohort},
+};
+
+use super::{DIVERTED, OPENS, V6, Whose, count};
+use crate::{
+    maps::{self, BREAKERS, WATCHED},
+    mode::Forward,
+    packet::{Header, Packet},
+    release,
+};
+
+/// The kernel's two clocks: a read of the precise one takes longer than all else that a packet needs.
+struct Clock;
+
+impl signal::Clock for Clock {
+    #[inline(always)]
+    fn precise(&self) -> u64 {
+        // SAFETY: the helper takes nothing and only reads a clock.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn coarse(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+}
+
+/// The start of a TCP header (RFC 9293, section 3.1); numbers in network byte order.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+struct Head {
+    source_port: [u8; 2],
+    destination_port: [u8; 2],
+    sequence: u32,
+    acknowledgement: u32,
+    offset: u8,
+    flags: u8,
+}
+
+// SAFETY: numbers and bytes only.
+unsafe impl Header for Head {}
+
+/// Offsets of the client's address in a header: as its source, and as its destination.
+const V4_AT: [usize; 2] = [12, 16];
+const V6_AT: [usize; 2] = [8, 24];
+
+/// What a packet is to its connection.
+struct Seen {
+    client: Address,
+    port: [u8; 2],
+    segment: Segment,
+}
+
+impl Seen {
+    /// Reads the packet whose headers are at `place`; the client is at the end with this number.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "fields are taken out of words"
+    )]
+    fn read<const END: usize>(packet: &Packet<'_>, place: u64, whose: Whose) -> Option<Self> {
+        let (network, transport) = (place as u16 as usize, (place >> 16) as u16 as usize);
+        let client = if whose.has(V6) {
+            packet.read::<Address>(network + V6_AT[END])?
+        } else {
+            Address::from_v4_word(packet.read::<u32>(network + V4_AT[END])?)
+        };
+        let head = packet.read::<Head>(transport)?;
+        let header = u32::from(head.offset >> 4) * 4;
+        let length = ((place >> 32) as u32).saturating_sub(transport as u32);
+        Some(Self {
+            client,
+            port: [head.source_port, head.destination_port][END],
+            segment: Segment {
+                sequence: u32::from_be(head.sequence),
+                payload: length.saturating_sub(header),
+                flags: head.flags,
+            },
+        })
+    }
+
+    #[inline(always)]
+    const fn key(&self, whose: Whose) -> FlowKey {
+        FlowKey::new(self.client, self.port, whose.listener())
+    }
+}
+
+/// A client's packet; `drawn` is the client's bucket, and above it its audience. As all of these, answers
+/// whether anything is to be counted.
+#[unsafe(no_mangle)]
+#[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+pub extern "C" fn serin_request(ctx: *mut xdp_md, place: u64, whose: u64, drawn: u64) -> u64 {
+    let context = XdpContext::new(ctx);
+    let whose = Whose(whose);
+    // An audience is no random draw.
+    let Some(record) = measured(whose).filter(|_| drawn >> 32 == 0) else {
+        return 0;
+    };
+    let cohort = record.cohort(drawn as u32);
+    if cohort == cohort::NONE {
+        return 0;
+    }
+    let Some(seen) = Seen::read::<0>(&Packet::new(&context), place, whose) else {
+        return 0;
+    };
+    let key = seen.key(whose);
+    let mut begins = whose.has(OPENS);
+    let step = |watched: &mut Watched| {
+        if !begins {
+            return watched.client(&seen.segment, &Clock);
+        }
+        let (decided, stays) = call(watched, (whose, cohort), seen.segment.sequence);
+        begins = !stays;
+        decided
+    };
+    let noted = follow(record, whose, (&seen.client, key), step);
+    // What is diverted is of the candidate's share, but no evidence of the candidate.
+    if begins && !whose.has(DIVERTED) {
+        begin(record, (whose, cohort), key, seen.segment.sequence);
+    }
+    noted
+}
+
+/// A client calls again by the port of a connection that is known; whether that is the one which it
+/// calls for, and it goes the same way.
+#[inline(always)]
+fn call(watched: &mut Watched, (whose, cohort): (Whose, u32), sequence: u32) -> (Decided, bool) {
+    let same = watched.backend() == whose.backend() && watched.kind().cohort() == cohort;
+    let (decided, stays) = match watched.call(sequence) {
+        Call::Again(decided) => (decided, same && !whose.has(DIVERTED)),
+        Call::Another(decided) => (decided, false),
+    };
+    let over = if stays { 0 } else { Decided::OVER };
+    (decided.with(over), stays)
+}
+
+/// A connection begins that is to be watched.
+#[inline(always)]
+fn begin(record: &Record, (whose, cohort): (Whose, u32), key: FlowKey, sequence: u32) {
+    let now = signal::Clock::precise(&Clock);
+    let limit = record.breaker_limit();
+    if limit != 0
+        && let Some(breaker) = BREAKERS.get_ptr_mut(whose.service())
+    {
+        // SAFETY: the element is there for good; `Breaker` says what comes of two CPUs that write it.
+        let breaker = unsafe { &mut *breaker };
+        breaker.attempt(cohort, (record.epoch, limit), now);
+    }
+    let kind = Kind::new(cohort, record.forward() == Record::FORWARD_NAT);
+    let begun = Watched::new(sequence, whose.backend(), kind, now);
+    let _unmeasured_if_refused = WATCHED.insert(key, begun, BPF_ANY.into());
+}
+
+/// A backend answers, or goes on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn serin_reply(ctx: *mut xdp_md, place: u64, whose: u64) -> u64 {
+    let context = XdpContext::new(ctx);
+    let whose = Whose(whose);
+    let Some(record) = measured(whose) else {
+        return 0;
+    };
+    let Some(seen) = Seen::read::<1>(&Packet::new(&context), place, whose) else {
+        return 0;
+    };
+    if !replies_to(record, whose, &seen.client) {
+        return 0;
+    }
+    let step = |watched: &mut Watched| {
+        let decided = watched.server(&seen.segment, &Clock);
+        if decided.has(Decided::HANDSHAKE) && record.breaker_limit() != 0 {
+            answered(whose, watched.kind().cohort());
+        }
+        decided
+    };
+    follow(record, whose, (&seen.client, seen.key(whose)), step)
+}
+
+/// A client's packet has not reached its backend.
+#[unsafe(no_mangle)]
+#[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "a port has 16 bits")]
+pub extern "C" fn serin_refused(upper: u64, lower: u64, whose: u64, port: u64) -> u64 {
+    let whose = Whose(whose);
+    let client = Address::from_halves([upper, lower]);
+    let record = measured(whose).filter(|record| replies_to(record, whose, &client));
+    let Some(record) = record else {
+        return 0;
+    };
+    let key = FlowKey::new(client, (port as u16).to_ne_bytes(), whose.listener());
+    follow(record, whose, (&client, key), Watched::refuse)
+}
+
+/// The record by which a packet's connection is measured. It was looked at before; should it have
+/// changed, the later one counts.
+#[inline(always)]
+fn measured(whose: Whose) -> Option<&'static Record> {
+    let record = release::live::<Forward>(whose.service()).ok()?;
+    (record.measures() && whose.protocol() == protocol::TCP).then_some(record)
+}
+
+/// Whether what a backend sends to a client can be seen, and the client is of a cohort.
+#[inline(always)]
+fn replies_to(record: &Record, whose: Whose, client: &Address) -> bool {
+    let Ok(node) = maps::node() else {
+        return false;
+    };
+    let client = node.client_hash(client, whose.has(V6));
+    record.forward() == Record::FORWARD_NAT
+        && record.cohort(hash::bucket(client, record.salt)) != cohort::NONE
+}
+
+/// Takes one step of a connection that is watched, and notes what that decides.
+#[inline(always)]
+fn follow(
+    record: &Record,
+    whose: Whose,
+    (client, key): (&Address, FlowKey),
+    step: impl FnOnce(&mut Watched) -> Decided,
+) -> u64 {
+    let Some(entry) = WATCHED.get_ptr_mut(key) else {
+        return 0;
+    };
+    // SAFETY: the entry stays allocated while this program runs; `Watched` says what comes of it if
+    // another connection is given it, or another CPU writes it at the same time.
+    let watched = unsafe { &mut *entry };
+    let decided = step(watched);
+    let noted = count::note(
+        whose.began(watched),
+        client,
+        record.salt,
+        &decided,
+        watched.bytes(),
+    );
+    if decided.has(Decided::OVER) {
+        let _gone_is_fine = WATCHED.remove(key);
+    }
+    noted
+}
+
+/// Tells the breaker that a backend has answered.
+#[inline(always)]
+fn answered(whose: Whose, cohort: u32) {
+    if let Some(breaker) = BREAKERS.get_ptr_mut(whose.service()) {
+        // SAFETY: as in `begin`.
+        let breaker = unsafe { &mut *breaker };
+        breaker.answer(cohort, signal::Clock::precise(&Clock));
+    }
+}

@@ -1,0 +1,221 @@
+//! What is decided of a connection, counted for its cohort and its backend.
+
+use aya_ebpf::bindings::BPF_ANY;
+use lb_common::{
+    address::Address,
+    signal::{
+        Culprit, Decided, Histogram, Signal, Tally,
+        histogram::{BYTES_UNIT, bin, first_row},
+        tally_index,
+    },
+};
+
+use super::{V6, Whose};
+use crate::maps::{self, BACKEND_SIGNALS, CULPRITS, HISTOGRAMS, NOTED, SIGNALS};
+
+const MICROSECOND_NS: u64 = 1000;
+/// In a word: the lower half.
+const LOWER: u64 = u32::MAX as u64;
+
+/// Notes what was decided of a connection that has moved so many bytes; 0 if that is nothing.
+#[inline(always)]
+pub fn note(whose: Whose, client: &Address, salt: u64, decided: &Decided, bytes: u64) -> u64 {
+    if decided.is_nothing() {
+        return 0;
+    }
+    let Some(noted) = NOTED.get_ptr_mut(0) else {
+        return 0;
+    };
+    let sample = halved(decided.sample_ns / MICROSECOND_NS) << 32;
+    let [upper, lower] = client.halves();
+    let salted = u64::from(decided.bits()) | salt << 32;
+    let words = [
+        whose.0,
+        upper,
+        lower,
+        salted,
+        sample | halved(bytes / BYTES_UNIT),
+    ];
+    // SAFETY: the element is this CPU's own, and programs on one CPU don't interrupt each other.
+    unsafe { noted.write(words) };
+    1
+}
+
+/// What half a word takes; far more than a histogram tells apart.
+#[inline(always)]
+const fn halved(number: u64) -> u64 {
+    if number > LOWER { LOWER } else { number }
+}
+
+/// Counts what was noted last: whose connection, both halves of the client's address, what was decided
+/// with the salt's lower half above it, the bytes in their unit with the microseconds above them. A
+/// global function, for the reasons that [`crate::audience`] gives.
+#[unsafe(no_mangle)]
+#[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+pub extern "C" fn serin_count() -> u64 {
+    let Some(&[whose, upper, lower, salted, samples]) = NOTED.get(0) else {
+        return 0;
+    };
+    let whose = Whose(whose);
+    let client = Address::from_halves([upper, lower]);
+    let decided = Decided::from_bits(salted as u32);
+    let decided = decided.without(failed_before(whose, &client, salted >> 32, &decided));
+    let (service, cohort) = (whose.service(), whose.cohort());
+    add(SIGNALS.get_ptr_mut(tally_index(service, cohort)), &decided);
+    add(
+        BACKEND_SIGNALS.get_ptr_mut(whose.backend().into()),
+        &decided,
+    );
+    for (flag, histogram, sample) in [
+        (Decided::HANDSHAKE, Histogram::Handshake, samples >> 32),
+        (Decided::FIRST_BYTE, Histogram::FirstByte, samples >> 32),
+        (Decided::BYTES, Histogram::Bytes, samples & LOWER),
+    ] {
+        if decided.has(flag) {
+            serin_enter(first_row(service, cohort, histogram).into(), sample);
+        }
+    }
+    0
+}
+
+/// Bits of the signals that fail, and that the client has failed already in this release.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "signals have four bits")]
+fn failed_before(whose: Whose, client: &Address, salt: u64, decided: &Decided) -> u32 {
+    let failures = decided.failures();
+    let Ok(node) = maps::node() else {
+        return 0;
+    };
+    if failures == 0 {
+        return 0;
+    }
+    let client = node.client(client, whose.has(V6));
+    let key = Culprit::new(client, salt, whose.service());
+    let entry = CULPRITS.get_ptr_mut(key);
+    // SAFETY: the entry stays allocated while this program runs, even if it is evicted.
+    let before = entry.map_or(0, |entry| unsafe { entry.read_volatile() });
+    let all = before | u64::from(failures);
+    match entry {
+        // SAFETY: as above; the word is aligned.
+        Some(entry) => unsafe { entry.write_volatile(all) },
+        // A client that no entry can be made for counts each time.
+        None => drop(CULPRITS.insert(key, all, BPF_ANY.into())),
+    }
+    (before & u64::from(failures)) as u32
+}
+
+/// Without a branch for each: the verifier would walk what follows once for every set of signals.
+#[inline(always)]
+fn add(tally: Option<*mut Tally>, decided: &Decided) {
+    let Some(tally) = tally else {
+        return;
+    };
+    for (at, signal) in Signal::ALL.into_iter().enumerate() {
+        // SAFETY: the element is there for good.
+        let pairs = unsafe { &raw mut (*tally).pairs };
+        // SAFETY: there is a pair for each signal.
+        let pair = unsafe { pairs.cast::<u64>().add(at) };
+        // SAFETY: as above; the word is aligned.
+        unsafe { add_u64(pair, decided.step(signal)) };
+    }
+    // SAFETY: as above.
+    let opened = unsafe { &raw mut (*tally).opened };
+    // SAFETY: as above.
+    unsafe { add_u64(opened, decided.times(Decided::OPENED)) };
+    // SAFETY: as above.
+    let ended = unsafe { &raw mut (*tally).ended };
+    // SAFETY: as above.
+    unsafe { add_u64(ended, decided.times(Decided::ENDED)) };
+}
+
+/// Counts a sample in the histogram whose rows begin at `first`. A global function for the reason that
+/// [`serin_count`] is one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "the caller has an index")]
+extern "C" fn serin_enter(first: u64, sample: u64) -> u64 {
+    let bin = bin(sample);
+    if let Some(row) = HISTOGRAMS.get_ptr_mut(first as u32 + bin.row) {
+        let place = eighth(bin.place as usize);
+        // SAFETY: the element is there for good, and has eight places.
+        let place = unsafe { row.cast::<u32>().add(place) };
+        // SAFETY: as above; the word is aligned.
+        unsafe { add_u32(place, 1) };
+    }
+    0
+}
+
+/// `place`, which is below 8, so that the verifier sees it: the compiler leaves out what it can prove.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn eighth(mut place: usize) -> usize {
+    // SAFETY: the instruction changes this one register.
+    unsafe {
+        core::arch::asm!(
+            "{place} &= 7",
+            place = inout(reg) place,
+            options(pure, nomem, nostack),
+        );
+    }
+    place
+}
+
+/// `place`: there is no verifier on the host.
+#[cfg(not(target_arch = "bpf"))]
+const fn eighth(place: usize) -> usize {
+    assert!(place < 8);
+    place
+}
+
+/// Adds to a word that several CPUs add to. Rust has no such operation for this target
+/// (`target_has_atomic` is unset), but the kernel has (`BPF_ATOMIC`).
+///
+/// # Safety
+///
+/// `place` must be that of a live and aligned word.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+unsafe fn add_u64(place: *mut u64, number: u64) {
+    // SAFETY: the caller answers for the place.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({place} + 0) += {number}",
+            place = in(reg) place,
+            number = in(reg) number,
+            options(nostack),
+        );
+    }
+}
+
+/// As [`add_u64`].
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+unsafe fn add_u32(place: *mut u32, number: u64) {
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u32 *)({place} + 0) += {number}",
+            place = in(reg) place,
+            number = in(reg) number,
+            options(nostack),
+        );
+    }
+}
+
+/// As [`add_u64`], on the host, where nobody calls it.
+#[cfg(not(target_arch = "bpf"))]
+const unsafe fn add_u64(place: *mut u64, number: u64) {
+    // SAFETY: the caller answers for the place.
+    let place = unsafe { &mut *place };
+    *place = place.wrapping_add(number);
+}
+
+/// As [`add_u64`], on the host, where nobody calls it.
+#[cfg(not(target_arch = "bpf"))]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+const unsafe fn add_u32(place: *mut u32, number: u64) {
+    // SAFETY: the caller answers for the place.
+    let place = unsafe { &mut *place };
+    *place = place.wrapping_add(number as u32);
+}

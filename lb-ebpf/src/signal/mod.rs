@@ -1,0 +1,174 @@
+//! What the judge knows of a release: connections that are measured, from their SYN to their end.
+//!
+//! Only of TCP, only while the service's record says so, and only of clients in a cohort; all others
+//! pay for a look at the record. What is measured is done by global functions, for the reasons that
+//! [`crate::audience`] gives: they take numbers, and read the packet again. Between the look and the
+//! call there is no branch, or the verifier would walk what follows once for each outcome.
+
+mod connection;
+mod count;
+
+use lb_common::{
+    listener::{Listener, Reply},
+    release::Record,
+    signal::Watched,
+};
+
+use crate::{
+    mode::{Forward, Mode},
+    packet::Packet,
+    parse::Parsed,
+    release::{self, Answer},
+};
+
+/// In [`Whose`]: the packet has IPv6; a place of one bit, as all of these.
+const V6: u32 = 50;
+/// In [`Whose`]: the breaker sends the connection to the active pool.
+const DIVERTED: u32 = 52;
+/// In [`Whose`]: the packet begins a connection.
+const OPENS: u32 = 53;
+
+/// Whose connection a packet belongs to, in one register: the listener, the backend and the service in
+/// 16 bits each, the cohort in two, then the bits above; the protocol in the highest eight.
+#[derive(Clone, Copy)]
+struct Whose(u64);
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are taken out of words"
+)]
+impl Whose {
+    #[inline(always)]
+    const fn new((listener, service): (u16, u32), backend: u16, parsed: &Parsed) -> Self {
+        let number = listener as u64 | (backend as u64) << 16 | (service as u64) << 32;
+        let family = (parsed.v6 as u64) << V6;
+        let opens = (parsed.opens as u64) << OPENS;
+        Self(number | family | opens | (parsed.protocol as u64) << 56)
+    }
+
+    #[inline(always)]
+    const fn listener(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline(always)]
+    const fn backend(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    #[inline(always)]
+    const fn service(self) -> u32 {
+        (self.0 >> 32) as u32 & 0xffff
+    }
+
+    #[inline(always)]
+    const fn cohort(self) -> u32 {
+        (self.0 >> 48) as u32 & 3
+    }
+
+    #[inline(always)]
+    const fn protocol(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    #[inline(always)]
+    const fn has(self, place: u32) -> bool {
+        self.0 >> place & 1 != 0
+    }
+
+    /// The same, but of the connection as it began.
+    #[inline(always)]
+    const fn began(self, watched: &Watched) -> Self {
+        const SAME: u64 = !(0xffff << 16 | 3 << 48);
+        let cohort = (watched.kind().cohort() as u64) << 48;
+        Self(self.0 & SAME | (watched.backend() as u64) << 16 | cohort)
+    }
+}
+
+/// Watches a client's packet, which goes to `backend`.
+#[inline(always)]
+pub fn request<M: Mode>(
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    (listener, record): (&Listener, &Record),
+    answer: &Answer,
+    backend: u16,
+) {
+    if !M::MEASURES || !measures(record) {
+        return;
+    }
+    let whose = Whose::new((listener.id(), listener.service()), backend, parsed);
+    let whose = whose.0 | u64::from(answer.diverted) << DIVERTED;
+    let drawn = u64::from(answer.bucket) | u64::from(answer.audience) << 32;
+    count(connection::serin_request(
+        packet.raw(),
+        place(parsed),
+        whose,
+        drawn,
+    ));
+}
+
+/// Watches a backend's packet before it is rewritten.
+#[inline(always)]
+pub fn reply<M: Mode>(packet: &Packet<'_>, parsed: &Parsed, reply: &Reply) {
+    if M::MEASURES
+        && let Some(whose) = replied(parsed, reply)
+    {
+        count(connection::serin_reply(
+            packet.raw(),
+            place(parsed),
+            whose.0,
+        ));
+    }
+}
+
+/// An error says that a client's packet has not reached its backend.
+#[inline(always)]
+pub fn refused(parsed: &Parsed, reply: &Reply) {
+    if let Some(whose) = replied(parsed, reply) {
+        let [upper, lower] = parsed.destination.halves();
+        let port = u16::from_ne_bytes(parsed.destination_port);
+        count(connection::serin_refused(
+            upper,
+            lower,
+            whose.0,
+            port.into(),
+        ));
+    }
+}
+
+/// Whose connection a backend's packet is of, if its service is measured.
+#[inline(always)]
+fn replied(parsed: &Parsed, reply: &Reply) -> Option<Whose> {
+    let (listener, service) = reply.listener()?;
+    let record = release::live::<Forward>(service).ok()?;
+    measures(record).then(|| Whose::new((listener, service), reply.backend(), parsed))
+}
+
+/// [`Record::measures`] of a copy, so that what the verifier learns of the flags here does not tell two
+/// ways through the rest of the program apart.
+#[inline(always)]
+fn measures(record: &Record) -> bool {
+    // SAFETY: the reference is to a live record.
+    let flags = unsafe { (&raw const record.flags).read_volatile() };
+    Record {
+        flags,
+        ..Record::default()
+    }
+    .measures()
+}
+
+/// Where the headers are and the packet ends: 16, 16 and 32 bits.
+#[inline(always)]
+const fn place(parsed: &Parsed) -> u64 {
+    parsed.network as u64 | (parsed.transport as u64) << 16 | (parsed.end as u64) << 32
+}
+
+/// Counts what was decided of a connection, if anything was. From here, not from where it was: the
+/// stacks of a call within a call would be more than there is.
+#[inline(always)]
+fn count(decided: u64) {
+    if decided != 0 {
+        count::serin_count();
+    }
+}

@@ -20,7 +20,7 @@ use crate::{
     mode::{Aside, Follow},
     packet::Packet,
     parse::{self, Network},
-    protect, signal,
+    protect,
 };
 
 /// Bytes of an ICMP header.
@@ -33,8 +33,6 @@ const HOPS: u8 = 64;
 mod v4 {
     pub const ECHO_REPLY: u8 = 0;
     pub const UNREACHABLE: u8 = 3;
-    /// A code of [`UNREACHABLE`].
-    pub const TOO_BIG: u8 = 4;
     pub const ECHO_REQUEST: u8 = 8;
     pub const TIME_EXCEEDED: u8 = 11;
     pub const PARAMETER_PROBLEM: u8 = 12;
@@ -66,9 +64,7 @@ pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
             answer(packet, &network, [kind, code])
         }
         (false, v4::UNREACHABLE | v4::TIME_EXCEEDED | v4::PARAMETER_PROBLEM)
-        | (true, v6::UNREACHABLE..=v6::PARAMETER_PROBLEM) => {
-            error(packet, &network, is_refusal(network.v6, [kind, code]))
-        }
+        | (true, v6::UNREACHABLE..=v6::PARAMETER_PROBLEM) => error(packet, &network),
         _ => Err(Reason::OtherProtocol),
     }
 }
@@ -79,20 +75,9 @@ const fn number(v6: bool) -> u8 {
     if v6 { protocol::ICMPV6 } else { protocol::ICMP }
 }
 
-/// Whether an error says that nothing reaches its destination; of IPv4's, one says that smaller
-/// packets would (RFC 1191).
-#[inline(always)]
-const fn is_refusal(v6: bool, [kind, code]: [u8; 2]) -> bool {
-    if v6 {
-        kind == v6::UNREACHABLE
-    } else {
-        kind == v4::UNREACHABLE && code != v4::TOO_BIG
-    }
-}
-
 /// An error: to the backend or the client that the quoted packet came from.
 #[inline(always)]
-fn error(packet: &Packet<'_>, network: &Network, refuses: bool) -> Result<Reason, Reason> {
+fn error(packet: &Packet<'_>, network: &Network) -> Result<Reason, Reason> {
     let quoted = parse::quote(packet, network)?;
     let from = Endpoint::new(quoted.source, quoted.ports.0, quoted.protocol);
     let to = || Endpoint::new(quoted.destination, quoted.ports.1, quoted.protocol);
@@ -113,9 +98,6 @@ fn error(packet: &Packet<'_>, network: &Network, refuses: bool) -> Result<Reason
         }
         Side::Backend(reply) => {
             let parsed = quoted.from_backend(network);
-            if refuses {
-                signal::refused(&parsed, reply);
-            }
             forward::reply::<Aside>(packet, &parsed, reply)
         }
     })

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 
 pub mod journal;
+pub mod judge;
 pub mod release;
 pub mod seed;
 pub mod share;

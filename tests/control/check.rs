@@ -83,7 +83,7 @@ fn a_release_is_told_with_its_steps_its_earliest_end_and_its_way_back() {
     rollback: new connections in one store; older ones end by themselves, settled after 5s
 ";
     assert!(said.out.contains(told), "{said:?}");
-    let step = |share_ppm: u32| json!({ "audience": null, "share_ppm": share_ppm, "hold_s": 60, "approve": false, "toggle": null });
+    let step = |share_ppm: u32| json!({ "audience": null, "share_ppm": share_ppm, "hold_s": 60, "approve": false, "evidence": false, "toggle": null });
     let pool = |pool: &str| json!({ "pool": pool, "backends": 2, "weight": 200, "health": null });
     let releases = json!({ "s0": {
         "strategy": "canary",
@@ -186,18 +186,6 @@ fn values_that_mean_nothing_are_refused_where_they_stand() {
     ] {
         refuses(from, to, expected);
     }
-}
-
-#[test]
-fn what_is_not_built_yet_is_refused_and_not_ignored() {
-    let release =
-        "[service.release]\nstepWeight = 10\nmaxWeight = 50\ninterval = \"1m\"\njudge = {}\n";
-    let said = check(&format!("{}\n{release}", good()), &[]);
-    let error = said.error(2);
-    assert!(
-        error.contains("judge") && error.contains("not built"),
-        "{error}"
-    );
 }
 
 #[test]

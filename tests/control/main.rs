@@ -19,6 +19,7 @@ mod toggles;
 mod fake;
 mod geography;
 mod http;
+mod judge;
 mod program;
 
 mod api;

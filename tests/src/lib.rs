@@ -9,6 +9,7 @@ pub mod command;
 pub mod deadline;
 pub mod decap;
 pub mod interrupt;
+pub mod judge;
 pub mod leftovers;
 pub mod process;
 pub mod serial;

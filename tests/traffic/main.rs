@@ -29,6 +29,7 @@ mod health;
 mod hops;
 mod in_flight;
 mod interfaces;
+mod judge;
 mod jumbo;
 mod notify;
 mod outside;

@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     test: Option<String>,
     /// Give up on a machine after so many seconds
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 2400)]
     seconds: u64,
     /// Handed on to the test binary of `--test`: filters, `--nocapture`
     #[arg(last = true, requires = "test")]

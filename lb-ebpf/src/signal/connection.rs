@@ -190,21 +190,6 @@ pub extern "C" fn serin_reply(ctx: *mut xdp_md, place: u64, whose: u64) -> u64 {
     follow(record, whose, (&seen.client, seen.key(whose)), step)
 }
 
-/// A client's packet has not reached its backend.
-#[unsafe(no_mangle)]
-#[inline(never)]
-#[expect(clippy::cast_possible_truncation, reason = "a port has 16 bits")]
-pub extern "C" fn serin_refused(upper: u64, lower: u64, whose: u64, port: u64) -> u64 {
-    let whose = Whose(whose);
-    let client = Address::from_halves([upper, lower]);
-    let record = measured(whose).filter(|record| replies_to(record, whose, &client));
-    let Some(record) = record else {
-        return 0;
-    };
-    let key = FlowKey::new(client, (port as u16).to_ne_bytes(), whose.listener());
-    follow(record, whose, (&client, key), Watched::refuse)
-}
-
 /// The record by which a packet's connection is measured. It was looked at before; should it have
 /// changed, the later one counts.
 #[inline(always)]

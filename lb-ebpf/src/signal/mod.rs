@@ -122,21 +122,6 @@ pub fn reply<M: Mode>(packet: &Packet<'_>, parsed: &Parsed, reply: &Reply) {
     }
 }
 
-/// An error says that a client's packet has not reached its backend.
-#[inline(always)]
-pub fn refused(parsed: &Parsed, reply: &Reply) {
-    if let Some(whose) = replied(parsed, reply) {
-        let [upper, lower] = parsed.destination.halves();
-        let port = u16::from_ne_bytes(parsed.destination_port);
-        count(connection::serin_refused(
-            upper,
-            lower,
-            whose.0,
-            port.into(),
-        ));
-    }
-}
-
 /// Whose connection a backend's packet is of, if its service is measured.
 #[inline(always)]
 fn replied(parsed: &Parsed, reply: &Reply) -> Option<Whose> {

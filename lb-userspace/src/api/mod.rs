@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod http;
+pub mod judged;
 pub mod model;
 mod ofrep;
 pub mod server;

@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::{
+    judged::Judged,
     model::{
         Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, EventsQuery, Line, NodeStatus,
         Problem, PromoteOrder, ReasonOrder, ShareOrder, StartOrder, Status, Together,
@@ -129,6 +130,7 @@ pub(super) fn reading<D: Dataplane + 'static>() -> Router<Arc<Shared<D>>> {
         .route("/v1/services", get(list))
         .route("/v1/services/{service}", get(status))
         .route("/v1/services/{service}/whois", get(whois))
+        .route("/v1/services/{service}/evidence", get(evidence))
         .merge(toggles::reading())
         .merge(ofrep::routes())
 }
@@ -180,6 +182,11 @@ async fn whois<D: Dataplane>(
 ) -> Answer<Whois> {
     let (Path(service), Query(query)) = (service?, query?);
     Ok(Json(shared.control().whois(&service, &query)?))
+}
+
+async fn evidence<D: Dataplane>(State(shared): Core<D>, service: Name) -> Answer<Judged> {
+    let Path(service) = service?;
+    Ok(Json(shared.control().evidence(&service)?))
 }
 
 async fn share<D: Dataplane>(

@@ -3,6 +3,7 @@
 mod cutover;
 mod decap;
 mod events;
+mod explain;
 mod order;
 mod release;
 mod show;

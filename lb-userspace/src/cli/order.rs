@@ -76,6 +76,11 @@ pub enum Order {
         #[arg(long, value_parser = humantime::parse_duration)]
         timeout: Option<Duration>,
     },
+    /// The numbers behind what the judge says of a release
+    Explain {
+        /// The service
+        service: String,
+    },
     /// What has happened to a service, oldest first
     History {
         /// The service
@@ -170,6 +175,9 @@ impl Order {
             Self::Wait { service, timeout } => {
                 let path = resource(&service, "");
                 Answer::Release(wait(&client, &path, &service, timeout).await?)
+            }
+            Self::Explain { service } => {
+                Answer::Judged(client.get(&resource(&service, "/evidence")).await?)
             }
             Self::History { service } => {
                 let query = format!("/v1/events?service={}", escape(&service));

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 
-use super::{Format, events, release, toggle, whois};
+use super::{Format, events, explain, release, toggle, whois};
 use crate::{
+    api::judged::Judged,
     api::model::{
         Applied, BackendStatus, Done, Line, NodeStatus, NotifyStatus, PoolStatus, ReleaseStatus,
         Status, Together, Whois,
@@ -66,6 +67,7 @@ pub enum Answer {
     Toggles(Vec<ToggleStatus>),
     Toggled(Toggled),
     Events(Vec<Entry>),
+    Judged(Judged),
 }
 
 impl Answer {
@@ -85,6 +87,8 @@ impl Answer {
                     println!("all in one: {gap_ns} ns from the first store to the last");
                 }
             }
+            Self::Judged(shown) if output == Format::Json => json(shown),
+            Self::Judged(shown) => print!("{}", explain::text(shown)),
             Self::Release(shown) if output == Format::Json => json(shown),
             Self::Release(shown) => println!("release {}", release::text(shown)),
             Self::Toggles(shown) if output == Format::Json => json(shown),

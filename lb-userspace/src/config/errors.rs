@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    AddressError, Clash, Forward, GateError, GateFault, ListenError, PlanFault, SettingError,
-    geography::GeographyError,
+    AddressError, Clash, Forward, GateError, GateFault, JudgeFault, ListenError, PlanFault,
+    SettingError, geography::GeographyError,
 };
 
 /// Why there is no configuration: the file can't be read, or has problems. Shown one a line.
@@ -64,9 +64,6 @@ pub enum Fault {
         /// The nearest known key, or all of them.
         remedy: String,
     },
-    /// A key that is promised, but not built.
-    #[error("uses `{0}`, which is not built yet; leave it out")]
-    NotBuilt(&'static str),
     /// A required key is not there.
     #[error("has no `{key}`; add {example}")]
     Missing {
@@ -271,6 +268,9 @@ pub enum Fault {
     /// A gate can't be one.
     #[error(transparent)]
     Gate(#[from] GateFault),
+    /// The judge can't judge.
+    #[error(transparent)]
+    Judge(#[from] JudgeFault),
 }
 
 /// What is wrong with a single value, and the remedy.

@@ -14,6 +14,7 @@ mod faults;
 mod gate;
 pub mod geography;
 mod health;
+mod judge;
 pub mod lint;
 mod listen;
 mod model;
@@ -44,6 +45,7 @@ pub use address::AddressError;
 pub use clash::Clash;
 pub use errors::{ConfigError, Fault, Position, Problem, ValueError};
 pub use gate::{GateError, GateFault};
+pub use judge::JudgeFault;
 pub use lint::{Finding, lint};
 pub use listen::ListenError;
 pub use model::{

@@ -103,16 +103,6 @@ impl<'f, 't> Section<'f, 't> {
         }
     }
 
-    /// Refuses keys that are promised, but not built yet.
-    pub fn not_built(&mut self, keys: &[&'static str]) {
-        for key in keys {
-            if let Some((found, _)) = self.values.remove_entry(*key) {
-                self.faults
-                    .at(&found.span(), &self.object, Fault::NotBuilt(key));
-            }
-        }
-    }
-
     /// Takes a key's value; nothing if it is not there, or of another type, which is reported.
     pub fn value<T: Shape<'t>>(&mut self, key: &'static str) -> Option<Spanned<T>> {
         self.known.push(key);
@@ -354,14 +344,5 @@ mod tests {
         }
         let interfaces = "[node]\ninterfaces = \"eth0\"\nhash_seed = \"x\"";
         assert_eq!(samples::problems(interfaces).lines().count(), 1);
-    }
-
-    #[test]
-    fn a_key_that_is_not_built_yet_is_not_called_unknown() {
-        let judge = "[service.release]\njudge = {}\nstepWeight = 10\n";
-        refuses(
-            &format!("{}{judge}", samples::shop("")),
-            "service `shop`: release uses `judge`, which is not built yet; leave it out",
-        );
     }
 }

@@ -5,6 +5,7 @@ use std::{ops::RangeInclusive, time::Duration};
 use super::{
     errors::ValueError,
     gate,
+    judge::{self, JudgeFault},
     model::Audience,
     raw::Section,
     setting::{self, SettingError},
@@ -70,6 +71,12 @@ pub enum PlanFault {
     /// A step of no length.
     #[error("has no end; add hold = \"5m\", or approve = true")]
     Endless,
+    /// It may never end.
+    #[error("has hold = \"evidence\" and has no limit; add at_most = \"30m\"")]
+    Limitless,
+    /// A limit of what has an end.
+    #[error("has `at_most` and a hold that is a time; leave one out, or write hold = \"evidence\"")]
+    Limited,
     /// No release could end in time.
     #[error(
         "has a deadline of {}, but its steps take {} at least; lengthen `deadline` or shorten a hold",
@@ -111,7 +118,6 @@ pub(super) fn read(service: &mut Section, audiences: &[Audience]) -> Option<Plan
 }
 
 fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
-    section.not_built(&["judge"]);
     let strategy = section.setting("strategy", |word: &String| {
         setting::word(word, &STRATEGIES, &[])
     });
@@ -131,11 +137,18 @@ fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
         None => read_steps(section, audiences),
     };
     let gates = gate::read(section, steps.as_ref().map(Vec::len));
+    let is_judged = section.contains("judge");
+    let judge = judge::read(section);
+    let waits = |step: &Step| step.evidence;
+    if !is_judged && steps.iter().flatten().any(waits) {
+        section.refuse(JudgeFault::NoJudge.into());
+    }
     let plan = Plan {
         strategy,
         steps: steps?,
         bake: bake.unwrap_or_default(),
         gates: gates?,
+        judge,
         deadline,
     };
     check_deadline(section, &plan);
@@ -159,6 +172,7 @@ fn read_shorthand(section: &mut Section) -> Option<Vec<Step>> {
         share_ppm: u32::from(percentage) * PERCENT,
         hold,
         approve: false,
+        evidence: false,
         toggle: None,
     };
     Some(shares.map(step).collect())
@@ -209,7 +223,6 @@ fn read_steps(section: &mut Section, audiences: &[Audience]) -> Option<Vec<Step>
 
 /// A step, given the share before it; nothing only where a problem has been reported.
 fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>) -> Option<Step> {
-    section.not_built(&["at_most"]);
     let given = (section.contains("audience"), section.contains("share"));
     match given {
         (false, false) => section.refuse(PlanFault::Nobody.into()),
@@ -231,6 +244,14 @@ fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>)
     }
     let timed = section.contains("hold");
     let hold = section.setting("hold", |text: &String| read_hold(text));
+    let limit = section.setting("at_most", |text: &String| setting::time(text, &HOLD));
+    let evidence = hold == Some(None);
+    match (evidence, limit) {
+        (true, None) => section.refuse(PlanFault::Limitless.into()),
+        (false, Some(_)) => section.refuse(PlanFault::Limited.into()),
+        _ => {}
+    }
+    let hold = if evidence { limit } else { hold.flatten() };
     let toggle = toggle::read_guard(section);
     let share_ppm = match given {
         (_, true) => share?.ppm,
@@ -241,16 +262,18 @@ fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>)
         audience,
         share_ppm,
         hold: if timed { hold? } else { Duration::ZERO },
+        evidence,
         approve,
         toggle,
     })
 }
 
-fn read_hold(text: &str) -> Result<Duration, SettingError> {
+/// A time; nothing if it lasts until there is evidence.
+fn read_hold(text: &str) -> Result<Option<Duration>, SettingError> {
     if text == "evidence" {
-        return Err(SettingError::NotBuilt("a time, such as \"10m\"".to_owned()));
+        return Ok(None);
     }
-    setting::time(text, &HOLD)
+    setting::time(text, &HOLD).map(Some)
 }
 
 fn read_audience(
@@ -321,7 +344,7 @@ mod tests {
             share_ppm,
             hold: Duration::from_mins(minutes),
             approve,
-            toggle: None,
+            ..Step::default()
         }
     }
 
@@ -394,12 +417,16 @@ mod tests {
             ),
             ("{ share = \"5%\" }", "step 1 has no end; add hold"),
             (
+                "{ share = \"5%\", hold = \"1m\", at_most = \"5m\" }",
+                "step 1 has `at_most` and a hold that is a time",
+            ),
+            (
                 "{ share = \"5%\", hold = \"0s\" }",
                 "step 1 sets `hold` to `0s`: out of bounds; choose a time from 1s",
             ),
             (
                 "{ share = \"5%\", hold = \"evidence\" }",
-                "`hold` to `evidence`: not built yet; write a time, such as \"10m\"",
+                "step 1 has hold = \"evidence\" and has no limit; add at_most",
             ),
             (
                 "{ audience = \"stuff\", hold = \"1m\" }",
@@ -408,10 +435,6 @@ mod tests {
             (
                 "{ share = \"5%\", hold = \"1m\", aprove = true }",
                 "unknown key `aprove`; did you mean `approve`?",
-            ),
-            (
-                "{ share = \"5%\", hold = \"1m\", at_most = \"2m\" }",
-                "step 1 uses `at_most`, which is not built yet",
             ),
         ];
         for (steps, expected) in all {
@@ -502,14 +525,6 @@ mod tests {
         refuses(
             &with("strategy = \"rainbow\"\nsteps = [{ share = \"5%\", hold = \"5m\" }]"),
             "`strategy` to `rainbow`: unknown word; write `canary` or `blue-green`",
-        );
-    }
-
-    #[test]
-    fn what_is_promised_is_not_called_unknown() {
-        refuses(
-            &with("steps = [{ share = \"5%\", hold = \"5m\" }]\njudge = {}"),
-            "release uses `judge`, which is not built yet",
         );
     }
 }

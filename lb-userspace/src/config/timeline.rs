@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     colours::{Colour, colours},
+    judge,
     model::{Config, Connections, Datagram, Service},
 };
 use crate::{
@@ -48,6 +49,8 @@ struct Line {
     share_ppm: u32,
     hold_s: u64,
     approve: bool,
+    /// It ends sooner, as soon as the judge says that the candidate is no worse.
+    evidence: bool,
     /// The step is passed over while it is off.
     toggle: Option<String>,
 }
@@ -78,6 +81,7 @@ fn timeline(service: &Service, plan: &Plan) -> Timeline {
         share_ppm: step.share_ppm,
         hold_s: step.hold.as_secs(),
         approve: step.approve,
+        evidence: step.evidence,
         toggle: step.toggle.clone(),
     });
     let gates = plan.gates.iter().map(|gate| GateLine {
@@ -110,7 +114,7 @@ pub(super) fn outline(service: &Service) -> String {
     let mut steps = String::new();
     for (number, step) in (1..).zip(&plan.steps) {
         steps += &outline_step(number, begins, step);
-        begins += step.hold + pinning(service);
+        begins += step.shortest() + pinning(service);
     }
     let by_gate = plan.gates.iter().any(|gate| gate.probe == Probe::Approval);
     let approval = by_gate || plan.steps.iter().any(|step| step.approve);
@@ -133,8 +137,9 @@ pub(super) fn outline(service: &Service) -> String {
     };
     format!(
         "  release {head}\n{}{steps}    {promotion} after {end}{approval} at the \
-         earliest{deadline}\n{gates}{}    rollback: {}\n",
+         earliest{deadline}\n{gates}{}{}    rollback: {}\n",
         outline_colours(service, plan),
+        plan.judge.as_ref().map_or_else(String::new, judge::outline),
         outline_bake(plan),
         outline_rollback(service)
     )
@@ -179,9 +184,12 @@ fn outline_step(number: u32, begins: Duration, step: &Step) -> String {
         }
         .to_string(),
     };
-    let hold =
-        (step.hold > Duration::ZERO).then(|| format!(", held for {}", format_duration(step.hold)));
-    let hold = hold.unwrap_or_default();
+    let hold = format_duration(step.hold);
+    let hold = match step.hold {
+        Duration::ZERO => String::new(),
+        _ if step.evidence => format!(", until it is no worse, or for {hold}"),
+        _ => format!(", held for {hold}"),
+    };
     let approve = if step.approve { ", until approved" } else { "" };
     let guard = guard(step.toggle.as_deref());
     format!(

@@ -13,6 +13,7 @@ mod commit;
 mod drift;
 pub mod flags;
 mod health;
+mod judge;
 mod orders;
 mod pending;
 mod release;
@@ -140,6 +141,8 @@ pub struct Control<D> {
     /// The clock when it started: what the state says of health is from before.
     started_ms: u64,
     journal: Journal,
+    /// Releases before their judge.
+    sittings: judge::Sittings,
     /// Who gives the order that is being carried out.
     actor: Actor,
     /// What the log is to be told of the next commit.
@@ -214,6 +217,7 @@ impl<D: Dataplane> Control<D> {
         let why = "the daemon was started anew, and has taken its own configuration file";
         pending::end_apply(&mut state, Some(why));
         let journal = Journal::beside(&config.node.state);
+        let sittings = judge::Sittings::beside(&config.node.state);
         let mut control = Self {
             node: node(&config),
             file: StateFile::new(&config.node.state),
@@ -231,6 +235,7 @@ impl<D: Dataplane> Control<D> {
             verdicts: Verdicts::new(),
             started_ms: now_ms,
             journal,
+            sittings,
             actor: Actor::daemon(),
             notes: Vec::new(),
         };

@@ -107,6 +107,7 @@ impl<D: Dataplane> Control<D> {
         }
         self.keep_owed();
         self.carry_out_pending(tick)?;
+        self.judge_releases(tick)?;
         self.advance_releases(tick)?;
         let mut next = settle(&self.state, &self.config, tick);
         let period = |service: &str, pool: &str| slow_start_ticks(&self.config, service, pool);

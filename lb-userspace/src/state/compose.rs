@@ -15,9 +15,15 @@ use super::{BackendState, ServiceState, State, portless, server_ids};
 use crate::{
     config::{Config, Connections, Datagram, Forward, Listen, Protocol, Service, quic_lb},
     dataplane::{Image, prefixes::Block},
+    judge::BASELINE_RATIO,
     neighbour::{Reach, View},
-    release::Position,
+    release::{Position, engine::Run},
 };
+
+/// Attempts of a candidate in a row without an answer, in 50 ms at least and while the active pool
+/// answers, after which it gets no new connections. Where one attempt of a hundred is not answered by
+/// chance, five in a row are one of ten thousand million.
+const BREAKER: u32 = 5;
 
 /// The image of a state.
 pub fn compose(config: &Config, state: &State, view: &View) -> Image {
@@ -134,7 +140,11 @@ pub fn record(service: &Service, state: &ServiceState, position: &Position) -> R
         let pool = state.pools.values().find(|pool| pool.id == id);
         pool.map_or(0, |pool| pool.table.index(id))
     };
-    position.record(table, flags)
+    let record = position.record(table, flags);
+    if position.run.as_ref().is_some_and(Run::is_judged) {
+        return record.measured(BASELINE_RATIO).with_breaker(BREAKER);
+    }
+    record
 }
 
 fn add_backend(

@@ -215,7 +215,7 @@ mod tests {
                     share_ppm,
                     hold: std::time::Duration::from_secs(1),
                     approve: false,
-                    toggle: None,
+                    ..Step::default()
                 });
                 let plan = Plan {
                     steps: steps.collect(),

@@ -39,6 +39,9 @@ fn refusal(change: fn(&mut Site)) -> String {
     refused.to_string()
 }
 
+/// An edit of the file.
+type Edit = fn(&mut Site);
+
 fn replace_tables(site: &mut Site, from: &str, to: &str) {
     let tables = &mut site.services[0].tables;
     assert!(tables.contains(from));
@@ -47,7 +50,7 @@ fn replace_tables(site: &mut Site, from: &str, to: &str) {
 
 #[test]
 fn what_would_change_the_release_is_refused_with_its_place_and_the_remedy() {
-    let cases: [(fn(&mut Site), &str); 6] = [
+    let cases: [(Edit, &str); 6] = [
         (
             |site| drop(site.services.remove(0)),
             "the service would be removed",
@@ -61,7 +64,7 @@ fn what_would_change_the_release_is_refused_with_its_place_and_the_remedy() {
                 site.services[0].pools[1]
                     .backends
                     .iter_mut()
-                    .for_each(|b| b.place = 1)
+                    .for_each(|b| b.place = 1);
             },
             "no backend that serves in pool `p1` would be left of those that do now",
         ),
@@ -122,7 +125,7 @@ fn what_does_not_touch_the_release_is_applied() {
     });
     world.apply(more).expect("a weight and a backend more");
     let less = changed(&world, |site| {
-        drop(site.services[0].pools[1].backends.remove(0))
+        site.services[0].pools[1].backends.remove(0);
     });
     world.apply(less).expect("one of several backends less");
     let behind = changed(&world, |site| {

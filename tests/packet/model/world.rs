@@ -87,6 +87,8 @@ pub struct World {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub packets: u64,
+    /// Those of QUIC, whose ids may tell their server: they need no pins.
+    pub quic: u64,
     /// Packets that found a pin of their connection, or left one.
     pub pinned: u64,
     /// Those that it sent elsewhere than the origin.
@@ -107,6 +109,7 @@ impl Tally {
     /// Adds another case's.
     pub const fn add(&mut self, other: &Self) {
         self.packets += other.packets;
+        self.quic += other.quic;
         self.pinned += other.pinned;
         self.by_pin += other.by_pin;
         self.by_id += other.by_id;
@@ -474,6 +477,7 @@ impl World {
         let is_pinned = self.model.pins.contains_key(flow);
         let goes_on = matches!(role, Role::GoesOn | Role::Closes) && elsewhere;
         self.tally.packets += 1;
+        self.tally.quic += u64::from(flow.service == QUIC);
         self.tally.pinned += u64::from(is_pinned);
         let by_id = flow.service == QUIC && !is_pinned;
         self.tally.by_pin += u64::from(goes_on && !by_id);
@@ -704,10 +708,9 @@ const fn role(packet: &Packet) -> Role {
     match packet.kind {
         Kind::Udp => Role::Datagram,
         Kind::Quic(Header::Initial, _) => Role::Initial,
-        Kind::Quic(Header::Handshake | Header::Short, _) => Role::GoesOn,
         Kind::Tcp(flags) if flags & (flag::SYN | flag::ACK | flag::RST) == flag::SYN => Role::Opens,
         Kind::Tcp(flags) if flags & (flag::FIN | flag::RST) != 0 => Role::Closes,
-        Kind::Tcp(_) => Role::GoesOn,
+        Kind::Tcp(_) | Kind::Quic(Header::Handshake | Header::Short, _) => Role::GoesOn,
     }
 }
 

@@ -1,12 +1,12 @@
 //! `cargo xtask bench`: what the packet path costs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use serin_tests::{
     connections::{self, Plan},
-    interrupt, services,
+    interrupt, judge, services,
 };
 
 /// Measures the packet path in the kernel, nanoseconds a packet
@@ -43,6 +43,15 @@ enum What {
         #[arg(long, default_value_t = 30)]
         drain: u64,
     },
+    /// The judge instead, before simulated releases, beside others' ways to judge
+    Judge {
+        /// Releases of each case
+        #[arg(long, default_value_t = 2000)]
+        runs: u64,
+        /// Also write the rows as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// A release under way in each of very many services instead: is one daemon enough?
     Services {
         /// How many
@@ -75,6 +84,7 @@ fn main() -> Result<()> {
             connections::print(&story);
             Ok(())
         }
+        Some(What::Judge { runs, json }) => judge(runs, json.as_deref()),
         Some(What::Services { services }) => {
             interrupt::watch()?;
             let good = services::print(&services::play(services)?);
@@ -82,4 +92,21 @@ fn main() -> Result<()> {
             Ok(())
         }
     }
+}
+
+fn judge(runs: u64, json: Option<&Path>) -> Result<()> {
+    let mut rows = Vec::new();
+    for (case, limit) in judge::cases() {
+        for method in judge::Method::ALL {
+            if let Some(row) = judge::run(case, limit, method, runs) {
+                judge::print(&row);
+                rows.push(row);
+            }
+        }
+    }
+    if let Some(json) = json {
+        judge::write(&rows, json)?;
+    }
+    ensure!(rows.iter().all(judge::Row::passes), "a limit was missed");
+    Ok(())
 }

@@ -22,7 +22,7 @@ const RECORD: usize = size_of::<Record>();
 /// The live records.
 pub struct Records {
     active: Array<MapData, u32>,
-    records: Array<MapData, [u8; RECORD]>,
+    copies: Array<MapData, [u8; RECORD]>,
     services: u16,
 }
 
@@ -43,7 +43,7 @@ impl Records {
         };
         Ok(Self {
             active: open(name::ACTIVE)?.try_into()?,
-            records: open(name::RECORDS)?.try_into()?,
+            copies: open(name::RECORDS)?.try_into()?,
             services,
         })
     }
@@ -61,7 +61,7 @@ impl Records {
     fn share_ppm(&self, service: u32) -> Result<u32> {
         let index = self.active.get(&service, 0)?;
         ensure!(index / RECORDS_PER_SERVICE == service, "no live record");
-        let record = self.records.get(&index, 0)?;
+        let record = self.copies.get(&index, 0)?;
         Ok(bytemuck::pod_read_unaligned::<Record>(&record).share_ppm)
     }
 }

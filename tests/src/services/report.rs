@@ -32,7 +32,7 @@ pub fn print(story: &Story) -> bool {
     line(
         "at rest",
         percent(story.rest),
-        under(percent(REST), story.rest < REST),
+        Some((percent(REST), story.rest < REST)),
     );
     for (what, times) in [
         ("serin list", story.list),
@@ -42,7 +42,7 @@ pub fn print(story: &Story) -> bool {
         line(
             &format!("`{what}`, median and max of 20"),
             both(times),
-            under(show(LOOK), holds),
+            Some((show(LOOK), holds)),
         );
     }
     let steps = [
@@ -50,13 +50,13 @@ pub fn print(story: &Story) -> bool {
         ("all step within 30 s: late by", story.stepped),
     ];
     for (what, late) in steps {
-        line(what, both(late), under(show(LATE), late.max < LATE));
+        line(what, both(late), Some((show(LATE), late.max < LATE)));
     }
     let holds = story.aborts.median < ABORT;
     line(
         "abort, order to store, of 50",
         both(story.aborts),
-        under(show(ABORT), holds),
+        Some((show(ABORT), holds)),
     );
     line(
         "`serin start --at`, order to answer",
@@ -80,10 +80,6 @@ pub fn print(story: &Story) -> bool {
         None,
     );
     good
-}
-
-fn under(limit: String, holds: bool) -> Option<(String, bool)> {
-    Some((limit, holds))
 }
 
 fn both(times: Times) -> String {

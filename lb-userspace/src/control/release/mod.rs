@@ -128,6 +128,9 @@ impl<D: Dataplane> Control<D> {
         let mut whole = self.state.clone();
         self.take(&mut whole, service, turn, tick)?;
         let commit = self.commit(whole)?;
+        if matches!(event, Event::Start { .. } | Event::Retry) {
+            self.sittings.close(service);
+        }
         self.done(service, &commit, began, tick)
     }
 
@@ -231,7 +234,10 @@ impl<D: Dataplane> Control<D> {
         actions: &[Action],
         next: &Position,
     ) -> Result<(), ControlError> {
-        let by_itself = matches!(event, Event::Gate { .. } | Event::Tick | Event::Due);
+        let by_itself = matches!(
+            event,
+            Event::Gate { .. } | Event::Judged { .. } | Event::Tick | Event::Due
+        );
         let back = actions
             .iter()
             .any(|action| matches!(action, Action::Withdraw | Action::RollBack { .. }));

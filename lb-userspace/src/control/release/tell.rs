@@ -54,6 +54,7 @@ fn condition(state: &ServiceState, run: &Run) -> &'static str {
         Stage::Waiting | Stage::Step(_) if run.scheduled_ms.is_some() => "scheduled",
         Stage::Waiting | Stage::Step(_) if run.awaits_toggle() => "awaits-toggle",
         Stage::Waiting | Stage::Step(_) if run.awaits_approval() => "awaits-approval",
+        Stage::Waiting | Stage::Step(_) if run.awaits_judge() => "awaits-evidence",
         Stage::Waiting | Stage::Step(_) if !state.can_serve(state.pool_name(run.candidate)) => {
             "awaits-backends"
         }
@@ -68,7 +69,7 @@ fn condition(state: &ServiceState, run: &Run) -> &'static str {
 
 pub(super) fn happened(event: &Event, before: Option<&Run>, run: &Run) -> Option<Happened> {
     let stays = before.is_some_and(|before| before.stage == run.stage);
-    if let Event::Tick | Event::Due | Event::Gate { .. } = event
+    if let Event::Tick | Event::Due | Event::Gate { .. } | Event::Judged { .. } = event
         && stays
     {
         return None;
@@ -111,6 +112,7 @@ pub(super) fn why(event: &Event, said: &str, before: Option<&Run>, run: &Run) ->
     let why = match (event, held) {
         _ if !said.is_empty() => said.to_owned(),
         (Event::Gate { gate, outcome, .. }, _) => gates::said(gate, outcome),
+        (Event::Judged { .. }, _) => "the judge has found the candidate no worse".to_owned(),
         (Event::Tick, Some(step)) => {
             format!("held for {}", humantime::format_duration(step.hold))
         }

@@ -122,7 +122,7 @@ impl<D: Dataplane> Control<D> {
             });
             [step, keep, gate]
         });
-        due.flatten().min()
+        due.flatten().chain(self.next_look()).min()
     }
 }
 

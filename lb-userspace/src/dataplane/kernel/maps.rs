@@ -258,6 +258,12 @@ impl Maps {
         Ok(tally.map_err(KernelError::map(name::BACKEND_SIGNALS))?.0)
     }
 
+    /// A service that is no more has no breaker for the next one with its number.
+    pub fn clear_breaker(&mut self, service: u32) -> Result<(), KernelError> {
+        let cleared = self.breakers.set(service, Raw(Breaker::default()), 0);
+        cleared.map_err(KernelError::map(name::BREAKERS))
+    }
+
     pub fn breaker(&self, service: u32) -> Result<Breaker, KernelError> {
         let breaker = self.breakers.get(&service, 0);
         Ok(breaker.map_err(KernelError::map(name::BREAKERS))?.0)

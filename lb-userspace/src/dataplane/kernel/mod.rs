@@ -444,7 +444,7 @@ impl Kernel {
         }
         self.live.remove(&service);
         self.put.remove(&service);
-        Ok(())
+        self.maps.clear_breaker(service)
     }
 
     /// Writes a backend's entry; one whose next hop moves in two steps, and no packet meets a half.

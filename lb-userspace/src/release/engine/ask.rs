@@ -36,10 +36,11 @@ impl Run {
         self.tick()
     }
 
-    /// Why a gate that is asked takes all users back, if one does.
+    /// Why the judge or a gate that is asked takes all users back, if one does.
     pub(super) fn verdict(&self) -> Option<String> {
         let mut asked = self.asked_gates();
-        asked.find_map(|gate| gate.verdict(self.checks.get(&gate.name)?))
+        let gates = || asked.find_map(|gate| gate.verdict(self.checks.get(&gate.name)?));
+        self.harm().or_else(gates)
     }
 
     /// The same release, which has heard an answer that it can't act on yet; nothing where the
@@ -69,6 +70,7 @@ impl Run {
     /// Whether hold, time of day and people let it go on.
     fn is_ready(&self) -> bool {
         self.is_held()
+            && self.judge_lets()
             && self.scheduled_ms.is_none()
             && !self.lacks_approval()
             && !self.awaits_toggle()

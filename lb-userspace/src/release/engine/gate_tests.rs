@@ -44,14 +44,14 @@ fn blue_green(gates: Vec<Gate>) -> Plan {
         share_ppm: 0,
         hold: Duration::ZERO,
         approve: true,
-        toggle: None,
+        ..Step::default()
     };
     Plan {
         strategy: Strategy::BlueGreen,
         steps: vec![preview],
         gates,
         bake: Duration::from_mins(5),
-        deadline: None,
+        ..Plan::default()
     }
 }
 

@@ -8,11 +8,14 @@
 mod ask;
 mod gate;
 mod heed;
+mod judged;
 mod plan;
 mod run;
 
 #[cfg(test)]
 mod gate_tests;
+#[cfg(test)]
+mod judge_tests;
 #[cfg(test)]
 mod sequences;
 #[cfg(test)]
@@ -25,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     gate::{Check, Gate, Outcome, Point, Policy, Probe},
     heed::Seen,
+    judged::{Judging, OnInconclusive, Opinion},
     plan::{Plan, Step, Strategy},
     run::{Refusal, Run, Stage},
 };
@@ -65,6 +69,13 @@ pub enum Event {
         /// The answer.
         outcome: Outcome,
     },
+    /// The judge has come to another opinion.
+    Judged {
+        /// [`Run::round`] when it looked.
+        round: u64,
+        /// What it says.
+        opinion: Opinion,
+    },
     /// Time has passed.
     Tick,
     /// Go on to the next step as soon as what is asked before it passes, whatever else the present
@@ -99,6 +110,7 @@ impl fmt::Display for Event {
             Self::Start { .. } => "start",
             Self::Due => "the time that was set",
             Self::Gate { .. } => "a gate's answer",
+            Self::Judged { .. } => "the judge's opinion",
             Self::Tick => "the next step",
             Self::Promote { full: true, .. } => "promote --full",
             Self::Promote { full: false, .. } => "promote",
@@ -183,6 +195,7 @@ pub fn advance(
             round,
             outcome,
         } => next.answered(gate, *round, outcome.clone()),
+        Event::Judged { round, opinion } => next.judged(*round, opinion.clone()),
         Event::Start { .. } => Vec::new(),
     };
     Ok((next, actions))

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gate, Point};
+use super::{Gate, Judging, Point};
 
 /// The steps of a release; after the last comes promotion, and after that the bake time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Plan {
     /// What is asked before it may go on.
     #[serde(default)]
     pub gates: Vec<Gate>,
+    /// How it is judged by what the kernel sees, if it is.
+    #[serde(default)]
+    pub judge: Option<Judging>,
     /// How long it is watched after the promotion, and taken back by itself if a gate fails.
     #[serde(default)]
     pub bake: Duration,
@@ -37,7 +40,7 @@ pub enum Strategy {
 }
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Who alone gets the candidate, while the share is 0.
     pub audience: Option<String>,
@@ -45,6 +48,9 @@ pub struct Step {
     pub share_ppm: u32,
     /// How long it lasts, pauses not counted.
     pub hold: Duration,
+    /// It ends sooner, as soon as the judge says that the candidate is no worse.
+    #[serde(default)]
+    pub evidence: bool,
     /// After the hold it waits for a person.
     pub approve: bool,
     /// While this toggle is off, a release that comes to it passes it over.
@@ -53,6 +59,15 @@ pub struct Step {
 }
 
 impl Step {
+    /// The soonest that it can end.
+    pub const fn shortest(&self) -> Duration {
+        if self.evidence {
+            Duration::ZERO
+        } else {
+            self.hold
+        }
+    }
+
     /// Whether a release that comes to it passes it over while these toggles are off.
     pub(super) fn is_closed(&self, off: &BTreeSet<String>) -> bool {
         let toggle = self.toggle.as_ref();
@@ -63,7 +78,7 @@ impl Step {
 impl Plan {
     /// The soonest that a release can be promoted after its start.
     pub fn shortest(&self) -> Duration {
-        self.steps.iter().map(|step| step.hold).sum()
+        self.steps.iter().map(Step::shortest).sum()
     }
 
     /// Whether it can be carried out: none of its steps goes down, and a canary has one.

@@ -5,11 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Action, Check, Event, Moment, Plan, Step, Strategy, milliseconds};
+use super::{Action, Check, Event, Moment, Opinion, Plan, Step, Strategy, milliseconds};
 use crate::release::PoolId;
 
 /// Where a release is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each has been said by somebody, whatever the others are"
+)]
 pub struct Run {
     /// What it is to go through, as it was when it started: a later edit of the file does not
     /// move a release that is under way.
@@ -42,6 +46,12 @@ pub struct Run {
     /// Those toggles of its steps that are off.
     #[serde(default)]
     pub off: BTreeSet<String>,
+    /// What the judge says at the present stage.
+    #[serde(default)]
+    pub opinion: Option<Opinion>,
+    /// The present step lasts once more as long.
+    #[serde(default)]
+    pub extended: bool,
     /// Why it was taken back after its promotion, if by itself.
     #[serde(default)]
     pub taken_back: Option<String>,
@@ -151,6 +161,8 @@ impl Run {
             round: before.map_or(0, |before| before.round + 1),
             checks: BTreeMap::new(),
             off: BTreeSet::new(),
+            opinion: None,
+            extended: false,
             taken_back: None,
             seen_ms: Some(now.ms),
         };
@@ -201,7 +213,7 @@ impl Run {
     /// Milliseconds until time moves it; nothing where time alone moves nothing.
     pub fn due_in_ms(&self) -> Option<u64> {
         let timed = self.hold_left_ms().filter(|_| !self.paused);
-        let timed = timed.filter(|&left| left > 0 || self.may_leave());
+        let timed = timed.filter(|&left| left > 0 || self.may_leave() || self.extends());
         let verdict = self.verdict().map(|_| 0);
         let all = [timed, verdict, self.deadline_left_ms()];
         all.into_iter().flatten().min()
@@ -213,7 +225,8 @@ impl Run {
         let hold = match self.stage {
             _ if self.approved => 0,
             Stage::Waiting => 0,
-            Stage::Step(_) => milliseconds(self.present()?.hold),
+            Stage::Step(_) if self.is_convinced() => 0,
+            Stage::Step(_) => milliseconds(self.present()?.hold) << u32::from(self.extended),
             Stage::Bake => milliseconds(self.plan.bake),
             Stage::Promoted | Stage::Aborted { .. } | Stage::TakenOver | Stage::RolledBack => {
                 return None;
@@ -277,6 +290,10 @@ impl Run {
         // One that could not be heeded when it came.
         if let Some(why) = self.verdict() {
             return self.withdraw(&why);
+        }
+        if self.extends() {
+            self.extended = true;
+            return Vec::new();
         }
         if self.paused || !self.is_under_way() || !self.may_leave() {
             return Vec::new();
@@ -456,6 +473,7 @@ impl Run {
         (self.held_ms, self.approved, self.scheduled_ms) = (0, false, None);
         self.round += 1;
         self.checks.clear();
+        (self.opinion, self.extended) = (None, false);
     }
 
     fn require_open(&self) -> Result<(), Refusal> {

@@ -14,7 +14,7 @@ pub(super) fn plan() -> Plan {
         share_ppm,
         hold: Duration::from_mins(minutes),
         approve,
-        toggle: None,
+        ..Step::default()
     };
     Plan {
         steps: vec![

@@ -1,0 +1,36 @@
+//! What `serin explain` is told.
+
+use serde::{Deserialize, Serialize};
+
+use crate::judge::{Evidence, Verdict};
+
+/// A release before its judge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The service.
+    pub service: String,
+    /// Number of the release, counted by service.
+    pub release: u64,
+    /// Name of the pool that is released.
+    pub candidate: String,
+    /// Name of the pool that it is compared with.
+    pub active: String,
+    /// What the evidence comes to.
+    pub verdict: Verdict,
+    /// Connections of the candidate that were judged.
+    pub judged: u64,
+    /// By signal.
+    pub signals: Vec<SignalEvidence>,
+    /// What can't be seen here, and why.
+    pub notes: Vec<String>,
+}
+
+/// The evidence of one signal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SignalEvidence {
+    /// The numbers.
+    #[serde(flatten)]
+    pub evidence: Evidence,
+    /// What they say, for people.
+    pub sentence: String,
+}

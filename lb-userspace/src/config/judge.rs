@@ -1,0 +1,202 @@
+//! `[service.release.judge]`: how a release is judged by what the kernel sees of its connections.
+
+use std::{collections::BTreeSet, ops::RangeInclusive};
+
+use super::{
+    raw::Section,
+    setting::{self, SettingError},
+};
+use crate::{
+    judge::{BASELINE_RATIO, Settings, Signal, needed},
+    release::engine::{Judging, OnInconclusive},
+    share::Share,
+};
+
+const POLICIES: [(&str, OnInconclusive); 4] = [
+    ("hold", OnInconclusive::Hold),
+    ("extend", OnInconclusive::Extend),
+    ("abort", OnInconclusive::Abort),
+    ("promote", OnInconclusive::Promote),
+];
+/// Fewer tell nothing, and more are a day's.
+const CLIENTS: RangeInclusive<u32> = 1..=10_000_000;
+/// In parts per million: one false alarm in ten releases, or in a million.
+const FALSE_ALARM: RangeInclusive<u32> = 1..=100_000;
+
+/// Judges that can't judge.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JudgeFault {
+    /// Nothing to look at.
+    #[error("has no signal; add one to `signals`, such as \"connect\", or leave the key out")]
+    NoSignal,
+    /// A rate that is none.
+    #[error(
+        "has false_alarm = \"{0}\", which is to lie between 0.0001% and 10%; \"1%\" is the usual one"
+    )]
+    FalseAlarm(Share),
+    /// Steps that wait for a judge that there is not.
+    #[error(
+        "has a step with hold = \"evidence\" and no judge; add [service.release.judge], or give the \
+         step a time"
+    )]
+    NoJudge,
+}
+
+/// How a release is judged, if it is.
+pub(super) fn read(release: &mut Section) -> Option<Judging> {
+    release.table("judge", read_judge)
+}
+
+fn read_judge(section: &mut Section) -> Judging {
+    let usual = Settings::default();
+    let listed = section.contains("signals");
+    let signals = section.settings("signals", signal);
+    let false_alarm = section.setting("false_alarm", |text: &String| {
+        text.parse::<Share>().map_err(|_| SettingError::Share)
+    });
+    let min_clients = section.setting("min_clients", |number: &i64| {
+        setting::number(*number, CLIENTS)
+    });
+    let policy = section.setting("on_inconclusive", |word: &String| {
+        setting::word(word, &POLICIES, &[])
+    });
+    let signals: BTreeSet<Signal> = signals.into_iter().flatten().flatten().collect();
+    if listed && signals.is_empty() {
+        section.refuse(JudgeFault::NoSignal.into());
+    }
+    if let Some(share) = false_alarm.filter(|share| !FALSE_ALARM.contains(&share.ppm)) {
+        section.refuse(JudgeFault::FalseAlarm(share).into());
+    }
+    let alarm = false_alarm.map(|share| f64::from(share.ppm) / 1e6);
+    Judging {
+        settings: Settings {
+            signals: if listed {
+                signals.into_iter().collect()
+            } else {
+                usual.signals
+            },
+            false_alarm: alarm.unwrap_or(usual.false_alarm),
+            min_clients: min_clients.map_or(usual.min_clients, u64::from),
+        },
+        on_inconclusive: policy.unwrap_or_default(),
+    }
+}
+
+/// Failure rates that a candidate is told to be found by, where the active pool has [`USUAL`].
+const HARMS: [f64; 3] = [0.05, 0.01, 0.004];
+const USUAL: f64 = 0.002;
+
+/// What it looks at, and how soon it finds what.
+pub(super) fn outline(judging: &Judging) -> String {
+    let settings = &judging.settings;
+    let signals: Vec<_> = settings.signals.iter().map(Signal::to_string).collect();
+    let limit = settings.harm_limit();
+    let found = HARMS.map(|rate| {
+        let needed = needed((rate, USUAL), BASELINE_RATIO.into(), limit);
+        let needed = needed.map_or_else(|| "none".to_owned(), |needed| format!("{needed:.0}"));
+        format!("{}% after {needed}", rate * 100.0)
+    });
+    format!(
+        "    judge: {}; a false alarm in {:.0} releases; where {}% of the active pool's connections \
+         fail, a candidate whose fail is found: {} of its own\n",
+        signals.join(", "),
+        1.0 / settings.false_alarm,
+        USUAL * 100.0,
+        found.join(", ")
+    )
+}
+
+fn signal(text: &str) -> Result<Signal, SettingError> {
+    let found = Signal::ALL
+        .into_iter()
+        .find(|signal| signal.to_string() == text);
+    let names = Signal::ALL.map(|signal| signal.to_string());
+    found.ok_or_else(|| SettingError::Word(setting::choice(names.iter().map(String::as_str))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Config,
+        samples::{refuses, shop},
+    };
+    use super::*;
+
+    fn with(step: &str, judge: &str) -> String {
+        format!(
+            "{}[service.release]\nsteps = [{{ share = \"5%\", {step} }}]\n{judge}\n",
+            shop("")
+        )
+    }
+
+    fn read(judge: &str) -> Option<Judging> {
+        let config = Config::parse(&with("hold = \"5m\"", judge)).expect("valid");
+        config.services[0].release.clone().expect("given").judge
+    }
+
+    #[test]
+    fn a_release_without_a_judge_is_not_judged() {
+        assert_eq!(read(""), None);
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_usual() {
+        let judging = read("[service.release.judge]").expect("judged");
+        assert_eq!(judging.settings, Settings::default());
+        assert_eq!(judging.on_inconclusive, OnInconclusive::Hold);
+    }
+
+    #[test]
+    fn everything_can_be_said() {
+        let judging = read(
+            "[service.release.judge]\nsignals = [\"reset\", \"bytes\"]\nfalse_alarm = \"0.1%\"\n\
+             min_clients = 7\non_inconclusive = \"abort\"",
+        );
+        let judging = judging.expect("judged");
+        assert_eq!(judging.settings.signals, [Signal::Reset, Signal::Bytes]);
+        assert!((judging.settings.false_alarm - 0.001).abs() < 1e-9);
+        assert_eq!(judging.settings.min_clients, 7);
+        assert_eq!(judging.on_inconclusive, OnInconclusive::Abort);
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused_with_the_remedy() {
+        let judge = |line: &str| with("hold = \"5m\"", &format!("[service.release.judge]\n{line}"));
+        refuses(&judge("signals = []"), "has no signal");
+        refuses(&judge("signals = [\"latency\"]"), "`connect`, `reset`");
+        refuses(&judge("false_alarm = \"50%\""), "between 0.0001% and 10%");
+        refuses(&judge("min_clients = 0"), "min_clients");
+        refuses(&judge("on_inconclusive = \"guess\""), "`hold`, `extend`");
+    }
+
+    #[test]
+    fn a_step_until_evidence_needs_a_judge_and_may_have_a_limit() {
+        let step = "hold = \"evidence\", at_most = \"30m\"";
+        let judged = Config::parse(&with(step, "[service.release.judge]")).expect("valid");
+        let plan = judged.services[0].release.clone().expect("given");
+        assert!(plan.steps[0].evidence);
+        assert_eq!(plan.steps[0].hold.as_secs(), 1800);
+        refuses(&with(step, ""), "no judge; add [service.release.judge]");
+        let without = with("hold = \"evidence\"", "[service.release.judge]");
+        refuses(&without, "has no limit; add at_most");
+    }
+
+    #[test]
+    fn check_tells_how_soon_a_harm_is_found() {
+        let step = "hold = \"evidence\", at_most = \"30m\"";
+        let config = Config::parse(&with(step, "[service.release.judge]")).expect("valid");
+        let told = super::super::outline(&config);
+        assert!(
+            told.contains("5%, until it is no worse, or for 30m\n"),
+            "{told}"
+        );
+        assert!(
+            told.contains("promotion after 0s at the earliest"),
+            "{told}"
+        );
+        let judge = "judge: connect, early-reset, handshake, first-byte; a false alarm in 100 releases; \
+                     where 0.2% of the active pool's connections fail, a candidate whose fail is \
+                     found: 5% after ";
+        assert!(told.contains(judge), "{told}");
+    }
+}

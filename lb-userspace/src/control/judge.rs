@@ -1,0 +1,214 @@
+//! Releases before their judge: the counters of measured connections are looked at four times a
+//! second, and whatever changes its opinion is an event of the release.
+
+mod sitting;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use lb_common::signal::{self, Histogram};
+
+use super::{Control, ControlError};
+use crate::{
+    api::judged::Judged,
+    config::Forward,
+    dataplane::{
+        Dataplane,
+        signals::{Cohort, Signals},
+    },
+    judge::{Cohorts, Counts, Settings, Signal, Tally},
+    release::engine::{Event, Judging, Opinion, Run},
+    state::ServiceState,
+};
+
+pub(super) use self::sitting::Sittings;
+
+/// From one look to the next.
+const LOOK_MS: u64 = 250;
+
+impl<D: Dataplane> Control<D> {
+    /// Looks at all releases that are judged, and acts on what is new.
+    pub(super) fn judge_releases(&mut self, tick: u32) -> Result<(), ControlError> {
+        let now_ms = self.dataplane.clock_ms();
+        for (service, round) in self.judged(now_ms) {
+            let Some(opinion) = self.look(&service, now_ms)? else {
+                continue;
+            };
+            let event = Event::Judged {
+                round,
+                opinion: opinion.clone(),
+            };
+            let heeded = self.steer(&service, &event, "", tick).map(drop);
+            let heeded = match heeded {
+                Err(ControlError::Unfit { .. } | ControlError::Refused { .. }) => {
+                    self.note_opinion(&service, round, opinion)
+                }
+                heeded => heeded,
+            };
+            match heeded {
+                Ok(()) => {}
+                Err(error @ ControlError::Unfinished(_)) => return Err(error),
+                Err(error) => {
+                    tracing::error!("what the judge says is not heeded yet: {error}");
+                    self.sittings.forget_opinion(&service);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an opinion down that can't be acted on; time will, as soon as it can.
+    fn note_opinion(
+        &mut self,
+        service: &str,
+        round: u64,
+        opinion: Opinion,
+    ) -> Result<(), ControlError> {
+        let now_ms = self.dataplane.clock_ms();
+        let mut whole = self.state.clone();
+        let state = whole.service_mut(service)?;
+        let run = state.position.run.as_ref();
+        let Some(run) = run.and_then(|run| run.heard(round, opinion, now_ms)) else {
+            return Ok(());
+        };
+        state.position.run = Some(run);
+        self.commit(whole).map(drop)
+    }
+
+    /// How long no judge has to look.
+    pub(super) fn next_look(&self) -> Option<Duration> {
+        let mut states = self.state.services.values();
+        states
+            .any(|state| judging(state).is_some())
+            .then_some(Duration::from_millis(LOOK_MS))
+    }
+
+    /// The evidence of a service's release, as it was at the last look.
+    pub fn evidence(&self, service: &str) -> Result<Judged, ControlError> {
+        let state = self.state.service(service)?;
+        let unfit = |why: &str| ControlError::Unfit {
+            service: service.to_owned(),
+            why: why.to_owned(),
+        };
+        let run = state.position.run.as_ref();
+        let run =
+            run.ok_or_else(|| unfit("no release has been started, so there is no evidence"))?;
+        if run.plan.judge.is_none() {
+            return Err(unfit(
+                "its release is not judged; add [service.release.judge], and start another",
+            ));
+        }
+        let sitting = self.sittings.of(service, state.position.release);
+        let sitting = sitting.ok_or_else(|| {
+            unfit("nothing has been measured yet; a step with a share is what is measured")
+        })?;
+        Ok(sitting.report(service, state.pool_name(run.candidate), state.forward))
+    }
+
+    /// Services whose releases are to be looked at now, each with the round of its release.
+    fn judged(&self, now_ms: u64) -> Vec<(String, u64)> {
+        let services = self.state.services.iter();
+        let due = services.filter(|(name, state)| {
+            let release = state.position.release;
+            judging(state).is_some() && self.sittings.is_due(name, release, now_ms, LOOK_MS)
+        });
+        let round = |state: &ServiceState| state.position.run.as_ref().map_or(0, |run| run.round);
+        due.map(|(name, state)| (name.clone(), round(state)))
+            .collect()
+    }
+
+    /// One look; what the judge says if that is news.
+    fn look(&mut self, service: &str, now_ms: u64) -> Result<Option<Opinion>, ControlError> {
+        let state = self.state.service(service)?;
+        let (Some(judging), Some(run)) = (judging(state), &state.position.run) else {
+            return Ok(None);
+        };
+        let counts = counts(&self.dataplane.signals(state.id)?);
+        let breaker = self.dataplane.breaker(state.id)?;
+        let tripped = breaker.tripped(state.position.epoch);
+        let tripped = tripped.map(|tripped| {
+            format!(
+                "the breaker: {} connections in a row were not answered, while `{}` answered",
+                tripped.attempts,
+                other(state, run)
+            )
+        });
+        let names = (
+            state.pool_name(run.candidate).to_owned(),
+            other(state, run).to_owned(),
+        );
+        let (release, round) = (state.position.release, run.round);
+        let settings = seen(&judging.settings, state.forward);
+        let sitting = self.sittings.open(service, release, settings);
+        Ok(sitting.look(&counts, tripped, (&names.0, &names.1), round, now_ms))
+    }
+}
+
+/// How a service's release is judged at present; nothing if it is not.
+pub(super) fn judging(state: &ServiceState) -> Option<&Judging> {
+    let run = state.position.run.as_ref().filter(|run| run.is_judged())?;
+    run.plan.judge.as_ref()
+}
+
+/// The pool that the candidate is compared with.
+fn other<'a>(state: &'a ServiceState, run: &Run) -> &'a str {
+    let mut pools = [state.position.now.active, state.position.now.candidate].into_iter();
+    let other = pools.find(|pool| *pool != run.candidate);
+    other.map_or("the active pool", |pool| state.pool_name(pool))
+}
+
+/// The signals that can be seen where packets are forwarded so: with direct server return, nothing of
+/// what the server sends.
+fn seen(settings: &Settings, forward: Forward) -> Settings {
+    let visible = |signal: &Signal| forward.translates() || *signal != Signal::FirstByte;
+    let signals = settings.signals.iter().copied().filter(visible);
+    Settings {
+        signals: signals.collect(),
+        ..settings.clone()
+    }
+}
+
+/// What the judge takes of the kernel's counters.
+fn counts(signals: &Signals) -> BTreeMap<Signal, Counts> {
+    let cohorts = &signals.cohorts;
+    let of = |signal: Signal| {
+        let counts = match kernel_signal(signal) {
+            Kernel::Pair(pair) => Counts::Outcomes(each(cohorts, |cohort| {
+                let pair = cohort.tally.pair(pair);
+                Tally::new(pair.trials.into(), pair.failures.into())
+            })),
+            Kernel::Histogram(histogram) => Counts::Values(each(cohorts, |cohort| {
+                let bins = cohort.histogram(histogram).as_flattened().iter();
+                bins.map(|&count| u64::from(count)).collect()
+            })),
+        };
+        (signal, counts)
+    };
+    Signal::ALL.into_iter().map(of).collect()
+}
+
+fn each<T>(cohorts: &[Cohort; 3], f: impl Fn(&Cohort) -> T) -> Cohorts<T> {
+    use signal::cohort::{CANDIDATE, EVEN, ODD};
+    let of = |cohort: u32| f(&cohorts[cohort as usize]);
+    Cohorts {
+        candidate: of(CANDIDATE),
+        baseline: [of(EVEN), of(ODD)],
+    }
+}
+
+/// Where the kernel counts a signal.
+enum Kernel {
+    Pair(signal::Signal),
+    Histogram(Histogram),
+}
+
+const fn kernel_signal(signal: Signal) -> Kernel {
+    match signal {
+        Signal::Connect => Kernel::Pair(signal::Signal::Connect),
+        Signal::Reset => Kernel::Pair(signal::Signal::Reset),
+        Signal::EarlyReset => Kernel::Pair(signal::Signal::ResetEarly),
+        Signal::Retransmission => Kernel::Pair(signal::Signal::Retransmission),
+        Signal::Handshake => Kernel::Histogram(Histogram::Handshake),
+        Signal::FirstByte => Kernel::Histogram(Histogram::FirstByte),
+        Signal::Bytes => Kernel::Histogram(Histogram::Bytes),
+    }
+}

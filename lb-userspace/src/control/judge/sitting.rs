@@ -1,0 +1,215 @@
+//! One release before its judge, over restarts of the daemon.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::judged::{Judged, SignalEvidence},
+    config::Forward,
+    judge::{Counts, Judge, Settings, Signal, Verdict},
+    release::engine::Opinion,
+};
+
+/// How long evidence may go on without being written down: at most that is lost by a crash.
+const KEEP_MS: u64 = 30_000;
+
+/// How long it is waited before an opinion is told again.
+const PATIENCE_MS: u64 = 1_000;
+
+/// All of them, and the directory where they are kept.
+pub struct Sittings {
+    directory: PathBuf,
+    by_service: BTreeMap<String, Sitting>,
+}
+
+/// One release before its judge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Sitting {
+    /// Number of the release, counted by service.
+    release: u64,
+    /// The round of the release that was judged last.
+    round: u64,
+    /// Name of the pool that it is compared with.
+    active: String,
+    judge: Judge,
+    looked_ms: u64,
+    #[serde(skip)]
+    kept_ms: u64,
+    /// What the release was told last, and in which of its rounds.
+    #[serde(skip)]
+    told: Option<(u64, Opinion)>,
+}
+
+impl Sittings {
+    /// Those that are kept beside a state file.
+    pub fn beside(state: &Path) -> Self {
+        Self {
+            directory: state.with_file_name("evidence"),
+            by_service: BTreeMap::new(),
+        }
+    }
+
+    /// That of a release, if there was one.
+    pub(super) fn of(&self, service: &str, release: u64) -> Option<&Sitting> {
+        let sitting = self.by_service.get(service);
+        sitting.filter(|sitting| sitting.release == release)
+    }
+
+    /// Whether it is time to look.
+    pub(super) fn is_due(&self, service: &str, release: u64, now_ms: u64, each_ms: u64) -> bool {
+        let sitting = self.of(service, release);
+        sitting.is_none_or(|sitting| now_ms.saturating_sub(sitting.looked_ms) >= each_ms)
+    }
+
+    /// That of a release, new if there is none, neither here nor in its file.
+    pub(super) fn open(&mut self, service: &str, release: u64, settings: Settings) -> Kept<'_> {
+        let path = self.directory.join(format!("{service}.json"));
+        if self.of(service, release).is_none() {
+            let kept = read(&path).filter(|kept| kept.release == release);
+            let new = || Sitting {
+                release,
+                round: 0,
+                active: String::new(),
+                judge: Judge::new(settings),
+                looked_ms: 0,
+                kept_ms: 0,
+                told: None,
+            };
+            let sitting = kept.unwrap_or_else(new);
+            self.by_service.insert(service.to_owned(), sitting);
+        }
+        let sitting = self.by_service.get_mut(service);
+        Kept { path, sitting }
+    }
+
+    /// A release begins anew: what was seen of it before counts no more.
+    pub(in super::super) fn close(&mut self, service: &str) {
+        self.by_service.remove(service);
+        // A file that stays is one of another release, but for a retry.
+        let _gone = fs::remove_file(self.directory.join(format!("{service}.json")));
+    }
+
+    /// What was told last was not heeded, and is to be told again in a second.
+    pub(super) fn forget_opinion(&mut self, service: &str) {
+        if let Some(sitting) = self.by_service.get_mut(service) {
+            sitting.told = None;
+            sitting.looked_ms += PATIENCE_MS;
+        }
+    }
+}
+
+/// A sitting, and where it is kept.
+pub(super) struct Kept<'a> {
+    path: PathBuf,
+    sitting: Option<&'a mut Sitting>,
+}
+
+impl Kept<'_> {
+    /// One look; what the judge says if that is news.
+    pub(super) fn look(
+        self,
+        counts: &BTreeMap<Signal, Counts>,
+        tripped: Option<String>,
+        (candidate, active): (&str, &str),
+        round: u64,
+        now_ms: u64,
+    ) -> Option<Opinion> {
+        let sitting = self.sitting?;
+        if sitting.round != round {
+            sitting.round = round;
+            sitting.judge.next_step();
+        }
+        sitting.judge.look(counts, now_ms);
+        sitting.looked_ms = now_ms;
+        active.clone_into(&mut sitting.active);
+        let opinion = match tripped {
+            Some(why) => Opinion::Harm(why),
+            None => sitting.opinion(candidate, active),
+        };
+        let told = (round, opinion.clone());
+        let news = !sitting.told.as_ref().is_some_and(|(at, last)| {
+            *at == round && std::mem::discriminant(last) == std::mem::discriminant(&opinion)
+        });
+        if news || now_ms.saturating_sub(sitting.kept_ms) >= KEEP_MS {
+            sitting.kept_ms = now_ms;
+            if let Err(error) = write(&self.path, sitting) {
+                tracing::error!("{}: the evidence is not kept: {error}", self.path.display());
+            }
+        }
+        sitting.told = Some(told);
+        news.then_some(opinion)
+    }
+}
+
+impl Sitting {
+    fn opinion(&self, candidate: &str, active: &str) -> Opinion {
+        match self.judge.verdict() {
+            Verdict::Harm(signal) => {
+                let evidence = self.judge.evidence();
+                let found = evidence.iter().find(|evidence| evidence.signal == signal);
+                let said = found.map(|evidence| evidence.sentence(candidate, active));
+                Opinion::Harm(said.unwrap_or_default())
+            }
+            Verdict::NoWorse => Opinion::NoWorse,
+            Verdict::Undecided => Opinion::NoHarm,
+            Verdict::Starved => Opinion::CantTell(format!(
+                "it has seen {} connections of `{candidate}`, and needs {}",
+                self.judge.judged(),
+                self.judge.settings().min_clients
+            )),
+            Verdict::Unsound(signal) => Opinion::CantTell(format!(
+                "clients of `{active}` that nothing tells apart differ by `{signal}`"
+            )),
+        }
+    }
+
+    /// What is to be said of it.
+    pub(super) fn report(&self, service: &str, candidate: &str, forward: Forward) -> Judged {
+        let active = self.active.as_str();
+        let evidence = self.judge.evidence().into_iter();
+        let signals = evidence.map(|evidence| SignalEvidence {
+            sentence: evidence.sentence(candidate, active),
+            evidence,
+        });
+        let unseen = !forward.translates();
+        Judged {
+            service: service.to_owned(),
+            release: self.release,
+            candidate: candidate.to_owned(),
+            active: active.to_owned(),
+            verdict: self.judge.verdict(),
+            judged: self.judge.judged(),
+            signals: signals.collect(),
+            notes: if unseen {
+                vec![format!(
+                    "forward = \"{forward}\": what servers send is not seen, so that `first-byte` \
+                     can't be judged, and `reset` by clients' alone"
+                )]
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+fn read(path: &Path) -> Option<Sitting> {
+    let text = fs::read(path).ok()?;
+    serde_json::from_slice(&text)
+        .inspect_err(|error| tracing::error!("{}: not evidence ({error})", path.display()))
+        .ok()
+}
+
+fn write(path: &Path, sitting: &Sitting) -> std::io::Result<()> {
+    let text = serde_json::to_vec(sitting)?;
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let beside = path.with_extension("json.new");
+    fs::write(&beside, text)?;
+    fs::rename(beside, path)
+}

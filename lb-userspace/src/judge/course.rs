@@ -1,0 +1,121 @@
+//! One signal of a release, from its counters to its evidence.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Bins, Cohorts, Kind, Signal, Tally,
+    harm::sum,
+    quantile::{Quantile, Side, Slack},
+    trial::Trial,
+};
+
+/// Microseconds that a candidate may take longer: nobody notices.
+const UNNOTICED_US: u64 = 500;
+
+/// What a signal's counters say; they only grow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Counts {
+    /// Outcomes.
+    Outcomes(Cohorts<Tally>),
+    /// Values, by bin.
+    Values(Cohorts<Bins>),
+}
+
+/// One signal of a release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Course {
+    /// Which.
+    pub signal: Signal,
+    /// The counters at the last look.
+    last: Option<Counts>,
+    trials: Vec<(Option<Quantile>, Trial)>,
+}
+
+impl Course {
+    /// Nothing seen yet.
+    pub fn new(signal: Signal) -> Self {
+        let quantiles: &[Option<(f64, Side)>] = match signal.kind() {
+            Kind::Failures => &[None],
+            Kind::Small => &[Some((0.5, Side::Above)), Some((0.9, Side::Above))],
+            Kind::Same => &[Some((0.5, Side::Below)), Some((0.5, Side::Above))],
+        };
+        let slack = match signal.kind() {
+            Kind::Same => Slack::Bins(2),
+            Kind::Small | Kind::Failures => Slack::Units(UNNOTICED_US),
+        };
+        let trial = |&quantile: &Option<(f64, Side)>| {
+            let quantile = quantile.map(|(part, side)| Quantile::new(part, side, slack));
+            (quantile, Trial::new(signal))
+        };
+        Self {
+            signal,
+            last: None,
+            trials: quantiles.iter().map(trial).collect(),
+        }
+    }
+
+    /// Another step of the release begins.
+    pub fn next_step(&mut self) {
+        self.trials
+            .iter_mut()
+            .for_each(|(_, trial)| trial.next_step());
+    }
+
+    /// Takes in the counters, `elapsed_ms` after the last look. The first look tells nothing: what
+    /// was counted before it was another release's.
+    pub fn look(&mut self, counts: &Counts, elapsed_ms: u64) {
+        let last = self.last.replace(counts.clone());
+        match (last, counts) {
+            (Some(Counts::Outcomes(last)), Counts::Outcomes(now)) => {
+                let new = now.with(&last, |now, &last| now.since(last));
+                for (_, trial) in &mut self.trials {
+                    trial.observe(&new, elapsed_ms);
+                }
+            }
+            (Some(Counts::Values(last)), Counts::Values(now)) => {
+                let new = now.with(&last, since);
+                for (quantile, trial) in &mut self.trials {
+                    let judged = quantile.as_mut().and_then(|quantile| quantile.judge(&new));
+                    if let Some(judged) = judged {
+                        trial.observe(&judged, elapsed_ms);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The natural logarithm of the evidence that the candidate is worse: the mean of what its
+    /// tests have, which is evidence again.
+    pub fn harm(&self) -> f64 {
+        let logs: Vec<f64> = self.trials.iter().map(|(_, trial)| trial.harm()).collect();
+        sum(&logs) - f64::from(u32::try_from(logs.len()).unwrap_or(1)).ln()
+    }
+
+    /// The natural logarithm of the evidence that it is no worse than by the margin: the least
+    /// that its tests have.
+    pub fn no_worse(&self) -> f64 {
+        let logs = self.trials.iter().map(|(_, trial)| trial.no_worse());
+        logs.fold(f64::INFINITY, f64::min)
+    }
+
+    /// The natural logarithm of the most evidence there was that the baseline's halves differ.
+    pub fn apart(&self) -> f64 {
+        let logs = self.trials.iter().map(|(_, trial)| trial.apart());
+        logs.fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    /// The outcomes that its tests were made by: each with the quantile that it judges by, if any.
+    pub fn trials(&self) -> impl Iterator<Item = (Option<&Quantile>, &Trial)> {
+        self.trials
+            .iter()
+            .map(|(quantile, trial)| (quantile.as_ref(), trial))
+    }
+}
+
+fn since(now: &Bins, last: &Bins) -> Bins {
+    let earlier = last.iter().chain(std::iter::repeat(&0));
+    let pairs = now.iter().zip(earlier);
+    pairs.map(|(now, last)| now.saturating_sub(*last)).collect()
+}

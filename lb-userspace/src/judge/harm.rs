@@ -1,0 +1,333 @@
+//! Is the candidate worse? A test that stays valid however often one looks.
+//!
+//! A bet is placed before each block of outcomes: that the candidate's clients fail with probability
+//! θc, the baseline's with θs. It pays
+//!
+//! ```text
+//!       θc^fc (1-θc)^(nc-fc) · θs^fs (1-θs)^(ns-fs)
+//!       ──────────────────────────────────────────── ,   θ0 = (nc θc + ns θs) / (nc + ns)
+//!                 θ0^F (1-θ0)^(nc+ns-F)
+//! ```
+//!
+//! which is 1 at most on average whenever both fail alike, at whatever rate, and be it another one in
+//! each block (Turner, Ly and Grünwald, arXiv 2106.02693, theorem 1). So what a gambler who starts
+//! with 1 has won at any time is evidence: by Ville's inequality, it comes ever to 1/α with
+//! probability α at most if the candidate does no harm.
+//!
+//! Where a candidate may be worse by a tolerance ε, the null hypothesis is pc <= ps + ε, and the bet is
+//! paid against the pair (p + ε, p) that is nearest to it in Kullback and Leibler's measure; without a
+//! tolerance that is the one above. Its pay is at most 1 on average for every pair of the null: with
+//! a and b for how far a pair lies from the nearest one, and k for the slopes there, it is
+//! (1 + a kc)^nc (1 + b ks)^ns <= exp(nc a kc + ns b ks), and that exponent is not above 0 for any pair
+//! of a convex set.
+//!
+//! Several gamblers bet on harms of several sizes. After each block all pass a small part of what
+//! they have around (Herbster and Warmuth's fixed share): the sum stays what it was, and who has lost
+//! everything in a good hour can bet again when the harm comes late.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Block, estimate::Estimate};
+
+/// What gamblers bet on, and what part of the stake each has.
+const BETS: [(Bet, f64); 6] = [
+    (Bet::Nothing, 0.02),
+    (Bet::Odds(1.5), 0.05),
+    (Bet::Odds(2.0), 0.30),
+    (Bet::Odds(5.0), 0.28),
+    (Bet::Odds(25.0), 0.25),
+    (Bet::Dead, 0.10),
+];
+/// What they pass around for each of the candidate's outcomes.
+const PASSED: f64 = 2e-5;
+
+/// What a gambler takes the candidate for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bet {
+    /// As good as the baseline: keeps what it has.
+    Nothing,
+    /// Its odds to fail are so many times the baseline's.
+    Odds(f64),
+    /// It fails nine times of ten.
+    Dead,
+}
+
+/// Halvings in the search for the nearest pair: to a part in 10^12.
+const HALVINGS: u32 = 40;
+/// How often a candidate fails that is bet to be dead.
+const DEAD: f64 = 0.9;
+/// No bet says that something is sure.
+const MOST: f64 = 1.0 - 1e-5;
+
+impl Bet {
+    /// θc for a baseline's θs; nothing where it would not be worse.
+    fn candidate(self, baseline: f64) -> Option<f64> {
+        match self {
+            Self::Nothing => None,
+            Self::Odds(ratio) => {
+                let odds = ratio * baseline / (1.0 - baseline);
+                Some((odds / (1.0 + odds)).min(MOST))
+            }
+            Self::Dead => (baseline < DEAD).then_some(DEAD),
+        }
+    }
+}
+
+/// The evidence that the candidate is worse.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Harm {
+    /// What each gambler has, as a natural logarithm.
+    wealth: [f64; BETS.len()],
+    /// The most that all had at a time, likewise.
+    peak: f64,
+    /// What the baseline's rate is thought to be.
+    baseline: Estimate,
+    /// The tolerance: a difference of rates.
+    tolerance: f64,
+}
+
+impl Default for Harm {
+    fn default() -> Self {
+        Self {
+            wealth: BETS.map(|(_, part)| part.ln()),
+            peak: 0.0,
+            baseline: Estimate::default(),
+            tolerance: 0.0,
+        }
+    }
+}
+
+impl Harm {
+    /// Nothing seen yet; a candidate may be worse by so much.
+    pub fn beyond(tolerance: f64) -> Self {
+        Self {
+            tolerance,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a block into account. Its size must not have been chosen by its outcomes.
+    pub fn observe(&mut self, block: &Block) {
+        if block.compares() {
+            let baseline = self.baseline.rate();
+            for (wealth, (bet, _)) in self.wealth.iter_mut().zip(BETS) {
+                let candidate = bet.candidate(baseline);
+                let beyond = |rate: &f64| *rate > baseline + self.tolerance;
+                if let Some(candidate) = candidate.filter(beyond) {
+                    let outcomes = (block.candidate.parts(), block.baseline.parts());
+                    *wealth += payoff(outcomes, (candidate, baseline), self.tolerance);
+                }
+            }
+            self.pass_around(block.candidate.trials);
+            self.peak = self.peak.max(self.log_e());
+        }
+        self.baseline = self.baseline.after(block.baseline);
+    }
+
+    /// The natural logarithm of the evidence: what all gamblers have together.
+    pub fn log_e(&self) -> f64 {
+        sum(&self.wealth)
+    }
+
+    /// The most that it ever was.
+    pub const fn peak(&self) -> f64 {
+        self.peak
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "2^53 connections are not reached"
+    )]
+    fn pass_around(&mut self, trials: u64) {
+        let kept = trials as f64 * (-PASSED).ln_1p();
+        let passed = (-kept.exp_m1()).ln() + self.log_e();
+        for (wealth, (_, part)) in self.wealth.iter_mut().zip(BETS) {
+            *wealth = sum(&[*wealth + kept, passed + part.ln()]);
+        }
+    }
+}
+
+/// Candidate's connections that are needed until harm is found, on average, where so many of its own
+/// and of the baseline's fail, the baseline having `ratio` for each of the candidate's, and the
+/// evidence must come to `limit` (a natural logarithm); nothing where it is never found.
+pub fn needed((candidate, baseline): (f64, f64), ratio: f64, limit: f64) -> Option<f64> {
+    let outcomes = (
+        (candidate, 1.0 - candidate),
+        (baseline * ratio, (1.0 - baseline) * ratio),
+    );
+    let by = |(bet, part): (Bet, f64)| {
+        let growth = payoff(outcomes, (bet.candidate(baseline)?, baseline), 0.0);
+        (growth > 0.0).then(|| (limit - part.ln()) / growth)
+    };
+    BETS.into_iter().filter_map(by).min_by(f64::total_cmp)
+}
+
+/// The logarithm of what a bet on these rates pays for outcomes that went wrong and that did not, of
+/// the candidate and of the baseline.
+fn payoff(((fc, oc), (fs, os)): ((f64, f64), (f64, f64)), bet: (f64, f64), tolerance: f64) -> f64 {
+    let near = nearest(bet, tolerance, (fc + oc, fs + os));
+    weighed(fc, bet.0 / (near + tolerance))
+        + weighed(oc, (1.0 - bet.0) / (1.0 - near - tolerance))
+        + weighed(fs, bet.1 / near)
+        + weighed(os, (1.0 - bet.1) / (1.0 - near))
+}
+
+/// The baseline's rate in the pair (p + margin, p) that is nearest to these two rates, for cohorts of
+/// these sizes.
+pub(super) fn nearest(
+    (candidate, baseline): (f64, f64),
+    margin: f64,
+    (candidates, baselines): (f64, f64),
+) -> f64 {
+    if margin == 0.0 {
+        return (candidates * candidate + baselines * baseline) / (candidates + baselines);
+    }
+    // The derivative of KL(rate, p) by p, which grows with p.
+    let slope = |p: f64, rate: f64| (p - rate) / (p * (1.0 - p));
+    let (mut low, mut high) = (0.0, 1.0 - margin);
+    for _ in 0..HALVINGS {
+        let middle = f64::midpoint(low, high);
+        let of_candidate = candidates * slope(middle + margin, candidate);
+        if of_candidate + baselines * slope(middle, baseline) < 0.0 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    f64::midpoint(low, high)
+}
+
+/// So many times the logarithm; of what did not happen, nothing.
+pub(super) fn weighed(times: f64, ratio: f64) -> f64 {
+    if times > 0.0 { times * ratio.ln() } else { 0.0 }
+}
+
+/// The logarithm of a sum of numbers that are given by their logarithms.
+pub(super) fn sum(logs: &[f64]) -> f64 {
+    let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if most == f64::NEG_INFINITY {
+        return most;
+    }
+    let parts: f64 = logs.iter().map(|log| (log - most).exp()).sum();
+    most + parts.ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::Tally;
+
+    fn block(candidate: (u64, u64), baseline: (u64, u64)) -> Block {
+        Block {
+            candidate: Tally::new(candidate.0, candidate.1),
+            baseline: Tally::new(baseline.0, baseline.1),
+        }
+    }
+
+    /// The mean of what a bet pays for a block of these sizes, over all outcomes, where candidate and
+    /// baseline fail with these probabilities.
+    #[expect(clippy::cast_precision_loss, reason = "sizes of blocks are small")]
+    fn mean_pay(
+        (nc, ns): (u64, u64),
+        bet: (f64, f64),
+        tolerance: f64,
+        (pc, ps): (f64, f64),
+    ) -> f64 {
+        let choose = |n: u64, k: u64| (0..k).fold(1.0, |c, i| c * (n - i) as f64 / (i + 1) as f64);
+        let chance = |n: u64, k: u64, rate: f64| {
+            choose(n, k) * rate.powf(k as f64) * (1.0 - rate).powf((n - k) as f64)
+        };
+        let mut mean = 0.0;
+        for fc in 0..=nc {
+            for fs in 0..=ns {
+                let outcomes = block((nc, fc), (ns, fs));
+                let outcomes = (outcomes.candidate.parts(), outcomes.baseline.parts());
+                mean += chance(nc, fc, pc)
+                    * chance(ns, fs, ps)
+                    * payoff(outcomes, bet, tolerance).exp();
+            }
+        }
+        mean
+    }
+
+    #[test]
+    fn no_bet_wins_on_average_where_both_fail_alike() {
+        for sizes in [(1, 1), (1, 15), (4, 3), (10, 20)] {
+            for bet in [(0.9, 0.001), (0.04, 0.02), (0.5, 0.1), (0.011, 0.01)] {
+                for rate in [0.0, 0.001, 0.01, 0.1, 0.3, 0.5, 0.9, 1.0] {
+                    let mean = mean_pay(sizes, bet, 0.0, (rate, rate));
+                    assert!(mean <= 1.0 + 1e-9, "{sizes:?} {bet:?} {rate}: {mean}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_bet_wins_on_average_where_the_candidate_is_worse_by_what_it_may_be() {
+        let tolerance = 0.03;
+        for sizes in [(1, 1), (1, 15), (10, 20)] {
+            for bet in [(0.9, 0.001), (0.2, 0.1), (0.7, 0.5)] {
+                for rate in [0.0, 0.01, 0.1, 0.5, 0.9, 0.97] {
+                    for less in [0.0, 0.5, 1.0] {
+                        let pair = (rate + tolerance * less, rate);
+                        let mean = mean_pay(sizes, bet, tolerance, pair);
+                        assert!(mean <= 1.0 + 1e-6, "{sizes:?} {bet:?} {pair:?}: {mean}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_candidate_that_fails_always_is_found_by_its_first_connections() {
+        let mut harm = Harm::default();
+        harm.observe(&block((0, 0), (1000, 2)));
+        for _ in 0..4 {
+            harm.observe(&block((1, 1), (15, 0)));
+        }
+        assert!(harm.log_e() > 400_f64.ln(), "{harm:?}");
+    }
+
+    #[test]
+    fn one_that_fails_as_often_is_not() {
+        let mut harm = Harm::default();
+        for _ in 0..1000 {
+            harm.observe(&block((500, 1), (500, 1)));
+        }
+        assert!(harm.peak() < 20_f64.ln(), "{harm:?}");
+    }
+
+    #[test]
+    fn harm_that_comes_late_is_found_all_the_same() {
+        let mut harm = Harm::default();
+        for _ in 0..1000 {
+            harm.observe(&block((100, 0), (100, 1)));
+        }
+        let before = harm.log_e();
+        assert!(before < 0.0, "{before}");
+        for _ in 0..20 {
+            harm.observe(&block((1, 1), (1, 0)));
+        }
+        assert!(harm.log_e() > 400_f64.ln(), "{}", harm.log_e());
+    }
+
+    #[test]
+    fn what_was_in_both_cohorts_alike_is_no_harm() {
+        let mut harm = Harm::default();
+        for _ in 0..100 {
+            harm.observe(&block((100, 0), (1500, 3)));
+        }
+        // An outage.
+        for _ in 0..240 {
+            harm.observe(&block((100, 30), (1500, 450)));
+        }
+        assert!(harm.peak() < 20_f64.ln(), "{harm:?}");
+    }
+
+    #[test]
+    fn the_connections_needed_are_about_those_that_are_used() {
+        let needed = needed((0.05, 0.002), 15.0, 400_f64.ln()).expect("it is found");
+        assert!((70.0..140.0).contains(&needed), "{needed}");
+        assert_eq!(super::needed((0.002, 0.002), 15.0, 400_f64.ln()), None);
+    }
+}

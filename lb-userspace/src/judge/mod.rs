@@ -1,0 +1,335 @@
+//! The judge: is the candidate worse than the active pool, by what the kernel has seen of both?
+//!
+//! Clients are dealt to the pools at random, by a salted hash, so that what is counted on both sides
+//! is a controlled experiment. Each signal is tested sequentially: the evidence may be looked at as
+//! often as one likes, and the first look at which it suffices decides. Pure: time and counters come
+//! in as values.
+
+mod cohorts;
+mod course;
+mod estimate;
+mod evidence;
+mod harm;
+mod no_worse;
+mod quantile;
+mod signal;
+mod tally;
+mod trial;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    cohorts::Cohorts,
+    course::{Counts, Course},
+    evidence::{Compared, Evidence},
+    harm::needed,
+    quantile::{Bins, Quantile, Side, Slack, value},
+    signal::{Kind, Signal},
+    tally::{Block, Tally},
+    trial::Trial,
+};
+
+/// Clients of the baseline for each one of the candidate, where there are so many. With equal
+/// cohorts the same verdict takes 2.5 times as many of the candidate's connections, and those are
+/// the ones that a bad candidate harms.
+pub const BASELINE_RATIO: u32 = 15;
+/// Probability of a false "no worse", for each signal.
+const MISSED: f64 = 0.05;
+/// Evidence, as a natural logarithm, that the baseline's own halves differ: of a thousand releases,
+/// one has as much of it by chance, for each signal.
+const APART: f64 = 6.9;
+
+/// How a release is judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// What it is judged by.
+    pub signals: Vec<Signal>,
+    /// Probability that a release that does no harm is ever said to do some, in parts of one; the
+    /// signals share it.
+    pub false_alarm: f64,
+    /// Connections of the candidate that must have been judged before it is said to be no worse.
+    pub min_clients: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            signals: vec![
+                Signal::Connect,
+                Signal::EarlyReset,
+                Signal::Handshake,
+                Signal::FirstByte,
+            ],
+            false_alarm: 0.01,
+            min_clients: 100,
+        }
+    }
+}
+
+impl Settings {
+    /// What the evidence of one signal must come to before it says harm, as a natural logarithm.
+    #[expect(clippy::cast_precision_loss, reason = "there are seven signals")]
+    pub fn harm_limit(&self) -> f64 {
+        (self.signals.len() as f64 / self.false_alarm).ln()
+    }
+}
+
+/// What the evidence comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The candidate is worse, by this signal first.
+    Harm(Signal),
+    /// By all signals it is no worse than by their margins.
+    NoWorse,
+    /// Neither, as yet.
+    Undecided,
+    /// Too few of its connections were seen to say.
+    Starved,
+    /// Clients that nothing tells apart differ by this signal, so that it tells nothing.
+    Unsound(Signal),
+}
+
+/// One release before its judge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judge {
+    settings: Settings,
+    courses: Vec<Course>,
+    looked_ms: Option<u64>,
+    /// Harm, once found, stays.
+    found: Option<Signal>,
+    /// Connections that were judged before the present step.
+    before: u64,
+}
+
+impl Judge {
+    /// Nothing seen yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            courses: settings.signals.iter().copied().map(Course::new).collect(),
+            settings,
+            looked_ms: None,
+            found: None,
+            before: 0,
+        }
+    }
+
+    /// How it judges.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes in what the counters say at a time of a clock that never goes back.
+    pub fn look(&mut self, counts: &BTreeMap<Signal, Counts>, now_ms: u64) {
+        let elapsed_ms = now_ms.saturating_sub(self.looked_ms.unwrap_or(now_ms));
+        self.looked_ms = Some(now_ms);
+        for course in &mut self.courses {
+            if let Some(counts) = counts.get(&course.signal) {
+                course.look(counts, elapsed_ms);
+            }
+        }
+        self.found = self.found.or_else(|| self.harm());
+    }
+
+    /// Another step of the release begins: harm is sought in all of it, but that the candidate is no
+    /// worse must be shown anew.
+    pub fn next_step(&mut self) {
+        self.before = self.judged();
+        self.courses.iter_mut().for_each(Course::next_step);
+    }
+
+    /// What the evidence comes to.
+    pub fn verdict(&self) -> Verdict {
+        if let Some(signal) = self.found {
+            return Verdict::Harm(signal);
+        }
+        if let Some(course) = self.courses.iter().find(|course| course.apart() >= APART) {
+            return Verdict::Unsound(course.signal);
+        }
+        if self.judged() - self.before < self.settings.min_clients {
+            return Verdict::Starved;
+        }
+        let limit = (1.0 / MISSED).ln();
+        if self.courses.iter().all(|course| course.no_worse() >= limit) {
+            return Verdict::NoWorse;
+        }
+        Verdict::Undecided
+    }
+
+    /// The numbers behind it, by signal.
+    pub fn evidence(&self) -> Vec<Evidence> {
+        let harm_limit = self.settings.harm_limit();
+        let of = |course: &Course| Evidence::of(course, harm_limit, (1.0 / MISSED).ln());
+        self.courses.iter().map(of).collect()
+    }
+
+    /// Connections of the candidate that were judged by the signal that most were judged by.
+    pub fn judged(&self) -> u64 {
+        let trials = self.courses.iter().flat_map(Course::trials);
+        let judged = trials.map(|(_, trial)| trial.totals().candidate.trials);
+        judged.max().unwrap_or(0)
+    }
+
+    fn harm(&self) -> Option<Signal> {
+        let limit = self.settings.harm_limit();
+        let sound = |course: &&Course| course.apart() < APART;
+        let mut harmful = self.courses.iter().filter(sound);
+        let found = harmful.find(|course| course.harm() >= limit);
+        found.map(|course| course.signal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counters that grow by these outcomes at each look, four times a second.
+    #[derive(Clone)]
+    struct Clock {
+        judge: Judge,
+        total: Cohorts<Tally>,
+        now_ms: u64,
+    }
+
+    impl Clock {
+        fn new(settings: Settings) -> Self {
+            let mut clock = Self {
+                judge: Judge::new(settings),
+                total: Cohorts::default(),
+                now_ms: 0,
+            };
+            clock.pass((0, 0), [(0, 0), (0, 0)]);
+            clock
+        }
+
+        fn pass(&mut self, candidate: (u64, u64), baseline: [(u64, u64); 2]) {
+            let tally = |(trials, failures)| Tally::new(trials, failures);
+            self.total = self.total.plus(&Cohorts {
+                candidate: tally(candidate),
+                baseline: baseline.map(tally),
+            });
+            self.now_ms += 250;
+            let counts = [(Signal::Connect, Counts::Outcomes(self.total))];
+            self.judge.look(&counts.into(), self.now_ms);
+        }
+    }
+
+    fn by_connect() -> Settings {
+        Settings {
+            signals: vec![Signal::Connect],
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn what_was_counted_before_the_first_look_is_another_releases() {
+        let mut judge = Judge::new(by_connect());
+        let dead = Cohorts {
+            candidate: Tally::new(1000, 1000),
+            baseline: [Tally::new(7000, 0); 2],
+        };
+        let counts = [(Signal::Connect, Counts::Outcomes(dead))].into();
+        judge.look(&counts, 0);
+        judge.look(&counts, 250);
+        assert_eq!((judge.verdict(), judge.judged()), (Verdict::Starved, 0));
+    }
+
+    #[test]
+    fn a_candidate_that_answers_nobody_is_found_and_stays_found() {
+        let mut clock = Clock::new(by_connect());
+        let mut looks = 0;
+        while clock.judge.verdict() == Verdict::Starved {
+            clock.pass((1, 1), [(7, 0), (8, 0)]);
+            looks += 1;
+        }
+        assert!(looks <= 5, "after {looks}");
+        assert_eq!(clock.judge.verdict(), Verdict::Harm(Signal::Connect));
+        for _ in 0..1000 {
+            clock.pass((100, 0), [(700, 0), (800, 0)]);
+        }
+        assert_eq!(clock.judge.verdict(), Verdict::Harm(Signal::Connect));
+    }
+
+    #[test]
+    fn a_good_one_is_starved_then_undecided_then_no_worse() {
+        let mut clock = Clock::new(by_connect());
+        let mut seen = Vec::new();
+        for _ in 0..400 {
+            clock.pass((5, 0), [(37, 0), (38, 0)]);
+            let verdict = clock.judge.verdict();
+            if seen.last() != Some(&verdict) {
+                seen.push(verdict);
+            }
+        }
+        let whole = [Verdict::Starved, Verdict::Undecided, Verdict::NoWorse];
+        assert_eq!(seen, whole);
+    }
+
+    #[test]
+    fn each_step_is_shown_to_be_no_worse_anew_and_harm_is_sought_in_all() {
+        let mut clock = Clock::new(by_connect());
+        for _ in 0..400 {
+            clock.pass((5, 0), [(37, 0), (38, 0)]);
+        }
+        assert_eq!(clock.judge.verdict(), Verdict::NoWorse);
+        clock.judge.next_step();
+        assert_eq!(clock.judge.verdict(), Verdict::Starved);
+        for _ in 0..400 {
+            clock.pass((5, 0), [(37, 0), (38, 0)]);
+        }
+        assert_eq!(clock.judge.verdict(), Verdict::NoWorse);
+        clock.judge.next_step();
+        for _ in 0..40 {
+            clock.pass((5, 2), [(37, 0), (38, 0)]);
+        }
+        assert_eq!(clock.judge.verdict(), Verdict::Harm(Signal::Connect));
+    }
+
+    #[test]
+    fn connections_with_nothing_to_compare_them_with_are_not_judged() {
+        let mut clock = Clock::new(by_connect());
+        for _ in 0..400 {
+            clock.pass((50, 0), [(0, 0), (0, 0)]);
+        }
+        assert_eq!(clock.judge.verdict(), Verdict::Starved);
+    }
+
+    #[test]
+    fn halves_of_the_baseline_that_differ_make_a_signal_worthless() {
+        let mut clock = Clock::new(by_connect());
+        for _ in 0..400 {
+            clock.pass((5, 1), [(37, 10), (38, 0)]);
+        }
+        assert_eq!(clock.judge.verdict(), Verdict::Unsound(Signal::Connect));
+    }
+
+    #[test]
+    fn nothing_that_was_counted_is_no_verdict() {
+        let mut clock = Clock::new(by_connect());
+        for _ in 0..100 {
+            clock.pass((0, 0), [(0, 0), (0, 0)]);
+        }
+        assert_eq!(clock.judge.verdict(), Verdict::Starved);
+    }
+
+    #[test]
+    fn a_judge_goes_on_from_what_was_kept_of_it() {
+        let mut clock = Clock::new(by_connect());
+        for _ in 0..40 {
+            clock.pass((5, 1), [(37, 1), (38, 0)]);
+        }
+        let text = serde_json::to_string(&clock.judge).expect("it can be kept");
+        let mut kept = Clock {
+            judge: serde_json::from_str(&text).expect("it can be read"),
+            ..clock.clone()
+        };
+        for clock in [&mut clock, &mut kept] {
+            clock.pass((5, 0), [(37, 0), (38, 1)]);
+        }
+        let [a, b] = [&clock, &kept].map(|clock| clock.judge.evidence()[0].harm);
+        assert!((a - b).abs() < 1e-9, "{a} is not {b}");
+        assert_eq!(clock.judge.judged(), kept.judge.judged());
+    }
+}

@@ -1,0 +1,93 @@
+//! The tests on one stream of outcomes.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Block, Cohorts, Signal, Tally, harm::Harm, no_worse::NoWorse};
+
+/// Blocks this old are judged although the candidate has no outcome in them: those of the baseline
+/// must not be much older than what they are compared with.
+const PATIENCE_MS: u64 = 5_000;
+
+/// A stream of outcomes, and what it says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    harm: Harm,
+    no_worse: NoWorse,
+    /// Does either half of the baseline fail more often than the other? It must not.
+    apart: [Harm; 2],
+    /// What all was judged by.
+    totals: Cohorts<Tally>,
+    /// What waits for an outcome of the candidate.
+    waiting: Cohorts<Tally>,
+    waited_ms: u64,
+}
+
+impl Trial {
+    /// Nothing seen yet.
+    pub fn new(signal: Signal) -> Self {
+        Self {
+            harm: Harm::beyond(signal.tolerance()),
+            no_worse: NoWorse::new(signal.margin()),
+            apart: [Harm::default(), Harm::default()],
+            totals: Cohorts::default(),
+            waiting: Cohorts::default(),
+            waited_ms: 0,
+        }
+    }
+
+    /// Another step: that the candidate was no worse before says nothing of now.
+    pub const fn next_step(&mut self) {
+        self.no_worse.restart();
+    }
+
+    /// Takes in the outcomes of the last `elapsed_ms`.
+    pub fn observe(&mut self, outcomes: &Cohorts<Tally>, elapsed_ms: u64) {
+        self.waiting = self.waiting.plus(outcomes);
+        self.waited_ms += elapsed_ms;
+        let sparse = self.waiting.candidate.trials == 0 || self.waiting.whole().trials == 0;
+        if sparse && self.waited_ms < PATIENCE_MS {
+            return;
+        }
+        let block = std::mem::take(&mut self.waiting);
+        self.waited_ms = 0;
+        let compared = Block {
+            candidate: block.candidate,
+            baseline: block.whole(),
+        };
+        if compared.compares() {
+            self.totals = self.totals.plus(&block);
+        }
+        self.harm.observe(&compared);
+        self.no_worse.observe(&compared);
+        let [even, odd] = block.baseline;
+        for (apart, (candidate, baseline)) in self.apart.iter_mut().zip([(even, odd), (odd, even)])
+        {
+            apart.observe(&Block {
+                candidate,
+                baseline,
+            });
+        }
+    }
+
+    /// The natural logarithm of the evidence that the candidate is worse.
+    pub fn harm(&self) -> f64 {
+        self.harm.log_e()
+    }
+
+    /// The natural logarithm of the evidence that it is no worse than by the margin.
+    pub const fn no_worse(&self) -> f64 {
+        self.no_worse.log_e()
+    }
+
+    /// The natural logarithm of the most evidence there ever was that the halves of the baseline
+    /// differ.
+    pub fn apart(&self) -> f64 {
+        let [even, odd] = self.apart.each_ref().map(Harm::peak);
+        even.max(odd)
+    }
+
+    /// What all was judged by.
+    pub const fn totals(&self) -> &Cohorts<Tally> {
+        &self.totals
+    }
+}

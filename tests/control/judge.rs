@@ -1,0 +1,45 @@
+//! The judge before simulated releases: thousands of an hour each, looked at four times a second. The
+//! same as `cargo xtask bench judge`, with fewer of them.
+
+use serin_tests::judge::{Case, Method, Row, cases, run};
+
+/// As many good releases for each kind of weather.
+const GOOD: u64 = 500;
+const BAD: u64 = 400;
+
+fn rows(runs: u64, of: fn(&Case) -> bool) -> Vec<Row> {
+    let cases = cases().into_iter().filter(|(case, _)| of(case));
+    let rows = cases.filter_map(|(case, limit)| run(case, limit, Method::Serin, runs));
+    let rows: Vec<_> = rows.collect();
+    for row in &rows {
+        println!("{}: {}", row.case, row.result());
+    }
+    rows
+}
+
+fn assert_passed(rows: &[Row]) {
+    let missed: Vec<_> = rows.iter().filter(|row| !row.passes()).collect();
+    assert!(missed.is_empty(), "{missed:?}");
+}
+
+#[test]
+fn of_two_thousand_good_releases_one_in_a_hundred_is_taken_back_at_most() {
+    let rows = rows(GOOD, |case| matches!(case, Case::Same(..)));
+    assert_eq!(rows.len(), 4);
+    assert_passed(&rows);
+}
+
+#[test]
+fn bad_releases_are_found_and_good_ones_let_go_within_so_many_connections() {
+    let rows = rows(BAD, |case| !matches!(case, Case::Same(..)));
+    assert_eq!(rows.len(), 6);
+    assert_passed(&rows);
+}
+
+#[test]
+fn looking_each_second_at_a_z_test_takes_good_releases_back() {
+    let (case, limit) = cases().swap_remove(0);
+    let row = run(case, limit, Method::ZTest, 200).expect("it applies");
+    let taken_back = row.false_rollback.expect("a rate");
+    assert!(taken_back > 0.05, "{taken_back}: the simulation can tell");
+}

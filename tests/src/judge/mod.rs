@@ -1,0 +1,213 @@
+//! The judge before thousands of releases that never were: how often does it take back a good one,
+//! and how many connections does a bad one get?
+
+mod methods;
+mod report;
+mod world;
+
+pub use self::{
+    methods::{Method, mann_whitney},
+    report::{Row, print, write},
+    world::{Weather, World},
+};
+
+use std::thread;
+
+use lb_userspace::judge::{Bins, Cohorts, Counts, Judge, Settings, Signal, Verdict, value};
+
+use self::{
+    methods::Bench,
+    world::{LOOKS, Latencies, Outcomes},
+};
+
+/// A good release is watched for so long.
+const HOUR: u32 = 3600 * LOOKS;
+/// A bad one that has not been found by then is given up.
+const LONG: u32 = 8 * HOUR;
+/// The part of connections that fail where all is well.
+const BASE: f64 = 0.002;
+
+/// What is simulated.
+#[derive(Clone, Copy, Debug)]
+pub enum Case {
+    /// Both pools are the same: how many are taken back, of a hundred?
+    Same(&'static str, World),
+    /// The candidate is bad: how many connections does it get, at the median?
+    Bad(&'static str, World),
+    /// The candidate is slower by this factor.
+    Slower(&'static str, f64),
+    /// Both are the same: after how many connections is it said to be no worse, at the median?
+    NoWorse(&'static str, World),
+}
+
+/// All cases, each with what it may come to at most: parts of releases, or connections.
+pub fn cases() -> Vec<(Case, f64)> {
+    let same = |weather| World {
+        rate: 5.0,
+        base: BASE,
+        candidate: BASE,
+        weather,
+    };
+    let bad = |rate, candidate| World {
+        rate,
+        base: BASE,
+        candidate,
+        weather: Weather::Fair,
+    };
+    vec![
+        (Case::Same("same", same(Weather::Fair)), 0.01),
+        (
+            Case::Same("same, clustered", same(Weather::Clustered)),
+            0.01,
+        ),
+        (Case::Same("same, outage", same(Weather::Outage)), 0.01),
+        (Case::Same("same, drift", same(Weather::Drift)), 0.01),
+        (Case::Bad("dead, 2 a second", bad(2.0, 1.0)), 5.0),
+        (Case::Bad("5% fail", bad(20.0, 0.05)), 100.0),
+        (Case::Bad("1% fail", bad(20.0, 0.01)), 1000.0),
+        (Case::Bad("0.4% fail", bad(20.0, 0.004)), 11_000.0),
+        (Case::Slower("20% slower", 1.2), 350.0),
+        (Case::NoWorse("no worse by 0.5%", bad(20.0, BASE)), 1100.0),
+    ]
+}
+
+/// Simulates a case by so many releases.
+pub fn run(case: Case, limit: f64, method: Method, runs: u64) -> Option<Row> {
+    let (name, results) = match case {
+        Case::Same(name, world) => (
+            name,
+            spread(runs, |seed| release(world, method, seed, HOUR)),
+        ),
+        Case::Bad(name, world) => (
+            name,
+            spread(runs, |seed| release(world, method, seed, LONG)),
+        ),
+        Case::Slower(name, times) => (name, spread(runs, |seed| slower(times, method, seed))),
+        Case::NoWorse(name, world) if method == Method::Serin => {
+            (name, spread(runs, |seed| no_worse(world, seed)))
+        }
+        Case::NoWorse(..) => return None,
+    };
+    let all = results.len();
+    let (mut found, missed): (Vec<_>, Vec<_>) =
+        results.into_iter().partition(|end| end.rolled_back);
+    found.sort_unstable_by_key(|end| end.connections);
+    let (median, rate) = match case {
+        Case::Same(..) => (None, Some(part(found.len(), all))),
+        // One that is missed has had more connections than any that is found.
+        Case::Bad(..) | Case::Slower(..) | Case::NoWorse(..) if found.len() <= missed.len() => {
+            (Some(u64::MAX), None)
+        }
+        Case::Bad(..) | Case::Slower(..) | Case::NoWorse(..) => {
+            (Some(found.get(all / 2)?.connections), None)
+        }
+    };
+    Some(Row {
+        case: name,
+        method: method.name(),
+        false_rollback: rate,
+        median_connections: median,
+        runs,
+        limit: (method == Method::Serin).then_some(limit),
+    })
+}
+
+/// How a release ended.
+struct End {
+    rolled_back: bool,
+    connections: u64,
+}
+
+/// Half of the releases on each of two threads.
+fn spread(runs: u64, release: impl Fn(u64) -> End + Sync) -> Vec<End> {
+    let release = &release;
+    let of = move |seeds: std::ops::Range<u64>| seeds.map(release).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let other = scope.spawn(move || of(runs / 2..runs));
+        let mut all = of(0..runs / 2);
+        all.extend(other.join().unwrap_or_default());
+        all
+    })
+}
+
+fn release(world: World, method: Method, seed: u64, looks: u32) -> End {
+    let mut outcomes = Outcomes::new(world, seed);
+    let mut bench = Bench::new(method);
+    let rolled_back = (0..looks).any(|_| bench.look(&outcomes.next()));
+    End {
+        rolled_back,
+        connections: bench.connections(),
+    }
+}
+
+fn no_worse(world: World, seed: u64) -> End {
+    let mut outcomes = Outcomes::new(world, seed);
+    let mut bench = Bench::new(Method::Serin);
+    let found = (0..LONG).any(|_| {
+        bench.look(&outcomes.next());
+        bench.is_no_worse()
+    });
+    End {
+        rolled_back: found,
+        connections: bench.connections(),
+    }
+}
+
+/// Only Serin's judge and Kayenta's compare latencies; a threshold would have to be guessed.
+fn slower(times: f64, method: Method, seed: u64) -> End {
+    let mut latencies = Latencies::new(20.0, times, seed);
+    let mut judge = Judge::new(Settings::default());
+    let mut total: Option<Cohorts<Bins>> = None;
+    let mut minute: Option<Cohorts<Bins>> = None;
+    let mut means = [Vec::new(), Vec::new()];
+    let mut rolled_back = false;
+    for look in 0..HOUR {
+        let new = latencies.next();
+        total = Some(sum(total, &new));
+        minute = Some(sum(minute, &new));
+        rolled_back = match method {
+            Method::Serin => {
+                let counts = Counts::Values(total.clone().unwrap_or(new));
+                let now_ms = u64::from(look) * 1000 / u64::from(LOOKS);
+                judge.look(&[(Signal::FirstByte, counts)].into(), now_ms);
+                matches!(judge.verdict(), Verdict::Harm(_))
+            }
+            Method::MannWhitney if (look + 1).is_multiple_of(60 * LOOKS) => {
+                let whole = minute.take().unwrap_or(new);
+                means[0].extend(mean(&[&whole.candidate]));
+                means[1].extend(mean(&[&whole.baseline[0], &whole.baseline[1]]));
+                means[0].len() % 5 == 0 && mann_whitney(&means[0], &means[1]) > 2.326
+            }
+            Method::MannWhitney | Method::Threshold | Method::ZTest => false,
+        };
+        if rolled_back {
+            break;
+        }
+    }
+    End {
+        rolled_back,
+        connections: total.map_or(0, |total| total.candidate.iter().sum()),
+    }
+}
+
+fn sum(total: Option<Cohorts<Bins>>, new: &Cohorts<Bins>) -> Cohorts<Bins> {
+    let add = |a: &Bins, b: &Bins| a.iter().zip(b).map(|(a, b)| a + b).collect();
+    total.map_or_else(|| new.clone(), |total| total.with(new, add))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a simulation")]
+fn part(some: usize, all: usize) -> f64 {
+    some as f64 / all as f64
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of a simulation, and microseconds"
+)]
+fn mean(bins: &[&Bins]) -> Option<f64> {
+    let counted = bins.iter().flat_map(|bins| bins.iter().enumerate());
+    let (count, sum) = counted.fold((0, 0.0), |(count, sum), (bin, &n)| {
+        (count + n, sum + value(bin) as f64 * n as f64)
+    });
+    (count > 0).then(|| sum / count as f64)
+}

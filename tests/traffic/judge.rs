@@ -53,7 +53,7 @@ fn explain(stage: &Stage) -> Result<String> {
 
 #[test]
 fn a_good_release_is_promoted_as_soon_as_it_is_no_worse() -> Result<()> {
-    let stage = stage(Way::Nat, &[("hold", "evidence"), ("at_most", "5m")])?;
+    let mut stage = stage(Way::Nat, &[("hold", "evidence"), ("at_most", "5m")])?;
     let crowd = Crowd::gather(&stage.lab)?;
     crowd.round()?;
     let begun = Instant::now();
@@ -64,6 +64,10 @@ fn a_good_release_is_promoted_as_soon_as_it_is_no_worse() -> Result<()> {
 
     assert_eq!(release["state"], "promoted", "{release}\n{explained}");
     assert!(explained.contains("no worse, after"), "{explained}");
+    stage.daemon.kill()?;
+    stage.daemon.start(&stage.lab)?;
+    let kept = explain(&stage)?;
+    assert!(kept.contains("no worse, after"), "after a restart: {kept}");
     crowd.disperse()?.assert_unharmed();
     Ok(())
 }

@@ -97,7 +97,7 @@ impl<D: Dataplane> Control<D> {
                 "its release is not judged; add [service.release.judge], and start another",
             ));
         }
-        let sitting = self.sittings.of(service, state.position.release);
+        let sitting = self.sittings.found(service, state.position.release);
         let sitting = sitting.ok_or_else(|| {
             unfit("nothing has been measured yet; a step with a share is what is measured")
         })?;

@@ -148,7 +148,7 @@ impl Judge {
         if let Some(course) = self.courses.iter().find(|course| course.apart() >= APART) {
             return Verdict::Unsound(course.signal);
         }
-        if self.judged() - self.before < self.settings.min_clients {
+        if self.judged_in_step() < self.settings.min_clients {
             return Verdict::Starved;
         }
         let limit = (1.0 / MISSED).ln();
@@ -163,6 +163,11 @@ impl Judge {
         let harm_limit = self.settings.harm_limit();
         let of = |course: &Course| Evidence::of(course, harm_limit, (1.0 / MISSED).ln());
         self.courses.iter().map(of).collect()
+    }
+
+    /// Those of [`Self::judged`] that came in the present step.
+    pub fn judged_in_step(&self) -> u64 {
+        self.judged() - self.before
     }
 
     /// Connections of the candidate that were judged by the signal that most were judged by.

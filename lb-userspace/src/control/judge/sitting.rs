@@ -1,8 +1,10 @@
 //! One release before its judge, over restarts of the daemon.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -60,6 +62,20 @@ impl Sittings {
         sitting.filter(|sitting| sitting.release == release)
     }
 
+    /// The same, or what was kept of it before the daemon started.
+    pub(super) fn found(&self, service: &str, release: u64) -> Option<Cow<'_, Sitting>> {
+        let here = self.of(service, release).map(Cow::Borrowed);
+        here.or_else(|| self.kept(service, release).map(Cow::Owned))
+    }
+
+    fn kept(&self, service: &str, release: u64) -> Option<Sitting> {
+        read(&self.path(service)).filter(|kept| kept.release == release)
+    }
+
+    fn path(&self, service: &str) -> PathBuf {
+        self.directory.join(format!("{service}.json"))
+    }
+
     /// Whether it is time to look.
     pub(super) fn is_due(&self, service: &str, release: u64, now_ms: u64, each_ms: u64) -> bool {
         let sitting = self.of(service, release);
@@ -68,9 +84,9 @@ impl Sittings {
 
     /// That of a release, new if there is none, neither here nor in its file.
     pub(super) fn open(&mut self, service: &str, release: u64, settings: Settings) -> Kept<'_> {
-        let path = self.directory.join(format!("{service}.json"));
+        let path = self.path(service);
         if self.of(service, release).is_none() {
-            let kept = read(&path).filter(|kept| kept.release == release);
+            let kept = self.kept(service, release);
             let new = || Sitting {
                 release,
                 round: 0,
@@ -90,8 +106,15 @@ impl Sittings {
     /// A release begins anew: what was seen of it before counts no more.
     pub(in super::super) fn close(&mut self, service: &str) {
         self.by_service.remove(service);
-        // A file that stays is one of another release, but for a retry.
-        let _gone = fs::remove_file(self.directory.join(format!("{service}.json")));
+        let path = self.path(service);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => tracing::error!(
+                "{}: evidence that counts no more can't be removed: {error}; remove it, or a daemon \
+                 that starts in a retry of this release judges by it",
+                path.display()
+            ),
+            Ok(()) | Err(_) => {}
+        }
     }
 
     /// What was told last was not heeded, and is to be told again in a second.
@@ -158,8 +181,8 @@ impl Sitting {
             Verdict::NoWorse => Opinion::NoWorse,
             Verdict::Undecided => Opinion::NoHarm,
             Verdict::Starved => Opinion::CantTell(format!(
-                "it has seen {} connections of `{candidate}`, and needs {}",
-                self.judge.judged(),
+                "it has seen {} connections of `{candidate}` in this step, and needs {}",
+                self.judge.judged_in_step(),
                 self.judge.settings().min_clients
             )),
             Verdict::Unsound(signal) => Opinion::CantTell(format!(
@@ -197,8 +220,17 @@ impl Sitting {
     }
 }
 
+/// What was kept; nothing, which is said, if it is there and can't be read.
 fn read(path: &Path) -> Option<Sitting> {
-    let text = fs::read(path).ok()?;
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            if error.kind() != ErrorKind::NotFound {
+                tracing::error!("{}: evidence can't be read: {error}", path.display());
+            }
+            return None;
+        }
+    };
     serde_json::from_slice(&text)
         .inspect_err(|error| tracing::error!("{}: not evidence ({error})", path.display()))
         .ok()

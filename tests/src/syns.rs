@@ -3,6 +3,7 @@
 use std::{
     io,
     io::IoSliceMut,
+    mem,
     net::{IpAddr, SocketAddr},
     os::fd::{AsRawFd, OwnedFd},
     sync::{
@@ -17,8 +18,8 @@ use nix::{
     cmsg_space,
     sys::{
         socket::{
-            AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol,
-            SockType, recvmsg, setsockopt, socket, sockopt,
+            AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, recvmsg,
+            setsockopt, socket, sockopt,
         },
         time::{TimeSpec, TimeVal, TimeValLike},
     },
@@ -90,19 +91,44 @@ impl Drop for SynRecorder {
 }
 
 fn packet_socket() -> io::Result<OwnedFd> {
-    // SOCK_DGRAM strips the Ethernet header, so packets begin with their IP header.
+    // SOCK_DGRAM strips the Ethernet header, so packets begin with their IP header. Without a
+    // protocol it hears nothing yet: what came before the filter would count as a SYN.
     let socket = socket(
         AddressFamily::Packet,
         SockType::Datagram,
         SockFlag::SOCK_CLOEXEC,
-        SockProtocol::EthAll,
+        None,
     )?;
     only_syns(&socket)?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20))?;
     // So that the thread looks at its stop flag now and then.
     setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(50))?;
+    hear_all(&socket)?;
     Ok(socket)
+}
+
+/// Binds to every interface and protocol; from here on the filter alone decides.
+fn hear_all(socket: &OwnedFd) -> io::Result<()> {
+    // SAFETY: a `sockaddr_ll` is plain numbers, for which zero is a value.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).expect("a small number");
+    address.sll_protocol = u16::try_from(libc::ETH_P_ALL)
+        .expect("a small number")
+        .to_be();
+    // SAFETY: the address is valid for the length told; the kernel copies it.
+    let answer = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            libc::socklen_t::try_from(size_of_val(&address)).expect("a small structure"),
+        )
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn receive(socket: &OwnedFd) -> Option<Syn> {

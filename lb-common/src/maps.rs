@@ -6,7 +6,7 @@ use crate::signal::{
 };
 
 /// Changes with the layout or meaning of any map; part of the pin path.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "serin_xdp";

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{hash::BUCKETS, signal::cohort};
+use crate::{hash::BUCKETS, maps::TABLES_PER_POOL, signal::cohort};
 
 /// The record of one service. Userspace writes a free copy, then stores its index in the active
 /// map: a packet sees the whole old record or the whole new one.
@@ -41,7 +41,7 @@ pub struct Record {
 }
 
 const _: () = assert!(size_of::<Record>() == 64);
-// No two flags share a bit; how packets are forwarded takes two, and numbers take four.
+// No two flags share a bit; how packets are forwarded takes two, and numbers take four or eight.
 const _: () = assert!(
     Record::MOVING
         + Record::FORWARD
@@ -53,6 +53,7 @@ const _: () = assert!(
         + Record::OVERDUE
         + Record::RATIO
         + Record::LIMIT
+        + Record::DRAW
         == Record::MOVING
             | Record::FORWARD
             | Record::AFFINITY_CLIENT
@@ -63,12 +64,15 @@ const _: () = assert!(
             | Record::OVERDUE
             | Record::RATIO
             | Record::LIMIT
+            | Record::DRAW
 );
 
 /// Place of [`Record::ratio`] in the flags.
 const RATIO_AT: u32 = 12;
 /// Place of [`Record::breaker_limit`] in the flags.
 const LIMIT_AT: u32 = 16;
+/// Place of [`Record::draw`] in the flags.
+const DRAW_AT: u32 = 20;
 /// Flags that a client's bucket matters for. Without a share nothing is measured.
 const NEEDS_BUCKET: u32 = Record::MOVING | Record::AUDIENCES;
 
@@ -101,6 +105,8 @@ impl Record {
     const RATIO: u32 = 0xf << RATIO_AT;
     /// The bits of [`Self::breaker_limit`].
     const LIMIT: u32 = 0xf << LIMIT_AT;
+    /// The bits of [`Self::draw`].
+    const DRAW: u32 = 0xff << DRAW_AT;
 
     /// The same record, by which connections are measured: of the candidate's clients, and of `ratio`
     /// times (0 to 15) as many of the active pool's.
@@ -120,6 +126,29 @@ impl Record {
             self.touched_ppm = self.share_ppm;
         }
         self
+    }
+
+    /// The same record behind the `live` one: with the same [`Self::draw`] if it deals the clients out as
+    /// that one does, else with the next. A weight, a table or an audience deals nobody out anew.
+    #[must_use]
+    pub const fn dealt_after(mut self, live: &Self) -> Self {
+        let same = self.salt == live.salt
+            && self.share_ppm == live.share_ppm
+            && self.ratio() == live.ratio()
+            && self.active / TABLES_PER_POOL == live.active / TABLES_PER_POOL
+            && self.candidate / TABLES_PER_POOL == live.candidate / TABLES_PER_POOL;
+        let draw = live.draw().wrapping_add(!same as u8);
+        self.flags = self.flags & !Self::DRAW | (draw as u32) << DRAW_AT;
+        self
+    }
+
+    /// Counts how often the clients of this service were dealt out to cohorts, and wraps. Connections are
+    /// compared only if they began in the same draw: those of an earlier one are old on one side and
+    /// young on the other.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it has eight bits")]
+    pub const fn draw(&self) -> u8 {
+        (self.flags >> DRAW_AT) as u8
     }
 
     /// How many of the active pool's clients are measured, in candidate's shares; 0 where none is.
@@ -257,6 +286,74 @@ mod tests {
             if at(10_000).cohort(bucket) == cohort::CANDIDATE {
                 assert_eq!(at(50_000).cohort(bucket), cohort::CANDIDATE);
             }
+        }
+    }
+
+    #[test]
+    fn only_what_deals_clients_out_anew_is_another_draw() {
+        let live = Record {
+            active: 2,
+            candidate: 4,
+            share_ppm: 10_000,
+            salt: 7,
+            epoch: 3,
+            ..Record::default()
+        };
+        let live = live.measured(15).dealt_after(&Record::default());
+        assert_eq!((live.draw(), live.ratio()), (1, 15));
+        for same in [
+            Record { epoch: 4, ..live },
+            Record { active: 3, ..live },
+            Record {
+                candidate: 5,
+                ..live
+            },
+            Record {
+                origin_share_ppm: 10_000,
+                ..live
+            },
+            Record {
+                audiences: 1,
+                ..live
+            },
+            live.with_breaker(5),
+        ] {
+            assert_eq!(same.dealt_after(&live).draw(), 1, "{same:?}");
+        }
+        for other in [
+            Record {
+                share_ppm: 50_000,
+                ..live
+            },
+            Record { salt: 8, ..live },
+            Record {
+                active: 4,
+                candidate: 2,
+                ..live
+            },
+            Record {
+                candidate: 6,
+                ..live
+            },
+            live.measured(0),
+        ] {
+            let dealt = other.dealt_after(&live);
+            assert_eq!(dealt.draw(), 2, "{other:?}");
+            assert_eq!(dealt.dealt_after(&dealt), dealt);
+        }
+    }
+
+    #[test]
+    fn the_number_of_the_draw_wraps_and_leaves_all_else_as_it_was() {
+        let mut record = Record::default().measured(15).with_breaker(15);
+        for share_ppm in 1..=256 {
+            let next = Record {
+                share_ppm,
+                ..record
+            };
+            record = next.dealt_after(&record);
+            assert_eq!(u32::from(record.draw()), share_ppm & 0xff);
+            assert_eq!((record.ratio(), record.breaker_limit()), (15, 15));
         }
     }
 

@@ -175,7 +175,7 @@ pub static BACKEND_SIGNALS: Array<Tally, { MAX_BACKENDS as usize }> = Array::new
 /// What a packet has decided of its connection, from the function that tells it to the one that counts
 /// it. Not pinned.
 #[btf_map]
-pub static NOTED: PerCpuArray<[u64; 5], 1> = PerCpuArray::new();
+pub static NOTED: PerCpuArray<[u64; 6], 1> = PerCpuArray::new();
 
 /// Service to its breaker. Written here.
 #[btf_map]

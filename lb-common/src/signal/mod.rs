@@ -167,6 +167,14 @@ impl Decided {
         self.bits >> TO_FAILURE & 0xf
     }
 
+    /// The same of a connection that began in an earlier draw: it is no evidence, but it lives, and ends.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_earlier(mut self) -> Self {
+        self.bits &= Self::OPENED | Self::ENDED | Self::OVER;
+        self
+    }
+
     /// Without the signals that have bits in `these`: neither a trial nor a failure.
     #[inline(always)]
     #[must_use]

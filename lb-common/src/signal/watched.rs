@@ -31,7 +31,8 @@ pub struct Watched {
     client: u8,
     /// What the server's segments have told: [`ANSWERED`] and the like.
     server: u8,
-    reserved: u8,
+    /// [`Record::draw`](crate::release::Record::draw) when it began.
+    draw: u8,
 }
 
 const _: () = assert!(size_of::<Watched>() == 40);
@@ -94,14 +95,14 @@ pub trait Clock {
 }
 
 impl Watched {
-    /// A connection that begins by a SYN with this sequence number. By words: the compiler would join
+    /// A connection that begins by a SYN with this sequence number, in this draw. By words: the compiler would join
     /// stores of fields, and the verifier refuses one to the stack that is not aligned.
     #[inline(always)]
-    pub const fn new(sequence: u32, backend: u16, kind: Kind, now_ns: u64) -> Self {
+    pub const fn new(sequence: u32, backend: u16, (kind, draw): (Kind, u8), now_ns: u64) -> Self {
         let [a, b, c, d] = sequence.wrapping_add(1).to_ne_bytes();
         let ends = u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]);
         let [a, b] = backend.to_ne_bytes();
-        let rest = u64::from_ne_bytes([a, b, 0, 0, kind.0, 0, 0, 0]);
+        let rest = u64::from_ne_bytes([a, b, 0, 0, kind.0, 0, 0, draw]);
         // Nobody reads the second word before it is written.
         bytemuck::must_cast([now_ns, now_ns, 0, ends, rest])
     }
@@ -116,6 +117,12 @@ impl Watched {
     #[inline(always)]
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The draw that it began in.
+    #[inline(always)]
+    pub const fn draw(&self) -> u8 {
+        self.draw
     }
 
     /// Bytes so far.

@@ -13,7 +13,7 @@ use lb_common::{
     signal::{self, Call, Decided, Kind, Segment, Watched, cohort},
 };
 
-use super::{DIVERTED, OPENS, V6, Whose, count};
+use super::{DIVERTED, Dealt, OPENS, V6, Whose, count};
 use crate::{
     maps::{self, BREAKERS, WATCHED},
     mode::Forward,
@@ -98,20 +98,24 @@ impl Seen {
     }
 }
 
-/// A client's packet; `drawn` is the client's bucket, and above it its audience. As all of these, answers
-/// whether anything is to be counted.
+/// A client's packet; `drawn` is the client's bucket, and above it its audience; `dealt` is a
+/// [`Dealt`]. As all of these, answers whether anything is to be counted.
 #[unsafe(no_mangle)]
 #[inline(never)]
 #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
-pub extern "C" fn serin_request(ctx: *mut xdp_md, place: u64, whose: u64, drawn: u64) -> u64 {
+pub extern "C" fn serin_request(
+    ctx: *mut xdp_md,
+    place: u64,
+    whose: u64,
+    drawn: u64,
+    dealt: u64,
+) -> u64 {
     let context = XdpContext::new(ctx);
     let whose = Whose(whose);
-    // An audience is no random draw.
-    let Some(record) = measured(whose).filter(|_| drawn >> 32 == 0) else {
-        return 0;
-    };
+    let record = Dealt(dealt).record();
     let cohort = record.cohort(drawn as u32);
-    if cohort == cohort::NONE {
+    // An audience is no random draw.
+    if cohort == cohort::NONE || drawn >> 32 != 0 || whose.protocol() != protocol::TCP {
         return 0;
     }
     let Some(seen) = Seen::read::<0>(&Packet::new(&context), place, whose) else {
@@ -127,10 +131,10 @@ pub extern "C" fn serin_request(ctx: *mut xdp_md, place: u64, whose: u64, drawn:
         begins = !stays;
         decided
     };
-    let noted = follow(record, whose, (&seen.client, key), step);
+    let noted = follow(whose, (&seen.client, key), step);
     // What is diverted is of the candidate's share, but no evidence of the candidate.
     if begins && !whose.has(DIVERTED) {
-        begin(record, (whose, cohort), key, seen.segment.sequence);
+        begin(&record, (whose, cohort), key, seen.segment.sequence);
     }
     noted
 }
@@ -154,30 +158,47 @@ fn begin(record: &Record, (whose, cohort): (Whose, u32), key: FlowKey, sequence:
     let now = signal::Clock::precise(&Clock);
     let limit = record.breaker_limit();
     if limit != 0
+        && let Some(epoch) = epoch(whose.service())
         && let Some(breaker) = BREAKERS.get_ptr_mut(whose.service())
     {
         // SAFETY: the element is there for good; `Breaker` says what comes of two CPUs that write it.
         let breaker = unsafe { &mut *breaker };
-        breaker.attempt(cohort, (record.epoch, limit), now);
+        breaker.attempt(cohort, (epoch, limit), now);
     }
     let kind = Kind::new(cohort, record.forward() == Record::FORWARD_NAT);
-    let begun = Watched::new(sequence, whose.backend(), kind, now);
+    let begun = Watched::new(sequence, whose.backend(), (kind, record.draw()), now);
     let _unmeasured_if_refused = WATCHED.insert(key, begun, BPF_ANY.into());
 }
 
-/// A backend answers, or goes on.
+/// The number of the service's record.
+#[inline(always)]
+fn epoch(service: u32) -> Option<u64> {
+    Some(release::live::<Forward>(service).ok()?.epoch)
+}
+
+/// A backend answers, or goes on; its client was drawn by `salt`, and `dealt` is a [`Dealt`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn serin_reply(ctx: *mut xdp_md, place: u64, whose: u64) -> u64 {
+pub extern "C" fn serin_reply(
+    ctx: *mut xdp_md,
+    place: u64,
+    whose: u64,
+    salt: u64,
+    dealt: u64,
+) -> u64 {
     let context = XdpContext::new(ctx);
     let whose = Whose(whose);
-    let Some(record) = measured(whose) else {
+    if whose.protocol() != protocol::TCP {
         return 0;
+    }
+    let record = Record {
+        salt,
+        ..Dealt(dealt).record()
     };
     let Some(seen) = Seen::read::<1>(&Packet::new(&context), place, whose) else {
         return 0;
     };
-    if !replies_to(record, whose, &seen.client) {
+    if !replies_to(&record, whose, &seen.client) {
         return 0;
     }
     let step = |watched: &mut Watched| {
@@ -187,15 +208,7 @@ pub extern "C" fn serin_reply(ctx: *mut xdp_md, place: u64, whose: u64) -> u64 {
         }
         decided
     };
-    follow(record, whose, (&seen.client, seen.key(whose)), step)
-}
-
-/// The record by which a packet's connection is measured. It was looked at before; should it have
-/// changed, the later one counts.
-#[inline(always)]
-fn measured(whose: Whose) -> Option<&'static Record> {
-    let record = release::live::<Forward>(whose.service()).ok()?;
-    (record.measures() && whose.protocol() == protocol::TCP).then_some(record)
+    follow(whose, (&seen.client, seen.key(whose)), step)
 }
 
 /// Whether what a backend sends to a client can be seen, and the client is of a cohort.
@@ -212,7 +225,6 @@ fn replies_to(record: &Record, whose: Whose, client: &Address) -> bool {
 /// Takes one step of a connection that is watched, and notes what that decides.
 #[inline(always)]
 fn follow(
-    record: &Record,
     whose: Whose,
     (client, key): (&Address, FlowKey),
     step: impl FnOnce(&mut Watched) -> Decided,
@@ -224,13 +236,7 @@ fn follow(
     // another connection is given it, or another CPU writes it at the same time.
     let watched = unsafe { &mut *entry };
     let decided = step(watched);
-    let noted = count::note(
-        whose.began(watched),
-        client,
-        record.salt,
-        &decided,
-        watched.bytes(),
-    );
+    let noted = count::note(whose.began(watched), client, &decided, watched);
     if decided.has(Decided::OVER) {
         let _gone_is_fine = WATCHED.remove(key);
     }

@@ -3,74 +3,78 @@
 use aya_ebpf::bindings::BPF_ANY;
 use lb_common::{
     address::Address,
+    release::Record,
     signal::{
-        Culprit, Decided, Histogram, Signal, Tally,
+        Culprit, Decided, Histogram, Signal, Tally, Watched,
         histogram::{BYTES_UNIT, bin, first_row},
         tally_index,
     },
 };
 
 use super::{V6, Whose};
-use crate::maps::{self, BACKEND_SIGNALS, CULPRITS, HISTOGRAMS, NOTED, SIGNALS};
+use crate::{
+    maps::{self, BACKEND_SIGNALS, CULPRITS, HISTOGRAMS, NOTED, SIGNALS},
+    mode::Forward,
+    release,
+};
 
 const MICROSECOND_NS: u64 = 1000;
-/// In a word: the lower half.
-const LOWER: u64 = u32::MAX as u64;
 
-/// Notes what was decided of a connection that has moved so many bytes; 0 if that is nothing.
+/// Notes what was decided of a connection; 0 if that is nothing.
 #[inline(always)]
-pub fn note(whose: Whose, client: &Address, salt: u64, decided: &Decided, bytes: u64) -> u64 {
+pub fn note(whose: Whose, client: &Address, decided: &Decided, watched: &Watched) -> u64 {
     if decided.is_nothing() {
         return 0;
     }
     let Some(noted) = NOTED.get_ptr_mut(0) else {
         return 0;
     };
-    let sample = halved(decided.sample_ns / MICROSECOND_NS) << 32;
     let [upper, lower] = client.halves();
-    let salted = u64::from(decided.bits()) | salt << 32;
+    let drawn = u64::from(decided.bits()) | u64::from(watched.draw()) << 32;
     let words = [
         whose.0,
         upper,
         lower,
-        salted,
-        sample | halved(bytes / BYTES_UNIT),
+        drawn,
+        decided.sample_ns,
+        watched.bytes(),
     ];
     // SAFETY: the element is this CPU's own, and programs on one CPU don't interrupt each other.
     unsafe { noted.write(words) };
     1
 }
 
-/// What half a word takes; far more than a histogram tells apart.
-#[inline(always)]
-const fn halved(number: u64) -> u64 {
-    if number > LOWER { LOWER } else { number }
-}
-
 /// Counts what was noted last: whose connection, both halves of the client's address, what was decided
-/// with the salt's lower half above it, the bytes in their unit with the microseconds above them. A
-/// global function, for the reasons that [`crate::audience`] gives.
+/// with the connection's draw above it, nanoseconds, bytes. A global function, for the reasons that
+/// [`crate::audience`] gives.
 #[unsafe(no_mangle)]
 #[inline(never)]
 #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
 pub extern "C" fn serin_count() -> u64 {
-    let Some(&[whose, upper, lower, salted, samples]) = NOTED.get(0) else {
+    let Some(&[whose, upper, lower, drawn, ns, bytes]) = NOTED.get(0) else {
         return 0;
     };
     let whose = Whose(whose);
+    let Ok(record) = release::live::<Forward>(whose.service()) else {
+        return 0;
+    };
     let client = Address::from_halves([upper, lower]);
-    let decided = Decided::from_bits(salted as u32);
-    let decided = decided.without(failed_before(whose, &client, salted >> 32, &decided));
+    let mut decided = Decided::from_bits(drawn as u32);
+    if (drawn >> 32) as u8 != record.draw() {
+        decided = decided.of_earlier();
+    }
+    let decided = decided.without(failed_before(whose, &client, record, &decided));
     let (service, cohort) = (whose.service(), whose.cohort());
     add(SIGNALS.get_ptr_mut(tally_index(service, cohort)), &decided);
     add(
         BACKEND_SIGNALS.get_ptr_mut(whose.backend().into()),
         &decided,
     );
+    let us = ns / MICROSECOND_NS;
     for (flag, histogram, sample) in [
-        (Decided::HANDSHAKE, Histogram::Handshake, samples >> 32),
-        (Decided::FIRST_BYTE, Histogram::FirstByte, samples >> 32),
-        (Decided::BYTES, Histogram::Bytes, samples & LOWER),
+        (Decided::HANDSHAKE, Histogram::Handshake, us),
+        (Decided::FIRST_BYTE, Histogram::FirstByte, us),
+        (Decided::BYTES, Histogram::Bytes, bytes / BYTES_UNIT),
     ] {
         if decided.has(flag) {
             serin_enter(first_row(service, cohort, histogram).into(), sample);
@@ -79,10 +83,10 @@ pub extern "C" fn serin_count() -> u64 {
     0
 }
 
-/// Bits of the signals that fail, and that the client has failed already in this release.
+/// Bits of the signals that fail, and that the client has failed already in this draw.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "signals have four bits")]
-fn failed_before(whose: Whose, client: &Address, salt: u64, decided: &Decided) -> u32 {
+fn failed_before(whose: Whose, client: &Address, record: &Record, decided: &Decided) -> u32 {
     let failures = decided.failures();
     let Ok(node) = maps::node() else {
         return 0;
@@ -91,7 +95,7 @@ fn failed_before(whose: Whose, client: &Address, salt: u64, decided: &Decided) -
         return 0;
     }
     let client = node.client(client, whose.has(V6));
-    let key = Culprit::new(client, salt, whose.service());
+    let key = Culprit::new(client, (record.salt, record.draw()), whose.service());
     let entry = CULPRITS.get_ptr_mut(key);
     // SAFETY: the entry stays allocated while this program runs, even if it is evicted.
     let before = entry.map_or(0, |entry| unsafe { entry.read_volatile() });

@@ -85,6 +85,37 @@ impl Whose {
     }
 }
 
+/// What a record says of cohorts, in one register: the share, and the flags above it. To look the record
+/// up again would take a measured packet as long as all else that is done here for it, but for the
+/// connection's own entry.
+#[derive(Clone, Copy)]
+struct Dealt(u64);
+
+impl Dealt {
+    /// By a copy of the flags, so that what the verifier learns of them here does not tell two ways
+    /// through the rest of the program apart.
+    #[inline(always)]
+    fn of(record: &Record) -> Self {
+        // SAFETY: the reference is to a live record.
+        let flags = unsafe { (&raw const record.flags).read_volatile() };
+        Self(u64::from(record.share_ppm) | u64::from(flags) << 32)
+    }
+
+    /// A record of which nothing else is known.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "fields are taken out of words"
+    )]
+    fn record(self) -> Record {
+        Record {
+            share_ppm: self.0 as u32,
+            flags: (self.0 >> 32) as u32,
+            ..Record::default()
+        }
+    }
+}
+
 /// Watches a client's packet, which goes to `backend`.
 #[inline(always)]
 pub fn request<M: Mode>(
@@ -94,7 +125,8 @@ pub fn request<M: Mode>(
     answer: &Answer,
     backend: u16,
 ) {
-    if !M::MEASURES || !measures(record) {
+    let dealt = Dealt::of(record);
+    if !M::MEASURES || !dealt.record().measures() {
         return;
     }
     let whose = Whose::new((listener.id(), listener.service()), backend, parsed);
@@ -105,6 +137,7 @@ pub fn request<M: Mode>(
         place(parsed),
         whose,
         drawn,
+        dealt.0,
     ));
 }
 
@@ -112,35 +145,30 @@ pub fn request<M: Mode>(
 #[inline(always)]
 pub fn reply<M: Mode>(packet: &Packet<'_>, parsed: &Parsed, reply: &Reply) {
     if M::MEASURES
-        && let Some(whose) = replied(parsed, reply)
+        && let Some((whose, salt, dealt)) = replied(parsed, reply)
     {
         count(connection::serin_reply(
             packet.raw(),
             place(parsed),
             whose.0,
+            salt,
+            dealt.0,
         ));
     }
 }
 
-/// Whose connection a backend's packet is of, if its service is measured.
+/// Whose connection a backend's packet is of, if its service is measured; the salt by which its client
+/// was drawn, and how clients are dealt.
 #[inline(always)]
-fn replied(parsed: &Parsed, reply: &Reply) -> Option<Whose> {
+fn replied(parsed: &Parsed, reply: &Reply) -> Option<(Whose, u64, Dealt)> {
     let (listener, service) = reply.listener()?;
     let record = release::live::<Forward>(service).ok()?;
-    measures(record).then(|| Whose::new((listener, service), reply.backend(), parsed))
-}
-
-/// [`Record::measures`] of a copy, so that what the verifier learns of the flags here does not tell two
-/// ways through the rest of the program apart.
-#[inline(always)]
-fn measures(record: &Record) -> bool {
-    // SAFETY: the reference is to a live record.
-    let flags = unsafe { (&raw const record.flags).read_volatile() };
-    Record {
-        flags,
-        ..Record::default()
-    }
-    .measures()
+    let dealt = Dealt::of(record);
+    let whose = || Whose::new((listener, service), reply.backend(), parsed);
+    dealt
+        .record()
+        .measures()
+        .then(|| (whose(), record.salt, dealt))
 }
 
 /// Where the headers are and the packet ends: 16, 16 and 32 bits.

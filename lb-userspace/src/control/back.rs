@@ -111,7 +111,7 @@ impl<D: Dataplane> Control<D> {
         let epoch = live.epoch;
         let record = Record {
             epoch,
-            ..compose::record(config, state, next)
+            ..compose::record(config, state, next).dealt_after(live)
         };
         let there = record
             .tables()

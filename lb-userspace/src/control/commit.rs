@@ -105,6 +105,9 @@ impl<D: Dataplane> Control<D> {
                 continue;
             };
             let live = self.image.records.get(&service.id);
+            if let Some(live) = live {
+                *record = record.dealt_after(live);
+            }
             // A take-over goes on counting where the maps before it were.
             let epoch = live.map_or(service.position.epoch, |live| live.epoch);
             let same = live.is_some_and(|live| Record { epoch, ..*record } == *live);

@@ -11,8 +11,7 @@ pub enum Signal {
     /// Attempts that were refused or not answered.
     Connect,
     /// Connections that the server reset, or the client within their first second; decided at their
-    /// end, so that after a step the newcomers of a growing share are judged by their short connections
-    /// first.
+    /// end, and in the step in which they began or never.
     Reset,
     /// Connections that were reset within their first second.
     EarlyReset,

@@ -1,4 +1,4 @@
-//! A client that fails counts once a signal and release, however often it fails.
+//! A client that fails counts once a signal and draw, however often it fails.
 
 use super::*;
 use crate::world::FAMILIES;

@@ -3,6 +3,7 @@
 mod breaker;
 mod cohorts;
 mod culprits;
+mod draws;
 mod events;
 mod random;
 

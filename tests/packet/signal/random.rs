@@ -56,7 +56,12 @@ impl Model {
         };
         self.count(cohort, from, decided);
         let kind = Kind::new(cohort, record.forward() == Record::FORWARD_NAT);
-        let watched = Watched::new(segment.sequence, backend_of(cohort), kind, 1);
+        let watched = Watched::new(
+            segment.sequence,
+            backend_of(cohort),
+            (kind, record.draw()),
+            1,
+        );
         self.watched.insert(from, watched);
     }
 

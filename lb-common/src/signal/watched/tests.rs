@@ -25,7 +25,7 @@ const RST: u8 = Segment::RST | ACK;
 const SYN_ACK: u8 = Segment::SYN | ACK;
 
 fn begun(nat: bool) -> Watched {
-    Watched::new(CLIENT, 1, Kind::new(2, nat), 0)
+    Watched::new(CLIENT, 1, (Kind::new(2, nat), 3), 0)
 }
 
 fn segment(first: u32, at: u32, payload: u32, flags: u8) -> Segment {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::judge::{Evidence, Verdict};
+use crate::judge::{Evidence, Tally, Verdict};
 
 /// A release before its judge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,10 @@ pub struct Judged {
     pub judged: u64,
     /// By signal.
     pub signals: Vec<SignalEvidence>,
-    /// What can't be seen here, and why.
+    /// By backend, of both pools.
+    #[serde(default)]
+    pub backends: Vec<BackendEvidence>,
+    /// What can't be seen here, and why; and backends that fail more often than others of the candidate.
     pub notes: Vec<String>,
 }
 
@@ -33,4 +36,17 @@ pub struct SignalEvidence {
     pub evidence: Evidence,
     /// What they say, for people.
     pub sentence: String,
+}
+
+/// What was seen of one backend's measured connections, in the whole release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendEvidence {
+    /// Its name.
+    pub name: String,
+    /// Its pool.
+    pub pool: String,
+    /// Attempts, and those that it refused or did not answer.
+    pub connect: Tally,
+    /// Connections, and those that were reset within their first second.
+    pub early_reset: Tally,
 }

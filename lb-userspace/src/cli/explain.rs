@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::{api::judged::Judged, judge::Verdict};
+use crate::{
+    api::judged::Judged,
+    judge::{Tally, Verdict},
+};
 
 /// The evidence in lines, for people.
 pub fn text(judged: &Judged) -> String {
@@ -38,8 +41,32 @@ pub fn text(judged: &Judged) -> String {
             signal.sentence,
         );
     }
-    text + "  numbers are odds against chance, to 1; A/A: between halves of the same pool, where 1000 \
-            would make a signal worthless\n"
+    text += "  numbers are odds against chance, to 1; A/A: between halves of the same pool, where 1000 \
+             would make a signal worthless\n";
+    text + &backends(judged)
+}
+
+/// Backends side by side.
+fn backends(judged: &Judged) -> String {
+    if judged.backends.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "  {:<15}  {:<15}  {:>22}  {:>19}\n",
+        "backend", "pool", "unanswered or refused", "reset within 1 s"
+    );
+    for backend in &judged.backends {
+        let of = |tally: Tally| format!("{} of {}", tally.failures, tally.trials);
+        _ = writeln!(
+            text,
+            "  {:<15}  {:<15}  {:>22}  {:>19}",
+            backend.name,
+            backend.pool,
+            of(backend.connect),
+            of(backend.early_reset),
+        );
+    }
+    text
 }
 
 fn verdict(judged: &Judged) -> String {

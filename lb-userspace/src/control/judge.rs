@@ -1,6 +1,7 @@
 //! Releases before their judge: the counters of measured connections are looked at four times a
 //! second, and whatever changes its opinion is an event of the release.
 
+mod backends;
 mod sitting;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -20,6 +21,7 @@ use crate::{
     state::ServiceState,
 };
 
+use self::backends::Beginning;
 pub(super) use self::sitting::Sittings;
 
 /// From one look to the next.
@@ -101,7 +103,17 @@ impl<D: Dataplane> Control<D> {
         let sitting = sitting.ok_or_else(|| {
             unfit("nothing has been measured yet; a step with a share is what is measured")
         })?;
-        Ok(sitting.report(service, state.pool_name(run.candidate), state.forward))
+        let counts = self.backend_counts(state)?;
+        Ok(sitting.report((service, state), state.pool_name(run.candidate), &counts))
+    }
+
+    /// What the kernel has counted of each backend of a service.
+    fn backend_counts(
+        &self,
+        state: &ServiceState,
+    ) -> Result<BTreeMap<u16, signal::Tally>, ControlError> {
+        let ids: Vec<u16> = state.backends.keys().copied().collect();
+        Ok(self.dataplane.backend_signals(&ids)?)
     }
 
     /// Services whose releases are to be looked at now, each with the round of its release.
@@ -138,7 +150,13 @@ impl<D: Dataplane> Control<D> {
         );
         let (release, round) = (state.position.release, run.round);
         let settings = seen(&judging.settings, state.forward);
-        let sitting = self.sittings.open(service, release, settings);
+        let begins = self.sittings.of(service, release).is_none();
+        let beginning = if begins {
+            Beginning::at(&self.backend_counts(state)?)
+        } else {
+            Beginning::default()
+        };
+        let sitting = self.sittings.open((service, release), settings, beginning);
         Ok(sitting.look(&counts, tripped, (&names.0, &names.1), round, now_ms))
     }
 }

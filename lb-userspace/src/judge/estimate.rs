@@ -25,6 +25,11 @@ impl Estimate {
         rate.clamp(LEAST, 1.0 - LEAST)
     }
 
+    /// How many outcomes it is learnt from.
+    pub const fn seen(self) -> f64 {
+        self.trials
+    }
+
     /// The same after some more outcomes.
     #[must_use]
     pub fn after(self, seen: Tally) -> Self {

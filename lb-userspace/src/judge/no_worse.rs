@@ -15,6 +15,10 @@ use super::{
     harm::{nearest, weighed},
 };
 
+/// Outcomes that must have been seen before there is a bet. By what is thought before anything was
+/// seen, a first block of some hundreds loses more than tens of thousands of connections win back.
+const LEARNT: f64 = 100.0;
+
 /// The evidence that the candidate is no worse than by a margin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NoWorse {
@@ -40,7 +44,7 @@ impl NoWorse {
 
     /// Takes a block into account. Its size must not have been chosen by its outcomes.
     pub fn observe(&mut self, block: &Block) {
-        if block.compares() {
+        if block.compares() && self.rate.seen() >= LEARNT {
             self.log_e += self.payoff(block);
         }
         self.rate = self.rate.after(block.candidate).after(block.baseline);
@@ -74,6 +78,21 @@ mod tests {
         let of =
             |real: f64, null: f64| real * rate / null + (1.0 - real) * (1.0 - rate) / (1.0 - null);
         of(candidate, near + margin) * of(baseline, near)
+    }
+
+    #[test]
+    fn a_first_block_of_very_many_is_learnt_from_and_costs_nothing() {
+        let busy = Block {
+            candidate: Tally::new(100, 45),
+            baseline: Tally::new(300, 135),
+        };
+        let mut test = NoWorse::new(0.05);
+        test.observe(&busy);
+        assert!(test.log_e().abs() < 1e-9, "{}", test.log_e());
+        for _ in 0..20 {
+            test.observe(&busy);
+        }
+        assert!(test.log_e() > 3.0, "{}", test.log_e());
     }
 
     #[test]

@@ -8,13 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use lb_common::signal;
 use serde::{Deserialize, Serialize};
 
+use super::backends::{Beginning, apart};
 use crate::{
     api::judged::{Judged, SignalEvidence},
-    config::Forward,
     judge::{Counts, Judge, Settings, Signal, Verdict},
     release::engine::Opinion,
+    state::ServiceState,
 };
 
 /// How long evidence may go on without being written down: at most that is lost by a crash.
@@ -39,6 +41,8 @@ pub(super) struct Sitting {
     /// Name of the pool that it is compared with.
     active: String,
     judge: Judge,
+    #[serde(default)]
+    beginning: Beginning,
     looked_ms: u64,
     #[serde(skip)]
     kept_ms: u64,
@@ -83,7 +87,12 @@ impl Sittings {
     }
 
     /// That of a release, new if there is none, neither here nor in its file.
-    pub(super) fn open(&mut self, service: &str, release: u64, settings: Settings) -> Kept<'_> {
+    pub(super) fn open(
+        &mut self,
+        (service, release): (&str, u64),
+        settings: Settings,
+        beginning: Beginning,
+    ) -> Kept<'_> {
         let path = self.path(service);
         if self.of(service, release).is_none() {
             let kept = self.kept(service, release);
@@ -92,6 +101,7 @@ impl Sittings {
                 round: 0,
                 active: String::new(),
                 judge: Judge::new(settings),
+                beginning,
                 looked_ms: 0,
                 kept_ms: 0,
                 told: None,
@@ -191,15 +201,28 @@ impl Sitting {
         }
     }
 
-    /// What is to be said of it.
-    pub(super) fn report(&self, service: &str, candidate: &str, forward: Forward) -> Judged {
+    /// What is to be said of it, given what is counted by backend.
+    pub(super) fn report(
+        &self,
+        (service, state): (&str, &ServiceState),
+        candidate: &str,
+        counts: &BTreeMap<u16, signal::Tally>,
+    ) -> Judged {
         let active = self.active.as_str();
         let evidence = self.judge.evidence().into_iter();
         let signals = evidence.map(|evidence| SignalEvidence {
             sentence: evidence.sentence(candidate, active),
             evidence,
         });
-        let unseen = !forward.translates();
+        let backends = self.beginning.since(state, counts);
+        let mut notes = apart(candidate, &backends);
+        let forward = state.forward;
+        if !forward.translates() {
+            notes.push(format!(
+                "forward = \"{forward}\": what servers send is not seen, so that `first-byte` \
+                 can't be judged, and `reset` by clients' alone"
+            ));
+        }
         Judged {
             service: service.to_owned(),
             release: self.release,
@@ -208,14 +231,8 @@ impl Sitting {
             verdict: self.judge.verdict(),
             judged: self.judge.judged(),
             signals: signals.collect(),
-            notes: if unseen {
-                vec![format!(
-                    "forward = \"{forward}\": what servers send is not seen, so that `first-byte` \
-                     can't be judged, and `reset` by clients' alone"
-                )]
-            } else {
-                Vec::new()
-            },
+            backends,
+            notes,
         }
     }
 }

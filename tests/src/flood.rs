@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr, SocketAddrV4},
-    os::fd::AsRawFd as _,
+    os::fd::{AsRawFd as _, OwnedFd},
     time::Duration,
 };
 
@@ -27,35 +27,61 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Users that take turns.
 const USERS: u32 = 50_000;
 
-/// Sends so many SYNs over IPv4 to a port of the VIP, each of a connection of its own. The clients'
-/// namespace knows of none of them, and so resets each as soon as a server answers.
+/// Sends SYNs over IPv4 to the VIP, each of a connection of its own. The clients' namespace knows of
+/// none of them, and so resets each as soon as a server answers.
+#[derive(Debug)]
+pub struct Flood(OwnedFd);
+
+/// Sends so many SYNs to a port of the VIP.
 pub fn syns(clients: &Namespace, port: u16, count: u32) -> Result<()> {
-    let IpAddr::V4(vip) = VIP_V4 else {
-        unreachable!("the VIP is an IPv4 address")
-    };
-    // With this protocol the kernel takes the packet from its IP header on (raw(7)).
-    let socket = {
+    Flood::from(clients)?.syns(port, count)
+}
+
+impl Flood {
+    /// From the clients' namespace.
+    pub fn from(clients: &Namespace) -> Result<Self> {
+        // With this protocol the kernel takes the packet from its IP header on (raw(7)).
         let _inside = clients.enter()?;
         let (kind, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC);
-        socket(AddressFamily::Inet, kind, flags, SockProtocol::Raw)?
-    };
-    let target = SockaddrIn::from(SocketAddrV4::new(vip, port));
-    for number in 0..count {
-        if number % BURST == BURST - 1 {
-            deadline::pass(PAUSE)?;
-        }
-        let source = source(number);
-        let IpAddr::V4(from) = source.ip() else {
-            unreachable!("users have IPv4 addresses")
-        };
-        let builder = PacketBuilder::ipv4(from.octets(), vip.octets(), 64);
-        let builder = builder.tcp(source.port(), port, number, 1024).syn();
-        let mut packet = Vec::with_capacity(builder.size(0));
-        builder.write(&mut packet, &[])?;
-        sendto(socket.as_raw_fd(), &packet, &target, MsgFlags::empty())
-            .with_context(|| format!("sending the SYN of {source}"))?;
+        let socket = socket(AddressFamily::Inet, kind, flags, SockProtocol::Raw)?;
+        Ok(Self(socket))
     }
-    Ok(())
+
+    /// So many to one port.
+    pub fn syns(&self, port: u16, count: u32) -> Result<()> {
+        self.send((0..count).map(|number| (source(number), port)))
+    }
+
+    /// One to each of the first ports, by so many users: they look for open ones.
+    pub fn scan(&self, users: u32, ports: u16) -> Result<()> {
+        let of = |user| {
+            let from = SocketAddr::new(client_v4(FIRST_USER + user), 3000);
+            (1..=ports).map(move |port| (from, port))
+        };
+        self.send((0..users).flat_map(of))
+    }
+
+    fn send(&self, syns: impl Iterator<Item = (SocketAddr, u16)>) -> Result<()> {
+        let IpAddr::V4(vip) = VIP_V4 else {
+            unreachable!("the VIP is an IPv4 address")
+        };
+        for (number, (source, port)) in (0..).zip(syns) {
+            if number % BURST == BURST - 1 {
+                deadline::pass(PAUSE)?;
+            }
+            let target = SockaddrIn::from(SocketAddrV4::new(vip, port));
+            let IpAddr::V4(from) = source.ip() else {
+                unreachable!("users have IPv4 addresses")
+            };
+            let builder = PacketBuilder::ipv4(from.octets(), vip.octets(), 64);
+            let builder = builder.tcp(source.port(), port, number, 1024).syn();
+            let mut packet = Vec::with_capacity(builder.size(0));
+            builder.write(&mut packet, &[])?;
+            sendto(self.0.as_raw_fd(), &packet, &target, MsgFlags::empty())
+                .with_context(|| format!("sending the SYN of {source}"))?;
+        }
+        Ok(())
+    }
 }
 
 fn source(number: u32) -> SocketAddr {

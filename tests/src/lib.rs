@@ -33,6 +33,7 @@ pub mod grpc;
 mod hosted;
 pub mod http;
 pub mod load;
+pub mod manner;
 pub mod ping;
 pub mod real;
 pub mod server;
@@ -48,6 +49,7 @@ pub mod daemon;
 pub mod bench;
 pub mod connections;
 pub mod demo;
+pub mod scenes;
 pub mod services;
 
 #[cfg(test)]

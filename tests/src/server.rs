@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     http::{Answer, request_length},
+    manner::{self, Manner, Mannered},
     topology::Backend,
 };
 
@@ -45,16 +46,28 @@ struct Identity {
     version: Arc<str>,
     name: Arc<str>,
     counts: Arc<Counts>,
+    manner: Arc<Mannered>,
 }
 
 impl Server {
     /// Serves `version` under `name` at a port of the backend, and returns once it listens.
     pub fn start(backend: &Backend, version: &str, name: &str, port: u16) -> Result<Self> {
+        Self::mannered(backend, (version, name), port, Manner::default())
+    }
+
+    /// The same with a manner of its own.
+    pub fn mannered(
+        backend: &Backend,
+        (version, name): (&str, &str),
+        port: u16,
+        manner: Manner,
+    ) -> Result<Self> {
         let counts = Arc::new(Counts::default());
         let identity = Identity {
             version: version.into(),
             name: name.into(),
             counts: Arc::clone(&counts),
+            manner: Arc::new(Mannered::new(manner)),
         };
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::channel();
@@ -123,7 +136,10 @@ fn serve_until(
         tokio::spawn(accept(listener, identity.clone()));
         // The receiver waits for this one.
         let _ = ready.send(Ok(()));
-        let _ = stopped.await;
+        tokio::select! {
+            _ = stopped => {}
+            () = identity.manner.death.notified() => {}
+        }
         Ok(())
     })
 }
@@ -135,7 +151,8 @@ async fn accept(listener: TcpListener, identity: Identity) {
         let Ok((stream, client)) = listener.accept().await else {
             continue;
         };
-        identity.counts.connections.fetch_add(1, Ordering::Relaxed);
+        let before = identity.counts.connections.fetch_add(1, Ordering::Relaxed);
+        identity.manner.accepted(before + 1);
         tokio::spawn(converse(stream, client, identity.clone()));
     }
 }
@@ -148,6 +165,13 @@ async fn converse(mut stream: TcpStream, client: SocketAddr, identity: Identity)
         while let Some(length) = request_length(&received) {
             received.drain(..length);
             identity.counts.requests.fetch_add(1, Ordering::Relaxed);
+            if identity.manner.resets(client.ip().to_canonical().is_ipv6()) {
+                return manner::reset(stream);
+            }
+            let takes = identity.manner.service_time();
+            if !takes.is_zero() {
+                tokio::time::sleep(takes).await;
+            }
             if stream.write_all(&response).await.is_err() {
                 return;
             }

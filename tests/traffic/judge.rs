@@ -1,13 +1,10 @@
 //! The judge, on what the loaded program has counted of real connections.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::Value;
-use serin_tests::{config::Attach, deadline, topology::UPLINK};
+use serin_tests::{config::Attach, deadline, scenes};
 
 use crate::{
     audience::table,
@@ -17,6 +14,10 @@ use crate::{
 
 /// Longer than any verdict here takes.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Releases of each kind.
+const SEEDS: u64 = 2;
+/// Dead candidates.
+const ROUNDS: u64 = 11;
 
 /// A quarter of all users, judged; the last step lasts as it is said.
 fn stage(way: Way, step: &[(&str, &str)]) -> Result<Stage> {
@@ -72,41 +73,50 @@ fn a_good_release_is_promoted_as_soon_as_it_is_no_worse() -> Result<()> {
     Ok(())
 }
 
+/// Each kind of release several times, each time under another salt: what harms users is taken back,
+/// and nothing else is. `cargo xtask bench scenes` plays more of them.
 #[test]
-fn a_candidate_that_refuses_everybody_is_taken_back_at_once() -> Result<()> {
-    let mut stage = stage(Way::Nat, &[("hold", "10m")])?;
-    let crowd = Crowd::gather(&stage.lab)?;
-    crowd.round()?;
-    // Nobody listens at v2 any more.
-    stage.servers.truncate(2);
-    let begun = Instant::now();
-    stage.serin("start shop")?;
-    let (release, took) = ended(&stage, begun)?;
-    let explained = explain(&stage)?;
-    println!("after {took:?}: {}\n{explained}", release["reason"]);
+fn bad_releases_are_taken_back_and_no_good_one_is() -> Result<()> {
+    let mut stage = scenes::Stage::set()?;
+    let scenes: Vec<_> = scenes::ALL.iter().map(|scene| (scene, SEEDS)).collect();
+    let rows = scenes::play_all(&mut stage, &scenes)?;
 
-    assert_eq!(release["state"], "aborted", "{release}\n{explained}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
-    assert_eq!(crowd.round()?.on("v2"), BTreeSet::new());
+    for row in &rows {
+        assert!(row.is_right(), "{}: see above", row.scene.name);
+    }
+    let runs = |name: &str| {
+        let row = rows.iter().find(|row| row.scene.name == name);
+        row.map(|row| row.runs.as_slice()).unwrap_or_default()
+    };
+    for run in runs("is silent") {
+        assert!(run.reason.starts_with("the breaker: "), "{}", run.reason);
+    }
+    for run in runs("leaks, dies at 25%") {
+        assert!(
+            run.took > Duration::from_secs(2),
+            "in its first step: {run:?}"
+        );
+    }
+    for run in runs("one of 3 resets 50%") {
+        assert!(run.explained.contains("1` stands out"), "{}", run.explained);
+    }
+    for run in runs("resets 20%") {
+        assert!(!run.explained.contains("stands out"), "{}", run.explained);
+    }
     Ok(())
 }
 
 #[test]
-fn a_candidate_that_is_silent_is_left_by_the_breaker() -> Result<()> {
-    let stage = stage(Way::Nat, &[("hold", "10m")])?;
-    let crowd = Crowd::gather(&stage.lab)?;
-    crowd.round()?;
-    for backend in &stage.lab.backends[2..] {
-        backend.namespace.ip(&format!("link set {UPLINK} down"))?;
-    }
-    let begun = Instant::now();
-    stage.serin("start shop")?;
-    let (release, took) = ended(&stage, begun)?;
-    println!("after {took:?}: {}", release["reason"]);
+fn users_are_off_a_dead_candidate_in_100_ms_and_the_release_over_in_a_second() -> Result<()> {
+    let mut stage = scenes::Stage::set()?;
+    let rounds = scenes::dead_at_five_percent(&mut stage, ROUNDS)?;
+    scenes::print_dead(&rounds);
 
-    let reason = release["reason"].as_str().unwrap_or_default();
-    assert!(reason.starts_with("the breaker: "), "{release}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // When users call is chance, so this is of most rounds.
+    let left = scenes::median(&rounds, |dead| dead.left.as_millis());
+    assert!(left <= 100, "{left} ms: {rounds:?}");
+    let over = rounds.iter().map(|dead| dead.over).max();
+    assert!(over < Some(Duration::from_secs(1)), "{rounds:?}");
     Ok(())
 }
 

@@ -6,7 +6,9 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use serin_tests::{
     connections::{self, Plan},
-    interrupt, judge, services,
+    interrupt, judge,
+    scenes::{self, Scene},
+    services,
 };
 
 /// Measures the packet path in the kernel, nanoseconds a packet
@@ -52,6 +54,15 @@ enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// The judge instead, before real releases that go wrong in many ways
+    Scenes {
+        /// Releases of each kind
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+        /// Only kinds whose name has this in it
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
     /// A release under way in each of very many services instead: is one daemon enough?
     Services {
         /// How many
@@ -85,6 +96,10 @@ fn main() -> Result<()> {
             Ok(())
         }
         Some(What::Judge { runs, json }) => judge(runs, json.as_deref()),
+        Some(What::Scenes { seeds, only }) => {
+            interrupt::watch()?;
+            scenes(seeds, only.as_deref().unwrap_or_default())
+        }
         Some(What::Services { services }) => {
             interrupt::watch()?;
             let good = services::print(&services::play(services)?);
@@ -108,5 +123,19 @@ fn judge(runs: u64, json: Option<&Path>) -> Result<()> {
         judge::write(&rows, json)?;
     }
     ensure!(rows.iter().all(judge::Row::passes), "a limit was missed");
+    Ok(())
+}
+
+fn scenes(seeds: u64, only: &str) -> Result<()> {
+    let chosen = scenes::ALL.iter().filter(|scene| scene.name.contains(only));
+    let chosen: Vec<(&Scene, u64)> = chosen.map(|scene| (scene, seeds)).collect();
+    let mut stage = scenes::Stage::set()?;
+    let rows = scenes::play_all(&mut stage, &chosen)?;
+    let dead = scenes::dead_at_five_percent(&mut stage, seeds)?;
+    scenes::print_dead(&dead);
+    ensure!(
+        rows.iter().all(scenes::Row::is_right),
+        "a release did not end as it had to"
+    );
     Ok(())
 }

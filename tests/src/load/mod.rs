@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use self::log::Shared;
 pub use self::log::{Log, Request};
+pub(crate) use self::wire::open;
 use crate::{
     client::PATIENCE,
     clock, deadline,
@@ -33,6 +34,8 @@ pub struct Plan {
     pub users: u32,
     /// The number of the first of them, so that two loads can have different users.
     pub first_user: u32,
+    /// Whether all of them are behind one address, that of the first: a gateway's.
+    pub gateway: bool,
     /// Requests a second over connections of their own, taken by the users in turn.
     pub short_per_s: u32,
     /// How many of the users hold a long connection beside their short ones.
@@ -50,6 +53,7 @@ impl Plan {
             target,
             users: 1000,
             first_user: 0,
+            gateway: false,
             short_per_s: 1000,
             keep_alive: 200,
             keep_alive_per_s: 1000,
@@ -59,7 +63,7 @@ impl Plan {
 
     /// The address of the plan's `index`th user.
     pub fn client(&self, index: u32) -> IpAddr {
-        let user = self.first_user + index;
+        let user = self.first_user + if self.gateway { 0 } else { index };
         if self.target.is_ipv4() {
             client_v4(user)
         } else {

@@ -13,7 +13,8 @@ use crate::{
     http::{Answer, REQUEST, parse_response},
 };
 
-pub(super) async fn open(from: IpAddr, to: SocketAddr) -> Result<TcpStream, Failure> {
+/// A connection from an address of the present thread's namespace.
+pub(crate) async fn open(from: IpAddr, to: SocketAddr) -> Result<TcpStream, Failure> {
     let socket = if to.is_ipv4() {
         TcpSocket::new_v4()
     } else {

@@ -1,0 +1,19 @@
+//! Releases before the judge, for real: versions that go wrong in ways of their own, under real
+//! traffic, each several times over, and what became of them.
+
+mod dead;
+mod ending;
+mod play;
+mod scene;
+mod stage;
+mod table;
+mod trouble;
+
+pub use self::{
+    dead::{Dead, dead_at_five_percent},
+    ending::{Ending, Run},
+    play::play_all,
+    scene::{ALL, Scene, named},
+    stage::Stage,
+    table::{Row, median, print_dead},
+};

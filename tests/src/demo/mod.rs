@@ -1,7 +1,9 @@
 //! The demo: a canary that goes its way by itself, a blue-green release with a preview, a toggle, a
-//! cutover and a rollback, and a crash of the daemon, under load, each step measured from outside.
+//! cutover and a rollback, and a crash of the daemon, under load, each step measured from outside; and
+//! last a bad release, which is taken back by itself.
 
 mod arrivals;
+mod finale;
 mod measure;
 mod release;
 mod restart;
@@ -62,10 +64,24 @@ pub fn run(style: Style) -> Result<Vec<String>> {
             Style::Json => println!("{}", serde_json::to_string(&row)?),
         }
     }
-    let (summary, problems) = play.close()?;
+    let (summary, mut problems) = play.close()?;
+    if style == Style::Table {
+        table::announce();
+    }
+    let caught = finale::play().context("the bad release")?;
+    if !caught.rolled_back {
+        problems.push(format!(
+            "the bad release was not taken back: {}",
+            caught.reason
+        ));
+    }
     match style {
-        Style::Table => table::verdict(&summary, &problems, begun.elapsed()),
+        Style::Table => {
+            table::caught(&caught);
+            table::verdict(&summary, &problems, begun.elapsed());
+        }
         Style::Json => {
+            println!("{}", serde_json::to_string(&caught)?);
             println!("{}", serde_json::to_string(&summary)?);
             for problem in &problems {
                 eprintln!("{problem}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Row, USERS, release::STAFF_USERS, row::Summary, stage::plan};
+use super::{Row, USERS, finale::Caught, release::STAFF_USERS, row::Summary, stage::plan};
 
 pub(super) fn introduce() {
     let plan = plan();
@@ -52,14 +52,38 @@ pub(super) fn row(row: &Row) {
     );
 }
 
+pub(super) fn announce() {
+    println!(
+        "
+And a bad one, in a lab of its own: v2 resets one connection of five. `serin start shop` gives it a
+quarter of all users, and the judge looks at what the kernel has counted."
+    );
+}
+
+pub(super) fn caught(caught: &Caught) {
+    println!(
+        "{} after {} connections and {} ms; {} of {} users saw it.\n  {}",
+        if caught.rolled_back {
+            "Caught and rolled back by itself"
+        } else {
+            "NOT rolled back"
+        },
+        caught.connections,
+        caught.took_ms,
+        caught.harmed,
+        caught.users,
+        caught.reason,
+    );
+}
+
 pub(super) fn verdict(summary: &Summary, problems: &[String], took: Duration) {
     println!();
     if problems.is_empty() {
         println!(
             "\
-PASSED in {} s: {} requests, none failed; nobody moved back; every share is within chance
-(99.9%) of the asked one; {} kept connections stayed with their server through the canary,
-cutovers, the rollback and the crash of the daemon.",
+PASSED in {} s: {} requests before the bad release, none failed; nobody moved back; every share
+is within chance (99.9%) of the asked one; {} kept connections stayed with their server through the
+canary, cutovers, the rollback and the crash of the daemon.",
             took.as_secs(),
             thousands(summary.requests),
             plan().keep_alive,

@@ -1,7 +1,7 @@
 //! What the load generator has seen, request by request.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -43,6 +43,13 @@ impl Log {
             .iter()
             .filter(|request| request.outcome.is_err())
             .count()
+    }
+
+    /// How many users had a request that failed.
+    pub fn harmed(&self) -> usize {
+        let failed = self.requests.iter().filter(|of| of.outcome.is_err());
+        let users: HashSet<u32> = failed.map(|request| request.user).collect();
+        users.len()
     }
 
     /// How many requests failed, by reason.
@@ -138,6 +145,10 @@ impl Shared {
             inner.began_ns[request.user as usize] = request.began_ns;
         }
         inner.requests.push(request);
+    }
+
+    pub(super) fn users(&self) -> usize {
+        self.lock().began_ns.len()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -102,6 +102,11 @@ impl Load {
         load.stop()
     }
 
+    /// How many users it has.
+    pub fn users(&self) -> usize {
+        self.shared.users()
+    }
+
     /// How many requests have ended so far: a place in the log for [`Self::since`].
     pub fn mark(&self) -> usize {
         self.shared.len()

@@ -22,6 +22,8 @@ pub struct Run {
     pub took: Duration,
     /// How many connections the candidate had been given by then; SYNs that were sent again are none.
     pub connections: usize,
+    /// How many of the crowd's users had a request that failed, and how many there are.
+    pub harmed: (usize, usize),
     /// Why, in the daemon's words.
     pub reason: String,
     /// What `serin explain` said of it.

@@ -12,7 +12,7 @@ mod trouble;
 pub use self::{
     dead::{Dead, dead_at_five_percent},
     ending::{Ending, Run},
-    play::play_all,
+    play::{play, play_all},
     scene::{ALL, Scene, named},
     stage::Stage,
     table::{Row, median, print_dead},

@@ -15,7 +15,7 @@ use super::{
     table::{head, print},
     trouble::Troubles,
 };
-use crate::{netns::Namespace, syns::SynRecorder};
+use crate::{load::Load, netns::Namespace, syns::SynRecorder};
 
 /// Longer than any verdict takes.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
@@ -41,7 +41,7 @@ pub fn play_all(stage: &mut Stage, scenes: &[(&Scene, u64)]) -> Result<Vec<Row>>
 }
 
 /// One release of a scene: from its start to its end, or until it waits.
-fn play(stage: &mut Stage, scene: &Scene, seed: u64) -> Result<Run> {
+pub fn play(stage: &mut Stage, scene: &Scene, seed: u64) -> Result<Run> {
     run(stage, scene, seed).with_context(|| format!("v2 that {}, seed {seed}", scene.name))
 }
 
@@ -66,14 +66,17 @@ fn run(stage: &mut Stage, scene: &Scene, seed: u64) -> Result<Run> {
         stage.daemon.serin(&["abort", "shop"])?;
     }
     drop(troubles);
+    let mut harmed = 0;
+    let users = crowd.iter().map(Load::users).sum();
     for load in crowd {
-        load.stop()?;
+        harmed += load.stop()?.harmed();
     }
     drop(silenced);
     Ok(Run {
         ending: ended,
         took,
         connections,
+        harmed: (harmed, users),
         reason: release["reason"].as_str().unwrap_or_default().to_owned(),
         explained,
     })

@@ -73,10 +73,11 @@ fn read_judge(section: &mut Section) -> Judging {
             signals: if listed {
                 signals.into_iter().collect()
             } else {
-                usual.signals
+                usual.signals.clone()
             },
             false_alarm: alarm.unwrap_or(usual.false_alarm),
             min_clients: min_clients.map_or(usual.min_clients, u64::from),
+            ..usual
         },
         on_inconclusive: policy.unwrap_or_default(),
     }
@@ -87,10 +88,12 @@ const HARMS: [f64; 3] = [0.05, 0.01, 0.004];
 const USUAL: f64 = 0.002;
 
 /// What it looks at, and how soon it finds what.
-pub(super) fn outline(judging: &Judging) -> String {
+pub(super) fn outline(judging: &Judging, steps: usize) -> String {
     let settings = &judging.settings;
     let signals: Vec<_> = settings.signals.iter().map(Signal::to_string).collect();
-    let limit = settings.harm_limit();
+    // Of the mean of all steps, one has to come to that many times as much.
+    let steps = f64::from(u32::try_from(steps.max(1)).unwrap_or(u32::MAX));
+    let limit = settings.harm_limit() + steps.ln();
     let found = HARMS.map(|rate| {
         let needed = needed((rate, USUAL), BASELINE_RATIO.into(), limit);
         let needed = needed.map_or_else(|| "none".to_owned(), |needed| format!("{needed:.0}"));

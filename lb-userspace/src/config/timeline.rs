@@ -139,7 +139,12 @@ pub(super) fn outline(service: &Service) -> String {
         "  release {head}\n{}{steps}    {promotion} after {end}{approval} at the \
          earliest{deadline}\n{gates}{}{}    rollback: {}\n",
         outline_colours(service, plan),
-        plan.judge.as_ref().map_or_else(String::new, judge::outline),
+        plan.judge
+            .as_ref()
+            .map_or_else(String::new, |judging| judge::outline(
+                judging,
+                plan.steps.len()
+            )),
         outline_bake(plan),
         outline_rollback(service)
     )

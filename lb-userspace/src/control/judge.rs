@@ -149,7 +149,10 @@ impl<D: Dataplane> Control<D> {
             other(state, run).to_owned(),
         );
         let (release, round) = (state.position.release, run.round);
-        let settings = seen(&judging.settings, state.forward);
+        let settings = Settings {
+            steps: run.plan.steps.len().max(1),
+            ..seen(&judging.settings, state.forward)
+        };
         let begins = self.sittings.of(service, release).is_none();
         let beginning = if begins {
             Beginning::at(&self.backend_counts(state)?)

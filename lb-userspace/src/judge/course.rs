@@ -1,5 +1,7 @@
 //! One signal of a release, from its counters to its evidence.
 
+use std::iter::repeat_n;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
 };
 
 /// Microseconds that a candidate may take longer: nobody notices.
-const UNNOTICED_US: u64 = 500;
+pub const UNNOTICED_US: u64 = 500;
 
 /// What a signal's counters say; they only grow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +25,11 @@ pub enum Counts {
 }
 
 /// One signal of a release.
+///
+/// Each step is a test of its own, and what counts is the mean of all planned ones, those that are still
+/// to come standing at 1: evidence again, however much the steps have to do with each other. Their product
+/// would be none. The same clients are first in every step, so one whose connections always fail would
+/// multiply it in each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Course {
     /// Which.
@@ -30,11 +37,15 @@ pub struct Course {
     /// The counters at the last look.
     last: Option<Counts>,
     trials: Vec<(Option<Quantile>, Trial)>,
+    /// How many steps are planned.
+    steps: usize,
+    /// What the steps before this one came to, as natural logarithms.
+    earlier: Vec<f64>,
 }
 
 impl Course {
     /// Nothing seen yet.
-    pub fn new(signal: Signal) -> Self {
+    pub fn new(signal: Signal, steps: usize) -> Self {
         let quantiles: &[Option<(f64, Side)>] = match signal.kind() {
             Kind::Failures => &[None],
             Kind::Small => &[Some((0.5, Side::Above)), Some((0.9, Side::Above))],
@@ -52,14 +63,22 @@ impl Course {
             signal,
             last: None,
             trials: quantiles.iter().map(trial).collect(),
+            steps,
+            earlier: Vec::new(),
         }
     }
 
     /// Another step of the release begins.
     pub fn next_step(&mut self) {
-        self.trials
-            .iter_mut()
-            .for_each(|(_, trial)| trial.next_step());
+        let trials = self.trials.iter_mut().map(|(_, trial)| trial);
+        if self.earlier.len() + 1 < self.steps {
+            let trials: Vec<_> = trials.collect();
+            self.earlier
+                .push(mean(trials.iter().map(|trial| trial.harm())));
+            trials.into_iter().for_each(Trial::next_step);
+        } else {
+            trials.for_each(Trial::next_part);
+        }
     }
 
     /// Takes in the counters, `elapsed_ms` after the last look. The first look tells nothing: what
@@ -89,8 +108,10 @@ impl Course {
     /// The natural logarithm of the evidence that the candidate is worse: the mean of what its
     /// tests have, which is evidence again.
     pub fn harm(&self) -> f64 {
-        let logs: Vec<f64> = self.trials.iter().map(|(_, trial)| trial.harm()).collect();
-        sum(&logs) - f64::from(u32::try_from(logs.len()).unwrap_or(1)).ln()
+        let now = mean(self.trials.iter().map(|(_, trial)| trial.harm()));
+        let to_come = self.steps.saturating_sub(self.earlier.len() + 1);
+        let earlier = self.earlier.iter().copied();
+        mean(earlier.chain([now]).chain(repeat_n(0.0, to_come)))
     }
 
     /// The natural logarithm of the evidence that it is no worse than by the margin: the least
@@ -112,6 +133,12 @@ impl Course {
             .iter()
             .map(|(quantile, trial)| (quantile.as_ref(), trial))
     }
+}
+
+/// Of what these are the natural logarithms of, again as one.
+fn mean(logs: impl Iterator<Item = f64>) -> f64 {
+    let logs: Vec<f64> = logs.collect();
+    sum(&logs) - f64::from(u32::try_from(logs.len()).unwrap_or(1)).ln()
 }
 
 fn since(now: &Bins, last: &Bins) -> Bins {

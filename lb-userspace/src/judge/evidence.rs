@@ -5,7 +5,7 @@ use std::time::Duration;
 use lb_common::signal::histogram::BYTES_UNIT;
 use serde::{Deserialize, Serialize};
 
-use super::{Course, Side, Signal, Tally, quantile};
+use super::{Course, Side, Signal, Tally, course::UNNOTICED_US, quantile};
 
 /// The evidence of one signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,7 +52,9 @@ impl Compared {
             return format!(" {than} than {} bytes", value * BYTES_UNIT);
         }
         let time = humantime::format_duration(Duration::from_micros(value));
-        format!(" {than} than {time}")
+        // The candidate's values are compared with that and what nobody notices.
+        let unnoticed = humantime::format_duration(Duration::from_micros(UNNOTICED_US));
+        format!(" {than} than {time} (the candidate: and {unnoticed} beyond)")
     }
 }
 

@@ -106,6 +106,14 @@ impl Harm {
         }
     }
 
+    /// Forgets all but the tolerance and the most that it ever was.
+    pub fn restart(&mut self) {
+        *self = Self {
+            peak: self.peak,
+            ..Self::beyond(self.tolerance)
+        };
+    }
+
     /// Takes a block into account. Its size must not have been chosen by its outcomes.
     pub fn observe(&mut self, block: &Block) {
         if block.compares() {

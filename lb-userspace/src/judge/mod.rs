@@ -51,6 +51,13 @@ pub struct Settings {
     pub false_alarm: f64,
     /// Connections of the candidate that must have been judged before it is said to be no worse.
     pub min_clients: u64,
+    /// How many steps of the release are judged; each gets its part of the false alarms.
+    #[serde(default = "one")]
+    pub steps: usize,
+}
+
+const fn one() -> usize {
+    1
 }
 
 impl Default for Settings {
@@ -64,6 +71,7 @@ impl Default for Settings {
             ],
             false_alarm: 0.01,
             min_clients: 100,
+            steps: one(),
         }
     }
 }
@@ -108,7 +116,12 @@ impl Judge {
     /// Nothing seen yet.
     pub fn new(settings: Settings) -> Self {
         Self {
-            courses: settings.signals.iter().copied().map(Course::new).collect(),
+            courses: {
+                let signals = settings.signals.iter();
+                signals
+                    .map(|&signal| Course::new(signal, settings.steps))
+                    .collect()
+            },
             settings,
             looked_ms: None,
             found: None,
@@ -133,11 +146,13 @@ impl Judge {
         self.found = self.found.or_else(|| self.harm());
     }
 
-    /// Another step of the release begins: harm is sought in all of it, but that the candidate is no
-    /// worse must be shown anew.
+    /// Another step of the release begins. Harm that was found stays; that the candidate is no worse must
+    /// be shown anew.
     pub fn next_step(&mut self) {
-        self.before = self.judged();
-        self.courses.iter_mut().for_each(Course::next_step);
+        if self.judged_in_step() > 0 {
+            self.before = self.judged();
+            self.courses.iter_mut().for_each(Course::next_step);
+        }
     }
 
     /// What the evidence comes to.
@@ -290,6 +305,23 @@ mod tests {
             clock.pass((5, 2), [(37, 0), (38, 0)]);
         }
         assert_eq!(clock.judge.verdict(), Verdict::Harm(Signal::Connect));
+    }
+
+    /// Buckets are nested: whoever is in the first step is in all others.
+    #[test]
+    fn one_client_that_fails_in_every_step_does_not_add_up_to_harm() {
+        let settings = Settings {
+            steps: 6,
+            ..by_connect()
+        };
+        let mut clock = Clock::new(settings);
+        for _ in 0..6 {
+            for look in 0..4000 {
+                clock.pass((5, u64::from(look == 3000)), [(37, 0), (38, 0)]);
+            }
+            assert_ne!(clock.judge.verdict(), Verdict::Harm(Signal::Connect));
+            clock.judge.next_step();
+        }
     }
 
     #[test]

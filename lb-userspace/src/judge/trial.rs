@@ -35,8 +35,15 @@ impl Trial {
         }
     }
 
-    /// Another step: that the candidate was no worse before says nothing of now.
-    pub const fn next_step(&mut self) {
+    /// Another step, in which all begins anew; see [`super::Course`].
+    pub fn next_step(&mut self) {
+        self.no_worse.restart();
+        self.harm.restart();
+        self.apart.iter_mut().for_each(Harm::restart);
+    }
+
+    /// Another step of more than were planned: that the candidate was no worse before says nothing of now.
+    pub const fn next_part(&mut self) {
         self.no_worse.restart();
     }
 

@@ -37,7 +37,14 @@ impl Beginning {
             };
             let now = counts.get(id)?;
             let of = |signal| {
-                let pair = now.pair_since(signal, &before);
+                let (then, pair) = (before.pair(signal), now.pair(signal));
+                // Counters begin anew with new maps, and with another backend of the same id.
+                let anew = pair.trials < then.trials || pair.failures < then.failures;
+                let pair = if anew {
+                    pair
+                } else {
+                    now.pair_since(signal, &before)
+                };
                 Tally::new(pair.trials.into(), pair.failures.into())
             };
             Some(BackendEvidence {

@@ -1,5 +1,6 @@
 //! A gate that runs a command: without a shell, as an unprivileged user, in a process group of its
-//! own that is killed with it.
+//! own that is killed with it. The command itself, though not what it has started, goes with a daemon
+//! that is killed.
 //!
 //! What the command is told is in its environment, which is otherwise empty: `PATH`,
 //! `SERIN_SERVICE`, `SERIN_RELEASE` (its number), `SERIN_CANDIDATE`, `SERIN_ACTIVE` (pools),
@@ -20,7 +21,7 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, killpg},
-    unistd::{Gid, Pid, Uid, User, setsid},
+    unistd::{Gid, Pid, Uid, User, getpid, setsid},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -29,6 +30,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::launch::{die_with, launch};
 use crate::{control::Ask, release::engine::Outcome};
 
 /// How long a command that is killed may take to go.
@@ -63,8 +65,7 @@ pub async fn ask(ask: &Ask, command: &[String], user: &str, patience: Duration) 
         user.to_owned(),
         command.first().cloned().unwrap_or_default(),
     );
-    let started = spawn_blocking(move || start(prepared, &user)).await;
-    let started = started.unwrap_or_else(|error| Err(error.to_string()));
+    let started = start(prepared, user).await;
     let running = match started {
         Ok(running) => running,
         Err(why) => return Outcome::Inconclusive(format!("{program} can't be run: {why}")),
@@ -99,19 +100,26 @@ fn prepare(ask: &Ask, words: &[String]) -> Command {
         .env("SERIN_STEP", ask.step.to_string())
         .env("SERIN_SHARE_PPM", ask.share_ppm.to_string())
         .stdin(Stdio::null());
+    let parent = getpid();
     // A session of its own: it can't leave that group, and has no terminal of ours.
-    let lead = || setsid().map(drop).map_err(io::Error::from);
-    // SAFETY: between `fork` and `exec`, it makes one system call and nothing else.
+    let lead = move || {
+        setsid()?;
+        die_with(parent)
+    };
+    // SAFETY: between `fork` and `exec`, it makes three system calls and nothing else.
     unsafe { command.pre_exec(lead) };
     command
 }
 
-fn start(mut command: Command, user: &str) -> Result<Running, String> {
-    if let Some((uid, gid)) = identity(user)? {
+async fn start(mut command: Command, user: String) -> Result<Running, String> {
+    // It may be asked for over the network, and holds up no other command.
+    let identity = spawn_blocking(move || identity(&user)).await;
+    if let Some((uid, gid)) = identity.unwrap_or_else(|error| Err(error.to_string()))? {
         // Where the user is set, the standard library clears the supplementary groups.
         command.uid(uid.as_raw()).gid(gid.as_raw());
     }
-    spawn(&mut command).map_err(|error| error.to_string())
+    let spawned = launch(move || spawn(&mut command)).await?;
+    spawned.map_err(|error| error.to_string())
 }
 
 fn spawn(command: &mut Command) -> io::Result<Running> {

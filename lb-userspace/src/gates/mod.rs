@@ -9,6 +9,7 @@
 
 mod exec;
 mod http;
+mod launch;
 mod prometheus;
 
 use std::{

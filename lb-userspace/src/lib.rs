@@ -24,3 +24,5 @@ pub mod object;
 
 pub mod api;
 pub mod daemon;
+pub mod metrics;
+pub mod web;

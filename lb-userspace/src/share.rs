@@ -33,6 +33,25 @@ impl FromStr for Share {
     }
 }
 
+/// Where the true part lies of which so many were seen, with a confidence of 95%: Wilson's score
+/// interval (Wilson 1927, doi:10.1080/01621459.1927.10502953). All of 0 to 1 where nothing was seen.
+#[expect(clippy::cast_precision_loss, reason = "exact to 2^53")]
+pub fn interval(part: u64, all: u64) -> (f64, f64) {
+    const Z: f64 = 1.96;
+    if all == 0 {
+        return (0.0, 1.0);
+    }
+    let n = all as f64;
+    let p = part as f64 / n;
+    let centre = p + Z * Z / (2.0 * n);
+    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let whole = 1.0 + Z * Z / n;
+    (
+        ((centre - half) / whole).max(0.0),
+        ((centre + half) / whole).min(1.0),
+    )
+}
+
 /// Exact: a percentage never goes through a float.
 fn percent(number: &str) -> Option<u32> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));

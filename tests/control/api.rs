@@ -393,3 +393,25 @@ fn whois_answers_with_every_decision() {
         404
     );
 }
+
+#[test]
+fn the_page_is_served_at_the_socket_with_a_policy_that_lets_nothing_else_in() {
+    let fake = Fake::shop();
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/style.css", "text/css; charset=utf-8"),
+        ("/app.js", "text/javascript; charset=utf-8"),
+    ] {
+        let answer = get(&fake, path);
+        assert_eq!(
+            (answer.status, answer.headers["content-type"].as_str()),
+            (200, kind)
+        );
+        let policy = &answer.headers["content-security-policy"];
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self'; "),
+            "{policy}"
+        );
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+    }
+}

@@ -55,7 +55,7 @@ fn resident_kib(daemon: &mut Daemon) -> Result<u64> {
 }
 
 /// User and system time so far, in ticks of 10 ms (`proc_pid_stat(5)`, fields 14 and 15).
-fn cpu_ticks(daemon: &mut Daemon) -> Result<u64> {
+pub fn cpu_ticks(daemon: &mut Daemon) -> Result<u64> {
     let stat = proc_file(daemon, "stat")?;
     // The name before it may hold spaces.
     let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' '));

@@ -1,6 +1,6 @@
 //! Gates that the real daemon asks: commands, a real server and a real Prometheus.
 
-use std::{path::Path, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, process, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -92,6 +92,33 @@ fn commands_run_as_nobody_with_their_environment_and_are_killed_with_their_child
 }
 
 #[test]
+fn a_daemon_that_is_killed_leaves_no_command_behind() -> Result<()> {
+    // An argument that no other process has.
+    let forever = format!("600.{}", process::id());
+    let mut stage = stage(|_| {
+        let command = vec!["/bin/sleep", &forever];
+        let point = ("before", "start".into());
+        let mut lasting = gate("lasting", point, ("exec", command.into()));
+        lasting.insert("timeout".to_owned(), "10m".into());
+        Ok(vec![lasting])
+    })?;
+    stage.serin("start shop")?;
+    let runs = || {
+        let found = fs::read_dir("/proc")?.flatten().find(|entry| {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line == format!("/bin/sleep\0{forever}\0").as_bytes()
+        });
+        Ok(found.map(|entry| entry.path()))
+    };
+    let command = deadline::until("the command", PATIENCE, runs)?;
+    stage.daemon.kill()?;
+    deadline::until("the command's end", PATIENCE, || {
+        Ok((!command.exists()).then_some(()))
+    })?;
+    stage.daemon.start(&stage.lab)
+}
+
+#[test]
 fn a_url_that_answers_lets_a_release_begin_and_one_that_fails_later_ends_it() -> Result<()> {
     let port = 9000;
     let mut stage = stage(|lab| {
@@ -152,7 +179,9 @@ fn a_real_prometheus_passes_fails_and_tells_nothing() -> Result<()> {
     let why = wait_for(&stage, "true", "inconclusive")?;
     assert!(why.contains("refused"), "{why}");
 
-    let prometheus = Prometheus::start(&stage.lab.backends[2], port)?;
+    let backend = &stage.lab.backends[2];
+    let at = SocketAddr::new(backend.v4, port);
+    let prometheus = Prometheus::start(&backend.namespace, at, &[])?;
     wait_for(&stage, "true", "passed")?;
     wait_for(&stage, "scalar", "passed")?;
     let why = wait_for(&stage, "false", "failed")?;

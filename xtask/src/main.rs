@@ -1,6 +1,7 @@
 //! `cargo xtask`: every command that a developer or CI needs, and nothing that a build needs.
 
 mod cargo;
+mod deb;
 mod doctor;
 mod launch;
 mod libtest;
@@ -35,6 +36,8 @@ enum Task {
     Demo(ProgramArgs),
     /// Run tests inside virtual machines of stock Debian kernels, without KVM
     Vm(vm::Args),
+    /// Make the Debian package
+    Deb,
     /// Measure the packet path
     #[command(disable_help_flag = true)]
     Bench(ProgramArgs),
@@ -65,6 +68,7 @@ fn run(task: Task) -> Result<bool> {
         Task::Setup => Ok(setup::everything()),
         Task::Doctor => Ok(doctor::run()),
         Task::Test(args) => tiers::run(&args),
+        Task::Deb => deb::make(),
         Task::Vm(args) => vm::run(&args),
         Task::Demo(program) => match launch::exec("demo", &program.args)? {},
         Task::Bench(program) => match launch::exec("bench", &program.args)? {},

@@ -14,6 +14,9 @@ pub const MIN_RUSTC: Version = Version::new(1, 95, 0);
 /// The linker that turns `lb-ebpf`'s bitcode into a BPF object.
 pub const BPF_LINKER: Version = Version::new(0, 13, 0);
 
+/// The tool that makes the Debian package.
+pub const CARGO_DEB: &str = "3.8.0";
+
 /// The LLVM that [`BPF_LINKER`] is built on.
 ///
 /// A linker reads the bitcode of its own LLVM and of older ones only, so this must not fall
@@ -59,7 +62,7 @@ impl TestProgram {
 }
 
 /// Every program that the tests, the demo or the benchmark start.
-pub const TEST_PROGRAMS: [TestProgram; 15] = [
+pub const TEST_PROGRAMS: [TestProgram; 17] = [
     TestProgram::new("ip", "iproute2"),
     TestProgram::new("nsenter", "util-linux"),
     TestProgram::new("ethtool", "ethtool"),
@@ -74,6 +77,8 @@ pub const TEST_PROGRAMS: [TestProgram; 15] = [
     TestProgram::new("ssh", "openssh-client"),
     TestProgram::new("sshd", "openssh-server"),
     TestProgram::new("prometheus", "prometheus"),
+    TestProgram::new("chromium", "chromium"),
+    TestProgram::new("chromedriver", "chromium-driver"),
     // For the OpenFeature client, which comes from PyPI.
     TestProgram::new("python3", "python3-venv"),
 ];

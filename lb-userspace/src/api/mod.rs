@@ -3,7 +3,9 @@
 pub mod client;
 pub mod http;
 pub mod judged;
+mod metrics;
 pub mod model;
 mod ofrep;
 pub mod server;
+pub mod stream;
 pub mod toggles;

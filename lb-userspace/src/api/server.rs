@@ -25,12 +25,13 @@ use tokio::{
 
 use super::{
     judged::Judged,
+    metrics,
     model::{
         Applied, ApplyOrder, BackendOrder, CutoverOrder, Done, EventsQuery, Line, NodeStatus,
         Problem, PromoteOrder, ReasonOrder, ShareOrder, StartOrder, Status, Together,
         TogetherOrder, Whois, WhoisQuery,
     },
-    ofrep, toggles,
+    ofrep, stream, toggles,
 };
 use crate::{
     control::{self, Control, ControlError},
@@ -39,6 +40,7 @@ use crate::{
     notify::Board,
     release::engine::Event,
     state::StateError,
+    web,
 };
 
 /// What the handlers share with the daemon's own loop.
@@ -50,6 +52,8 @@ pub struct Shared<D> {
     pub errands: mpsc::Sender<Errand>,
     /// How those who are told of what happens are doing.
     pub board: Board,
+    /// What open pages show.
+    pub feed: stream::Feed,
 }
 
 /// An order that the daemon's loop carries out.
@@ -72,6 +76,7 @@ impl<D> Shared<D> {
             changed: Notify::new(),
             errands,
             board: Board::default(),
+            feed: stream::Feed::default(),
         })
     }
 
@@ -132,7 +137,10 @@ pub(super) fn reading<D: Dataplane + 'static>() -> Router<Arc<Shared<D>>> {
         .route("/v1/services/{service}/whois", get(whois))
         .route("/v1/services/{service}/evidence", get(evidence))
         .merge(toggles::reading())
+        .merge(metrics::routes())
         .merge(ofrep::routes())
+        .merge(stream::routes())
+        .merge(web::routes())
 }
 
 /// The others, which want to know who asks.

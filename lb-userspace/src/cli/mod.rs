@@ -1,5 +1,6 @@
 //! The command line. `serin run` is the daemon; every other command is a client of its socket.
 
+mod about;
 mod cutover;
 mod decap;
 mod events;
@@ -9,6 +10,7 @@ mod release;
 mod show;
 mod toggle;
 mod wait;
+mod watch;
 mod whois;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -94,6 +96,17 @@ enum Command {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Print what a shell completes
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual
+    Man {
+        /// Write it and a page for each command here instead
+        #[arg(long, value_name = "DIRECTORY")]
+        to: Option<PathBuf>,
+    },
     #[command(flatten)]
     Order(order::Order),
 }
@@ -151,6 +164,18 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
             show::Answer::Events(entries).show(arguments.output);
             Ok(())
         }
+        Command::Completions { shell } => {
+            about::completions(shell);
+            Ok(())
+        }
+        Command::Man { to } => about::man(to.as_deref()),
+        Command::Order(order::Order::Status {
+            service: Some(service),
+            watch: true,
+        }) => {
+            let client = Client::new(&arguments.socket);
+            runtime.block_on(watch::watch(&client, &service, arguments.output))
+        }
         Command::Order(order) => {
             let answer = runtime.block_on(order.give(&arguments.socket))?;
             end_with_the_reader();
@@ -161,10 +186,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
 }
 
 async fn run(config: &std::path::Path) -> Result<(), Failure> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+    daemon::log::begin();
     daemon::run(config).await.map_err(|error| {
         if let daemon::DaemonError::Config(_) = error {
             Failure::usage(error.to_string())

@@ -51,6 +51,9 @@ pub enum Order {
     Status {
         /// The service
         service: Option<String>,
+        /// Show it as a tree, once a second, until interrupted
+        #[arg(short, long, requires = "service")]
+        watch: bool,
     },
     /// Which backend a client gets, and why; the loaded program answers
     Whois {
@@ -145,9 +148,10 @@ impl Order {
         let client = Client::new(socket);
         Ok(match self {
             Self::List => Answer::List(client.get("/v1/services").await?),
-            Self::Status { service: None } => Answer::Node(client.get("/v1/node").await?),
+            Self::Status { service: None, .. } => Answer::Node(client.get("/v1/node").await?),
             Self::Status {
                 service: Some(service),
+                ..
             } => Answer::Status(Box::new(client.get(&resource(&service, "")).await?)),
             Self::Apply { file, dry_run } => {
                 let order = ApplyOrder {

@@ -159,7 +159,7 @@ pub fn gate_text(gate: &GateStatus) -> String {
     )
 }
 
-fn span(seconds: u64) -> humantime::FormattedDuration {
+pub(super) fn span(seconds: u64) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(seconds))
 }
 

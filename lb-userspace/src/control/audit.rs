@@ -135,15 +135,7 @@ impl<D: Dataplane> Control<D> {
     /// Tells the log what is in force. It stays in the state until it is written there.
     pub(super) fn post(&mut self) {
         for entry in &self.state.outbox {
-            if self.journal.take(entry) {
-                let (service, event, cause) = (&entry.service, entry.event, &entry.cause);
-                let toggle = entry.object.as_deref();
-                if let Some(toggle) = toggle.filter(|_| event == Happened::Toggled) {
-                    tracing::info!("toggle `{toggle}`: {event}, {cause}");
-                } else {
-                    tracing::info!("service `{service}`: {event}, {cause}");
-                }
-            }
+            self.journal.take(entry);
         }
     }
 

@@ -264,7 +264,7 @@ impl From<BackendCounters> for Traffic {
     }
 }
 
-fn measured(state: &ServiceState, counters: &Counters) -> Measured {
+pub(super) fn measured(state: &ServiceState, counters: &Counters) -> Measured {
     let since = |id: &u16| {
         let counted = counters
             .backends

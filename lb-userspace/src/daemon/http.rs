@@ -1,12 +1,13 @@
 //! The TCP end of the API, where one is configured.
 
 use std::{
-    future::pending,
+    future::{Future as _, pending},
     io,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::serve::Listener;
@@ -15,6 +16,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep, sleep},
 };
 
 use crate::{
@@ -24,6 +26,9 @@ use crate::{
 
 /// Connections at once: whoever opens more waits, and takes no descriptor from the rest of the daemon.
 const CONNECTIONS: usize = 256;
+
+/// A client that neither sends nor takes anything for so long gives its place up.
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Nobody can listen there.
 #[derive(Debug, Error)]
@@ -50,13 +55,19 @@ pub async fn serve(listener: Option<TcpListener>, shared: Arc<Shared<Kernel>>) -
         return pending().await;
     };
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    axum::serve(Few { listener, places }, read_only(shared)).await
+    let few = Few {
+        listener,
+        places,
+        idle: IDLE,
+    };
+    axum::serve(few, read_only(shared)).await
 }
 
 /// A listener with so many connections at once.
 struct Few {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    idle: Duration,
 }
 
 impl Listener for Few {
@@ -71,6 +82,8 @@ impl Listener for Few {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let placed = Placed {
             stream,
+            idle: self.idle,
+            end: Box::pin(sleep(self.idle)),
             _place: place,
         };
         (placed, address)
@@ -84,7 +97,28 @@ impl Listener for Few {
 /// A connection, and its place among those that there may be.
 struct Placed {
     stream: TcpStream,
+    /// How long nothing may move.
+    idle: Duration,
+    /// When that has been so.
+    end: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Placed {
+    /// What a direction comes to: an error if neither has moved for too long.
+    fn watch<T>(
+        &mut self,
+        moved: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if moved.is_ready() {
+            let end = Instant::now() + self.idle;
+            self.end.as_mut().reset(end);
+            return moved;
+        }
+        ready!(self.end.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl AsyncRead for Placed {
@@ -93,7 +127,8 @@ impl AsyncRead for Placed {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.watch(read, context)
     }
 }
 
@@ -103,7 +138,8 @@ impl AsyncWrite for Placed {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -117,9 +153,7 @@ impl AsyncWrite for Placed {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
+    use tokio::{io::AsyncReadExt as _, io::AsyncWriteExt as _, time::timeout};
 
     use super::*;
 
@@ -145,7 +179,11 @@ mod tests {
     async fn who_comes_when_all_places_are_taken_waits_until_one_is_free() {
         let (listener, address) = somewhere().await;
         let places = Arc::new(Semaphore::new(1));
-        let mut few = Few { listener, places };
+        let mut few = Few {
+            listener,
+            places,
+            idle: IDLE,
+        };
         let _clients = [
             TcpStream::connect(address).await.expect("in the queue"),
             TcpStream::connect(address).await.expect("in the queue"),
@@ -155,5 +193,27 @@ mod tests {
         assert!(timeout(soon, few.accept()).await.is_err());
         drop(first);
         assert!(timeout(Duration::from_secs(10), few.accept()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_is_silent_for_too_long_gives_the_place_up_and_who_is_not_keeps_it() {
+        let (listener, address) = somewhere().await;
+        let places = Arc::new(Semaphore::new(1));
+        let idle = Duration::from_millis(200);
+        let mut few = Few {
+            listener,
+            places,
+            idle,
+        };
+        let mut client = TcpStream::connect(address).await.expect("in the queue");
+        let (mut accepted, _) = few.accept().await;
+        let mut byte = [0];
+        for _ in 0..5 {
+            sleep(idle / 2).await;
+            client.write_all(b"x").await.expect("sent");
+            assert_eq!(accepted.read(&mut byte).await.expect("still there"), 1);
+        }
+        let error = accepted.read(&mut byte).await.expect_err("silence");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

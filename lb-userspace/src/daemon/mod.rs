@@ -5,6 +5,8 @@
 
 mod http;
 mod interfaces;
+pub mod log;
+mod manager;
 mod preflight;
 mod socket;
 mod turn;
@@ -101,10 +103,15 @@ pub async fn run(file: &Path) -> Result<(), DaemonError> {
     let server = axum::serve(listener, router(Arc::clone(&shared))).into_future();
     let readers = http::serve(http, Arc::clone(&shared));
     let daemon = Loop::new(shared, waiting, targets, views)?.turn();
+    manager::ready();
     tokio::select! {
         broken = server => Ok(broken?),
         broken = readers => Ok(broken?),
-        done = daemon => done,
+        done = daemon => {
+            manager::stopping();
+            done
+        }
+        never = manager::live() => never,
     }
 }
 

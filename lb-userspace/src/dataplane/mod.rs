@@ -15,7 +15,7 @@ mod table;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use lb_common::{
@@ -151,6 +151,11 @@ pub trait Dataplane: Send {
         &self,
         numbers: &[u32],
     ) -> Result<BTreeMap<u32, AudienceCounters>, kernel::KernelError>;
+
+    /// How often the program has run, and how long in all, where that is counted.
+    fn runs(&self) -> Option<(u64, Duration)> {
+        None
+    }
 
     /// What is counted of a service's measured connections.
     fn signals(&self, service: u32) -> Result<Signals, kernel::KernelError>;

@@ -2,7 +2,7 @@
 //! be written holds up nobody, and what waits for it is read as if it were there.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -16,7 +16,7 @@ use std::{
 use lb_common::maps::MAX_SERVICES;
 use tokio::sync::watch;
 
-use super::{Entry, JournalError, Log, in_order};
+use super::{Entry, Happened, JournalError, Log, in_order};
 
 /// Entries that wait for a log that can't be written, at most: the oldest are given up. All services
 /// of a host may have one, and another.
@@ -40,7 +40,17 @@ struct Desk {
     last: watch::Sender<u64>,
     /// Number of the last entry that is on the disk.
     written: AtomicU64,
+    /// How often what has happened to which service, since the start.
+    counts: Mutex<BTreeMap<(String, Happened), u64>>,
 }
+
+/// What a release comes to: counted from the start on, so that the first one is a rise as well.
+const OUTCOMES: [Happened; 4] = [
+    Happened::Started,
+    Happened::Promoted,
+    Happened::Aborted,
+    Happened::RolledBack,
+];
 
 impl Journal {
     /// The log of the daemon that has this state file: beside it.
@@ -52,6 +62,7 @@ impl Journal {
             waiting: Mutex::default(),
             last: watch::Sender::new(last),
             written: AtomicU64::new(last),
+            counts: Mutex::default(),
         });
         let (wake, woken) = mpsc::channel();
         let writer = Arc::clone(&desk);
@@ -83,9 +94,21 @@ impl Journal {
         waiting.drain(..spare);
         drop(waiting);
         self.desk.last.send_replace(entry.seq);
+        tell(entry);
+        let counted = (entry.service.clone(), entry.event);
+        *self.desk.counts().entry(counted).or_default() += 1;
         // Without a thread there is nobody to be woken; that has been said.
         let _gone = self.wake.send(());
         true
+    }
+
+    /// How often what has happened to a service since the start; outcomes of releases even if never.
+    pub fn counted(&self, service: &str) -> Vec<(Happened, u64)> {
+        let counts = self.desk.counts();
+        let mut found: BTreeMap<Happened, u64> = OUTCOMES.map(|outcome| (outcome, 0)).into();
+        let of_service = counts.iter().filter(|((name, _), _)| name == service);
+        found.extend(of_service.map(|(&(_, event), &count)| (event, count)));
+        found.into_iter().collect()
     }
 
     /// Number of the last entry that is on the disk.
@@ -124,6 +147,10 @@ impl Desk {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<(String, Happened), u64>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes what is handed over until no journal is left.
     fn keep(&self, mut log: Log, woken: &Receiver<()>) {
         let mut failing = false;
@@ -159,9 +186,46 @@ impl Desk {
     }
 }
 
+/// Tells the host's own log; see [`crate::daemon::log`].
+fn tell(entry: &Entry) {
+    let Entry {
+        service,
+        event,
+        actor,
+        cause,
+        ..
+    } = entry;
+    let toggle = entry.object.as_deref();
+    let about = match toggle.filter(|_| *event == Happened::Toggled) {
+        Some(toggle) => format!("toggle `{toggle}`"),
+        None => format!("service `{service}`"),
+    };
+    tracing::info!(
+        seq = entry.seq,
+        service,
+        event = %event,
+        actor = actor.name,
+        uid = actor.uid,
+        cause,
+        object = entry.object,
+        before = entry.before,
+        after = entry.after,
+        release = entry.release,
+        step = entry.step,
+        steps = entry.steps,
+        active = entry.active,
+        candidate = entry.candidate,
+        share_ppm = entry.share_ppm,
+        epoch = entry.epoch,
+        "{about}: {event}, {cause}",
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, time::Instant};
+
+    use tracing::subscriber::with_default;
 
     use super::{super::sample, *};
 
@@ -202,6 +266,29 @@ mod tests {
         wait_until_written(&journal, 3);
         assert_eq!(Log::beside(&state).read(0).expect("readable"), entries);
         assert_eq!(Journal::beside(&state).next(None), 4);
+    }
+
+    #[test]
+    fn the_hosts_log_is_told_with_fields() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("said");
+        let said = fs::File::create(&path).expect("made");
+        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(said);
+        let entry = Entry {
+            seq: 7,
+            ..sample("shop", "a good build")
+        };
+        with_default(lines.finish(), || tell(&entry));
+        let told = fs::read_to_string(path).expect("written");
+        for part in [
+            format!("service `shop`: {}, a good build", entry.event),
+            "service=\"shop\"".to_owned(),
+            format!("event={}", entry.event),
+            format!("share_ppm={}", entry.share_ppm),
+        ] {
+            assert!(told.contains(&part), "{part} in {told}");
+        }
+        assert!(!told.contains("object"), "it has none: {told}");
     }
 
     #[test]

@@ -29,8 +29,17 @@ const RESETS: Comes = To((101, 0, RST));
 const REFUSES: Comes = To((0, 0, RST));
 
 /// A connection: what comes before the change, what comes after it, and what is counted of it if the
-/// change deals nobody out anew. All that ends lived, and all that lived is known to.
-const CASES: [(&str, &[Comes], &[Comes], [(u32, u32); 4], [u64; 3]); 5] = [
+/// change deals nobody out anew: outcomes by signal, and samples by histogram. All that ends lived, and
+/// all that lived is known to.
+type Case = (
+    &'static str,
+    &'static [Comes],
+    &'static [Comes],
+    [(u32, u32); 4],
+    [u64; 3],
+);
+
+const CASES: [Case; 5] = [
     (
         "an answer",
         &[CALLS],

@@ -1,5 +1,6 @@
 //! Programs that people really use, as servers and clients in a lab.
 
+mod browser;
 mod curl;
 mod dns;
 mod h2load;
@@ -11,13 +12,14 @@ mod ssh;
 mod wrk;
 
 pub use self::{
+    browser::Browser,
     curl::{Fetched, curl},
     dns::{Dnsmasq, dig},
     h2load::{H2Loaded, h2load},
     iperf::{IperfServer, Stream, Streamed, iperf},
     nginx::Nginx,
     ofrep::{Asked, Evaluated, evaluate},
-    prometheus::Prometheus,
+    prometheus::{Prometheus, check_metrics},
     ssh::{Keys, Shell, Sshd},
     wrk::{WrkPlan, Wrked, wrk},
 };

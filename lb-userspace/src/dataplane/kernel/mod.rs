@@ -21,6 +21,7 @@ mod ledger;
 mod link;
 mod maps;
 mod names;
+mod runs;
 mod syscall;
 mod tables;
 mod tell;
@@ -28,7 +29,7 @@ mod tell;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use aya::{Ebpf, EbpfLoader, programs::xdp::XdpMode};
@@ -591,6 +592,10 @@ impl Dataplane for Kernel {
         let numbers = numbers.iter();
         let counted = numbers.map(|&number| Ok((number, self.maps.audience_counters(number)?)));
         counted.collect()
+    }
+
+    fn runs(&self) -> Option<(u64, Duration)> {
+        runs::runs(&self.object, self.program)
     }
 
     fn signals(&self, service: u32) -> Result<Signals, KernelError> {

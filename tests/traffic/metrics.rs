@@ -1,0 +1,129 @@
+//! What a real Prometheus is told in the middle of a release.
+
+use std::{net::SocketAddr, process::Command, time::Duration};
+
+use anyhow::{Context, Result};
+use serin_tests::{
+    command,
+    config::Attach,
+    deadline,
+    real::{Prometheus, check_metrics},
+};
+
+use crate::{
+    audience::table,
+    crowd::Crowd,
+    stage::{Stage, Way},
+};
+
+const HTTP: &str = "127.0.0.1:9180";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Judged by what no busy machine makes worse: everything is measured anyhow.
+fn stage() -> Result<Stage> {
+    let signals = vec!["connect", "early-reset"];
+    let step = table([("share", "25%".into()), ("hold", "10m".into())]);
+    let steps = vec![step];
+    Stage::configured(Way::Nat, Attach::Native, 4, |config| {
+        config.api.http = Some(HTTP.to_owned());
+        config.service[0].release = Some(table([
+            ("steps", steps.into()),
+            ("judge", table([("signals", signals.into())]).into()),
+        ]));
+    })
+}
+
+#[test]
+fn the_alert_rules_that_come_along_pass_their_tests() -> Result<()> {
+    let rules = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../lb-userspace/package/prometheus"
+    );
+    let mut promtool = Command::new("promtool");
+    promtool.current_dir(rules);
+    command::run(promtool.args(["test", "rules", "serin.rules.test.yml"])).map(drop)
+}
+
+/// The page as a client gets it who accepts such a type.
+fn page(stage: &Stage, accept: &str) -> Result<String> {
+    let mut curl = stage.lab.edge.command("curl");
+    curl.args(["-sSf", "-D", "-", "-H", &format!("accept: {accept}")]);
+    command::run(curl.arg(format!("http://{HTTP}/metrics")))
+}
+
+#[test]
+fn a_real_prometheus_scrapes_a_release_under_way() -> Result<()> {
+    let stage = stage()?;
+    let edge = &stage.lab.edge;
+    let crowd = Crowd::gather(&stage.lab)?;
+    stage.serin("start shop")?;
+    crowd.round()?;
+    let http: SocketAddr = HTTP.parse()?;
+    let at = SocketAddr::new(http.ip(), 9090);
+    let prometheus = Prometheus::start(edge, at, &[http])?;
+    let wait_for = |query: &str| {
+        deadline::until(query, PATIENCE, || {
+            Ok(prometheus.query(edge, query)?.into_iter().next())
+        })
+    };
+    for query in [
+        "up{job=\"serin\"} == 1",
+        "serin_release_share_ratio{service=\"shop\"} == 0.25",
+        "serin_release_step == 1 and serin_release_steps == 1",
+        "serin_release_state{state=\"holding\"}",
+        "sum by (pool) (rate(serin_backend_connections_total{pool=\"green\"}[5s])) > 10",
+        "serin_events_total{service=\"shop\",event=\"started\"} == 1",
+        "histogram_quantile(0.5, serin_handshake_seconds_bucket{cohort=\"candidate\"}) < 0.1",
+        "serin_signal_trials_total{cohort=\"baseline\",signal=\"connect\"} > 10",
+        "serin_packets_total{reason=\"redirected\"} > 100",
+    ] {
+        wait_for(query).with_context(|| page(&stage, "*/*").unwrap_or_default())?;
+    }
+    // What Prometheus has of a counter is what the daemon has, once nothing more is counted.
+    crowd.disperse()?.assert_unharmed();
+    let counted = |pool: &str| -> Result<f64> {
+        let status = stage.status()?;
+        let pools = status["pools"].as_array().context("pools")?;
+        let found = pools.iter().find(|found| found["name"] == pool);
+        let traffic = &found.context("the pool")?["traffic"];
+        traffic["connections"].as_f64().context("a count")
+    };
+    for pool in ["blue", "green"] {
+        let count = counted(pool)?;
+        assert!(count > 0.0);
+        let of_pool = format!("{{service=\"shop\",pool=\"{pool}\"}}");
+        wait_for(&format!(
+            "sum(serin_backend_connections_total{of_pool}) == {count}"
+        ))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn both_formats_are_told_by_what_is_accepted_and_the_older_passes_promtool() -> Result<()> {
+    let stage = stage()?;
+    let crowd = Crowd::gather(&stage.lab)?;
+    stage.serin("start shop")?;
+    crowd.round()?;
+    let open = page(
+        &stage,
+        "application/openmetrics-text;version=1.0.0,*/*;q=0.1",
+    )?;
+    assert!(open.contains("content-type: application/openmetrics-text; version=1.0.0"));
+    assert!(open.ends_with("# EOF\n"), "{open}");
+
+    let classic = page(&stage, "*/*")?;
+    assert!(
+        classic.contains("content-type: text/plain; version=0.0.4"),
+        "{classic}"
+    );
+    let (_, page) = classic.split_once("\r\n\r\n").context("a body")?;
+    println!("{page}");
+    check_metrics(page)?;
+    let spoiled = page.replace("# HELP serin_packets_total ", "# HELP serin_other ");
+    assert!(
+        check_metrics(&spoiled).is_err(),
+        "promtool says nothing of a missing help"
+    );
+    Ok(())
+}

@@ -4,16 +4,14 @@ use std::{env, fs, net::SocketAddr, path::PathBuf, process::Stdio, time::Duratio
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use serin_tests::{config::Attach, deadline, process::Process, real::Browser};
+use serin_tests::{deadline, process::Process, real::Browser};
 
 use crate::{
-    audience::table,
     crowd::Crowd,
     footprint::cpu_ticks,
-    stage::{Stage, Way},
+    stage::{HTTP, Stage},
 };
 
-const HTTP: &str = "127.0.0.1:9180";
 const DRIVER: &str = "127.0.0.1:9515";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// By the issue: milliseconds to the first paint, and bytes in all.
@@ -45,18 +43,6 @@ const SHOWN: &str = r"
         width: document.documentElement.scrollWidth,
         marker: window.marker ?? null,
     };";
-
-fn stage() -> Result<Stage> {
-    let step = table([("share", "25%".into()), ("hold", "10m".into())]);
-    let steps = vec![step];
-    Stage::configured(Way::Nat, Attach::Native, 4, |config| {
-        config.api.http = Some(HTTP.to_owned());
-        config.service[0].release = Some(table([
-            ("steps", steps.into()),
-            ("judge", table([]).into()),
-        ]));
-    })
-}
 
 /// Waits until the page shows something, and returns all that it shows then.
 fn shows(browser: &Browser, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
@@ -156,7 +142,7 @@ fn pictures(stage: &Stage) -> Result<PathBuf> {
 
 #[test]
 fn a_browser_shows_a_release_under_way_and_survives_the_daemons_restart() -> Result<()> {
-    let mut stage = stage()?;
+    let mut stage = Stage::watched()?;
     let http: SocketAddr = DRIVER.parse()?;
     let browser = Browser::start(&stage.lab.edge, http)?;
     let (paints, bytes) = loads(&browser)?;
@@ -224,7 +210,7 @@ fn a_browser_shows_a_release_under_way_and_survives_the_daemons_restart() -> Res
 
 #[test]
 fn twenty_open_pages_cost_less_than_2_percent_of_a_core() -> Result<()> {
-    let mut stage = stage()?;
+    let mut stage = Stage::watched()?;
     let crowd = Crowd::gather(&stage.lab)?;
     stage.serin("start shop")?;
     crowd.round()?;

@@ -4,34 +4,16 @@ use std::{net::SocketAddr, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 use serin_tests::{
-    command,
-    config::Attach,
-    deadline,
+    command, deadline,
     real::{Prometheus, check_metrics},
 };
 
 use crate::{
-    audience::table,
     crowd::Crowd,
-    stage::{Stage, Way},
+    stage::{HTTP, Stage},
 };
 
-const HTTP: &str = "127.0.0.1:9180";
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Judged by what no busy machine makes worse: everything is measured anyhow.
-fn stage() -> Result<Stage> {
-    let signals = vec!["connect", "early-reset"];
-    let step = table([("share", "25%".into()), ("hold", "10m".into())]);
-    let steps = vec![step];
-    Stage::configured(Way::Nat, Attach::Native, 4, |config| {
-        config.api.http = Some(HTTP.to_owned());
-        config.service[0].release = Some(table([
-            ("steps", steps.into()),
-            ("judge", table([("signals", signals.into())]).into()),
-        ]));
-    })
-}
 
 #[test]
 fn the_alert_rules_that_come_along_pass_their_tests() -> Result<()> {
@@ -53,7 +35,7 @@ fn page(stage: &Stage, accept: &str) -> Result<String> {
 
 #[test]
 fn a_real_prometheus_scrapes_a_release_under_way() -> Result<()> {
-    let stage = stage()?;
+    let stage = Stage::watched()?;
     let edge = &stage.lab.edge;
     let crowd = Crowd::gather(&stage.lab)?;
     stage.serin("start shop")?;
@@ -101,7 +83,7 @@ fn a_real_prometheus_scrapes_a_release_under_way() -> Result<()> {
 
 #[test]
 fn both_formats_are_told_by_what_is_accepted_and_the_older_passes_promtool() -> Result<()> {
-    let stage = stage()?;
+    let stage = Stage::watched()?;
     let crowd = Crowd::gather(&stage.lab)?;
     stage.serin("start shop")?;
     crowd.round()?;

@@ -12,10 +12,13 @@ use serin_tests::{
     topology::{Lab, VIP_V4, VIP_V6, client_v4, client_v6},
 };
 
-use crate::report;
+use crate::{audience::table, report};
 
 /// The service's TCP and UDP endpoint of each family.
 pub const VIPS: [SocketAddr; 2] = [SocketAddr::new(VIP_V4, 80), SocketAddr::new(VIP_V6, 80)];
+
+/// Where a daemon that is [watched](Stage::watched) serves what can be read, in the edge's namespace.
+pub const HTTP: &str = "127.0.0.1:9180";
 
 /// How packets are forwarded, and in which lab.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +109,21 @@ impl Stage {
             daemon,
             servers,
             lab,
+        })
+    }
+
+    /// With a release that is judged and goes on for long, told at [`HTTP`] as well. It is judged by what
+    /// no busy machine makes worse; latencies are measured all the same.
+    pub fn watched() -> Result<Self> {
+        let signals = vec!["connect", "early-reset", "reset"];
+        let step = table([("share", "25%".into()), ("hold", "10m".into())]);
+        let release = table([
+            ("steps", vec![step].into()),
+            ("judge", table([("signals", signals.into())]).into()),
+        ]);
+        Self::configured(Way::Nat, Attach::Native, 4, |config| {
+            config.api.http = Some(HTTP.to_owned());
+            config.service[0].release = Some(release);
         })
     }
 

@@ -20,7 +20,7 @@ use serin_tests::{
 use crate::{
     audience::{assert_staff_alone, audience, staff, table},
     crowd::Crowd,
-    stage::{Stage, VIPS, Way, user},
+    stage::{HTTP, Stage, VIPS, Way, user},
 };
 
 in_both_modes!(
@@ -28,7 +28,6 @@ in_both_modes!(
     a_listener_comes_and_goes_with_its_toggle_and_the_others_stay,
 );
 
-const HTTP: &str = "127.0.0.1:9180";
 /// Longer than all holds.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -9,7 +9,6 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-
 use tokio::task::yield_now;
 
 use super::server::{Core, Failure, Shared};

@@ -4,11 +4,11 @@ use std::{env, fs, net::SocketAddr, path::PathBuf, process::Stdio, time::Duratio
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use serin_tests::{deadline, process::Process, real::Browser};
+use serin_tests::{deadline, process::Process, real::Browser, serial};
 
 use crate::{
     crowd::Crowd,
-    footprint::cpu_ticks,
+    footprint::least_ticks,
     stage::{HTTP, Stage},
 };
 
@@ -20,8 +20,8 @@ const PAGE_BYTES: u64 = 300_000;
 /// By the issue: pages that are open at once, and what they may cost of a core.
 const PAGES: usize = 20;
 const PAGES_PERCENT: u64 = 2;
-/// How long they are watched.
-const REST: Duration = Duration::from_secs(10);
+/// How long they are watched at a time.
+const REST: Duration = Duration::from_secs(5);
 
 /// Everything that is compared, as the page shows it.
 const SHOWN: &str = r"
@@ -142,6 +142,7 @@ fn pictures(stage: &Stage) -> Result<PathBuf> {
 
 #[test]
 fn a_browser_shows_a_release_under_way_and_survives_the_daemons_restart() -> Result<()> {
+    let _alone = serial::alone()?;
     let mut stage = Stage::watched()?;
     let http: SocketAddr = DRIVER.parse()?;
     let browser = Browser::start(&stage.lab.edge, http)?;
@@ -210,12 +211,13 @@ fn a_browser_shows_a_release_under_way_and_survives_the_daemons_restart() -> Res
 
 #[test]
 fn twenty_open_pages_cost_less_than_2_percent_of_a_core() -> Result<()> {
+    let _alone = serial::alone()?;
     let mut stage = Stage::watched()?;
     let crowd = Crowd::gather(&stage.lab)?;
     stage.serin("start shop")?;
     crowd.round()?;
     crowd.disperse()?.assert_unharmed();
-    let alone = ticks_of_a_rest(&mut stage)?;
+    let alone = least_ticks(&mut stage.daemon, REST)?;
 
     let edge = &stage.lab.edge;
     let open = |_| {
@@ -225,7 +227,7 @@ fn twenty_open_pages_cost_less_than_2_percent_of_a_core() -> Result<()> {
     };
     let mut pages: Vec<Process> = (0..PAGES).map(open).collect::<Result<_>>()?;
     deadline::pass(Duration::from_secs(2))?;
-    let watched = ticks_of_a_rest(&mut stage)?;
+    let watched = least_ticks(&mut stage.daemon, REST)?;
 
     println!("{alone} ticks of CPU in {REST:?} without, {watched} with {PAGES} pages");
     for page in &mut pages {
@@ -235,10 +237,4 @@ fn twenty_open_pages_cost_less_than_2_percent_of_a_core() -> Result<()> {
     let percent = watched.saturating_sub(alone) / REST.as_secs();
     assert!(percent < PAGES_PERCENT, "{percent}%");
     Ok(())
-}
-
-fn ticks_of_a_rest(stage: &mut Stage) -> Result<u64> {
-    let before = cpu_ticks(&mut stage.daemon)?;
-    deadline::pass(REST)?;
-    Ok(cpu_ticks(&mut stage.daemon)? - before)
 }

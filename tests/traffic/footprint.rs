@@ -7,17 +7,20 @@ use lb_common::maps::DEFAULT_FLOWS;
 use serin_tests::{
     config::{Attach, Service},
     daemon::Daemon,
-    deadline,
+    deadline, serial,
     topology::Lab,
 };
 
 /// Resident memory that the daemon may have.
 const MEMORY_KIB: u64 = 25 * 1024;
-/// How long it is watched.
+/// How long it is watched at a time.
 const REST: Duration = Duration::from_secs(5);
+/// How often: the least counts, since whatever else the machine does adds to it.
+const RESTS: usize = 3;
 
 #[test]
 fn the_daemon_at_rest_is_small_and_does_nothing() -> Result<()> {
+    let _alone = serial::alone()?;
     let lab = Lab::routed(4)?;
     let mut daemon = Daemon::prepare(&lab, Attach::Native, vec![Service::shop(&lab, "nat", 8080)])?;
     daemon.config.node.connections = DEFAULT_FLOWS;
@@ -33,9 +36,7 @@ fn the_daemon_at_rest_is_small_and_does_nothing() -> Result<()> {
         Ok((status["settled"] == true && status["pinned"] == false).then_some(()))
     })?;
 
-    let before = cpu_ticks(&mut daemon)?;
-    deadline::pass(REST)?;
-    let busy = cpu_ticks(&mut daemon)? - before;
+    let busy = least_ticks(&mut daemon, REST)?;
     let used = resident_kib(&mut daemon)?;
 
     eprintln!("{fresh} KiB after the start, {used} KiB after a change, {busy} ticks in {REST:?}");
@@ -54,8 +55,19 @@ fn resident_kib(daemon: &mut Daemon) -> Result<u64> {
     number.context("no VmRSS in /proc/PID/status")
 }
 
+/// The CPU time of a daemon in a rest of this length, in ticks of 10 ms.
+pub fn least_ticks(daemon: &mut Daemon, rest: Duration) -> Result<u64> {
+    let rests = (0..RESTS).map(|_| {
+        let before = cpu_ticks(daemon)?;
+        deadline::pass(rest)?;
+        Ok(cpu_ticks(daemon)? - before)
+    });
+    let rests = rests.collect::<Result<Vec<u64>>>()?;
+    rests.into_iter().min().context("a rest")
+}
+
 /// User and system time so far, in ticks of 10 ms (`proc_pid_stat(5)`, fields 14 and 15).
-pub fn cpu_ticks(daemon: &mut Daemon) -> Result<u64> {
+fn cpu_ticks(daemon: &mut Daemon) -> Result<u64> {
     let stat = proc_file(daemon, "stat")?;
     // The name before it may hold spaces.
     let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' '));

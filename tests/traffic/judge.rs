@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::Value;
-use serin_tests::{config::Attach, deadline, scenes};
+use serin_tests::{config::Attach, deadline, scenes, serial};
 
 use crate::{
     audience::table,
@@ -54,6 +54,7 @@ fn explain(stage: &Stage) -> Result<String> {
 
 #[test]
 fn a_good_release_is_promoted_as_soon_as_it_is_no_worse() -> Result<()> {
+    let _alone = serial::alone()?;
     let mut stage = stage(Way::Nat, &[("hold", "evidence"), ("at_most", "5m")])?;
     let crowd = Crowd::gather(&stage.lab)?;
     crowd.round()?;
@@ -77,6 +78,7 @@ fn a_good_release_is_promoted_as_soon_as_it_is_no_worse() -> Result<()> {
 /// and nothing else is. `cargo xtask bench scenes` plays more of them.
 #[test]
 fn bad_releases_are_taken_back_and_no_good_one_is() -> Result<()> {
+    let _alone = serial::alone()?;
     let mut stage = scenes::Stage::set()?;
     let scenes: Vec<_> = scenes::ALL.iter().map(|scene| (scene, SEEDS)).collect();
     let rows = scenes::play_all(&mut stage, &scenes)?;
@@ -108,6 +110,7 @@ fn bad_releases_are_taken_back_and_no_good_one_is() -> Result<()> {
 
 #[test]
 fn users_are_off_a_dead_candidate_in_100_ms_and_the_release_over_in_a_second() -> Result<()> {
+    let _alone = serial::alone()?;
     let mut stage = scenes::Stage::set()?;
     let rounds = scenes::dead_at_five_percent(&mut stage, ROUNDS)?;
     scenes::print_dead(&rounds);

@@ -53,26 +53,41 @@ pub fn forget_this_package(child: &mut Command) {
 /// The whole workspace is named so that every command resolves the same features, and none
 /// compiles a dependency a second time.
 pub fn build<const N: usize>(profile: Profile, programs: [&str; N]) -> Result<[PathBuf; N]> {
-    let mut cargo = command();
-    cargo
-        .args(["build", "--workspace"])
-        .args(programs.map(|program| format!("--bin={program}")));
+    let mut targets = programs.map(|program| format!("--bin={program}")).to_vec();
     if profile == Profile::Release {
-        cargo.arg("--release");
+        targets.push("--release".to_owned());
     }
+    build_targets(&targets, &programs.join(", "))?;
+    let directory = target_directory()?.join(profile.directory());
+    Ok(programs.map(|program| directory.join(program)))
+}
+
+/// Builds every program and every test once, so that no tier's time holds another's compilation, and
+/// gives the path of `program`.
+///
+/// One command for both: without tests cargo leaves out what only they want of dependencies, and would
+/// compile those a second time with it.
+pub fn build_with_tests(program: &str) -> Result<PathBuf> {
+    let targets = ["--bins", "--tests"].map(str::to_owned);
+    build_targets(&targets, "programs and tests")?;
+    Ok(target_directory()?
+        .join(Profile::Dev.directory())
+        .join(program))
+}
+
+fn build_targets(targets: &[String], what: &str) -> Result<()> {
+    let mut cargo = command();
     // Standard output belongs to the program that is built.
     let status = cargo
+        .args(["build", "--workspace"])
+        .args(targets)
         .stdout(Stdio::from(io::stderr()))
         .status()
         .context("can't start cargo")?;
     if !status.success() {
-        bail!(
-            "{} can't be built ({status}); the compiler's messages are above",
-            programs.join(", ")
-        );
+        bail!("{what} can't be built ({status}); the compiler's messages are above");
     }
-    let directory = target_directory()?.join(profile.directory());
-    Ok(programs.map(|program| directory.join(program)))
+    Ok(())
 }
 
 /// Builds these test binaries of the test harness as `cargo xtask test` does; names and paths.

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
-use crate::cargo::{self, Profile, SERIN, SERIN_BIN};
+use crate::cargo::{self, SERIN, SERIN_BIN};
 use crate::libtest::Counts;
 use crate::setup;
 use crate::vm;
@@ -54,18 +54,14 @@ impl Tier {
         }
     }
 
-    /// The arguments of every `cargo test` that belongs to this tier.
-    fn selections(self) -> &'static [&'static [&'static str]] {
+    /// What of the workspace `cargo test` runs for this tier.
+    fn targets(self) -> &'static [&'static str] {
         match self {
-            // `--workspace --bins` would run binaries that opt out by `test = false`, and
-            // `--workspace` alone the other tiers.
-            Self::Unit => &[
-                &["--workspace", "--exclude=serin-tests"],
-                &["--package=serin-tests", "--lib", "--bins"],
-            ],
-            Self::Control => &[&["--workspace", "--test=control"]],
-            Self::Packet => &[&["--workspace", "--test=packet"]],
-            Self::Traffic => &[&["--workspace", "--test=traffic"]],
+            // By name: `--bins` would run binaries that opt out by `test = false`.
+            Self::Unit => &["--lib", "--bin=serin", "--bin=xtask"],
+            Self::Control => &["--test=control"],
+            Self::Packet => &["--test=packet"],
+            Self::Traffic => &["--test=traffic"],
             // Not cargo's to run: see `run_machines`.
             Self::Vm => &[],
         }
@@ -75,9 +71,9 @@ impl Tier {
     fn harness_args(self, args: &[String]) -> Vec<String> {
         let mut all = Vec::new();
         let chosen = args.iter().any(|arg| arg.starts_with("--test-threads"));
-        // Tests of live traffic measure time and loss, so they must not starve each other.
+        // Tests of live traffic wait more than they work, but must not starve each other.
         if self == Self::Traffic && !chosen {
-            all.push(String::from("--test-threads=2"));
+            all.push(String::from("--test-threads=3"));
         }
         all.extend_from_slice(args);
         all
@@ -95,15 +91,12 @@ struct Outcome {
 /// Sets up, builds, runs every chosen tier whatever the others do, and says whether all held.
 pub fn run(args: &Args) -> Result<bool> {
     setup::before_build()?;
-    let [serin] = cargo::build(Profile::Dev, [SERIN])?;
+    let serin = cargo::build_with_tests(SERIN)?;
     let tiers = if args.tier.is_empty() {
         &Tier::USUAL[..]
     } else {
         &args.tier
     };
-    if args.tier.is_empty() {
-        build_tests()?;
-    }
     let outcomes = tiers
         .iter()
         .map(|&tier| run_tier(tier, &args.args, &serin))
@@ -112,42 +105,25 @@ pub fn run(args: &Args) -> Result<bool> {
     Ok(outcomes.iter().all(|outcome| outcome.good))
 }
 
-/// Builds everything once, so that no tier's time holds another's compilation.
-fn build_tests() -> Result<()> {
-    let mut cargo = cargo::command();
-    let status = cargo.args(["test", "--workspace", "--no-run"]).status();
-    let status = status.context("can't start cargo")?;
-    if !status.success() {
-        bail!("the tests can't be built ({status}); the compiler's messages are above");
-    }
-    Ok(())
-}
-
 fn run_tier(tier: Tier, args: &[String], serin: &Path) -> Result<Outcome> {
     if tier == Tier::Vm {
         return run_machines(serin);
     }
     let start = Instant::now();
-    let mut outcome = Outcome {
+    let mut cargo = cargo::command();
+    cargo
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(tier.targets())
+        .arg("--")
+        .args(tier.harness_args(args))
+        .env(SERIN_BIN, serin);
+    let (status, counts) = count(&mut cargo)?;
+    Ok(Outcome {
         tier,
-        counts: Counts::default(),
-        good: true,
-        took: Duration::ZERO,
-    };
-    for selection in tier.selections() {
-        let mut cargo = cargo::command();
-        cargo
-            .args(["test", "--no-fail-fast"])
-            .args(*selection)
-            .arg("--")
-            .args(tier.harness_args(args))
-            .env(SERIN_BIN, serin);
-        let (status, counts) = count(&mut cargo)?;
-        outcome.counts = outcome.counts + verdict(counts, status.success());
-        outcome.good &= status.success();
-    }
-    outcome.took = start.elapsed();
-    Ok(outcome)
+        counts: verdict(counts, status.success()),
+        good: status.success(),
+        took: start.elapsed(),
+    })
 }
 
 /// The tier `vm` has a selection of its own; a filter is for `cargo xtask vm`.
@@ -232,9 +208,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traffic_runs_two_tests_at_a_time_unless_told_otherwise() {
+    fn traffic_runs_three_tests_at_a_time_unless_told_otherwise() {
         let none: [String; 0] = [];
-        assert_eq!(Tier::Traffic.harness_args(&none), ["--test-threads=2"]);
+        assert_eq!(Tier::Traffic.harness_args(&none), ["--test-threads=3"]);
         let own = [String::from("--test-threads=1"), String::from("ramp")];
         assert_eq!(Tier::Traffic.harness_args(&own), own);
         assert!(Tier::Packet.harness_args(&none).is_empty());

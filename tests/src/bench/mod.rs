@@ -15,14 +15,13 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result};
 
 use self::{lab::Lab, measure::Effort, report::Row};
-use crate::{interrupt, leftovers, netns::Namespace, serial};
+use crate::{interrupt, netns::Namespace, serial};
 
 /// Measures everything, or only cases whose name has a text in it; prints it, and writes the rows as
 /// JSON where asked.
 pub fn run(json: Option<&Path>, quick: bool, only: Option<&str>) -> Result<()> {
     interrupt::watch()?;
-    leftovers::sweep()?;
-    let _turn = serial::turn()?;
+    let _alone = serial::alone()?;
     let effort = if quick { Effort::QUICK } else { Effort::FULL };
     let namespace = Namespace::create("bench")?;
     let wan = world::furnish(&namespace)?;

@@ -8,7 +8,7 @@ use serin_tests::{
     connections::{self, Plan},
     interrupt, judge,
     scenes::{self, Scene},
-    services,
+    serial, services,
 };
 
 /// Measures the packet path in the kernel, nanoseconds a packet
@@ -86,6 +86,7 @@ fn main() -> Result<()> {
             drain,
         }) => {
             interrupt::watch()?;
+            let _alone = serial::alone()?;
             let story = connections::play(Plan {
                 old: flows,
                 new,
@@ -98,10 +99,12 @@ fn main() -> Result<()> {
         Some(What::Judge { runs, json }) => judge(runs, json.as_deref()),
         Some(What::Scenes { seeds, only }) => {
             interrupt::watch()?;
+            let _alone = serial::alone()?;
             scenes(seeds, only.as_deref().unwrap_or_default())
         }
         Some(What::Services { services }) => {
             interrupt::watch()?;
+            let _alone = serial::alone()?;
             let good = services::print(&services::play(services)?);
             ensure!(good, "some of it is not what it has to be");
             Ok(())

@@ -25,7 +25,7 @@ use self::{
     script::{Action, SCRIPT, Step},
     stage::{SERVICE, Stage},
 };
-use crate::{clock, interrupt};
+use crate::{clock, interrupt, serial};
 
 /// How many users the load has.
 pub const USERS: u32 = 1000;
@@ -47,6 +47,7 @@ const ROUND: Duration = Duration::from_secs(10);
 /// Fails if a step can't even be carried out. However it ends, all it has built is removed.
 pub fn run(style: Style) -> Result<Vec<String>> {
     interrupt::watch()?;
+    let _alone = serial::alone()?;
     let begun = Instant::now();
     if style == Style::Table {
         table::introduce();

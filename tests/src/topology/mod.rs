@@ -26,7 +26,6 @@ use anyhow::Result;
 
 pub use self::addresses::{MOST_USERS, VIP_V4, VIP_V6, client_v4, client_v6};
 use crate::{
-    leftovers,
     mac::Mac,
     netns::Namespace,
     serial::{self, Turn},
@@ -43,7 +42,7 @@ pub const FRONT_MAC: Mac = Mac::local(0, 1);
 /// The Ethernet address of the clients' interface.
 pub const CLIENTS_MAC: Mac = Mac::local(0, 2);
 
-/// A network in namespaces, freed on drop. One exists at a time on a machine: a second one waits.
+/// A network in namespaces, freed on drop. It waits for its turn (see [`serial`]).
 #[derive(Debug)]
 pub struct Lab {
     /// Where clients live.
@@ -57,7 +56,7 @@ pub struct Lab {
     _switch: Option<Namespace>,
     // Held for their `Drop`. A link needs its interface no longer than the namespace lives; the kernel sorts the order out.
     passes: Vec<PassLink>,
-    // Last, so that the next lab begins when this one is gone.
+    // Last, so that whoever waits begins when this lab is gone.
     _turn: Turn,
 }
 
@@ -80,14 +79,14 @@ impl Lab {
     /// Clients and backends in networks of their own, the edge being the router between them: for
     /// `forward = "nat"`. Backend `n` is behind the edge's interface `back<n>`.
     pub fn routed(backends: u8) -> Result<Self> {
-        let turn = begin()?;
+        let turn = serial::turn()?;
         routed::build(backends, turn)?.ready()
     }
 
     /// All on one Ethernet, VIPs on the backends' loopback, replies straight from backend to
     /// client: for `forward = "l2"`.
     pub fn flat(backends: u8) -> Result<Self> {
-        let turn = begin()?;
+        let turn = serial::turn()?;
         flat::build(backends, turn)?.ready()
     }
 
@@ -152,12 +151,6 @@ impl Backend {
             .map(|address| SocketAddr::new(address, port).to_string())
             .to_vec()
     }
-}
-
-fn begin() -> Result<Turn> {
-    let turn = serial::turn()?;
-    leftovers::sweep()?;
-    Ok(turn)
 }
 
 /// A namespace for an end host: no router advertisements to wait for, a wide range of ports, and

@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable, bytes_of};
 
-use crate::{address::Address, encap::Encap, hash::HashKey};
+use crate::{address::Address, encap::Encap, hash::HashKey, listener::Endpoint};
 
 /// Settings of the node; written before the program is attached, and again by each daemon.
 #[repr(C)]
@@ -17,11 +17,12 @@ pub struct Node {
     /// See the `Node::` constants.
     flags: u32,
     /// Number of the live copy of [`crate::protect::Protect`]; 0 while there is no protection. It
-    /// changes while the program is attached, and so does the next field; no other does.
+    /// changes while the program is attached, and so do the next two fields; no other does.
     protect: u32,
     /// Another number after each change of the listeners.
     listeners: u32,
-    reserved: u32,
+    /// See [`Self::may_listen`].
+    ports: u32,
     encap: Encap,
 }
 
@@ -40,7 +41,7 @@ impl Node {
             flags: 0,
             protect: 0,
             listeners: 0,
-            reserved: 0,
+            ports: 0,
             encap: Encap::default(),
         }
     }
@@ -101,6 +102,26 @@ impl Node {
     pub const fn after_listeners(mut self, before: u32) -> Self {
         self.listeners = before.wrapping_add(1);
         self
+    }
+
+    /// The same settings with a listener at this endpoint.
+    #[must_use]
+    pub const fn listening(mut self, at: &Endpoint) -> Self {
+        if !at.is_portless() {
+            self.ports |= Self::bit(at.port());
+        }
+        self
+    }
+
+    /// Whether there is, was or may be a listener with this port, in network byte order: each stands for
+    /// its lowest five bits. Of most packets it tells at once that they come from no listener.
+    #[inline(always)]
+    pub const fn may_listen(&self, port: [u8; 2]) -> bool {
+        self.ports & Self::bit(port) != 0
+    }
+
+    const fn bit([_, low]: [u8; 2]) -> u32 {
+        1 << (low & 31)
     }
 
     /// Another number after each change of the listeners: what was looked up under an earlier one

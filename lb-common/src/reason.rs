@@ -37,7 +37,8 @@ pub enum Reason {
     NotListening,
     /// Claims to come from a listener, and is not for one: a misled backend, or a spoofed source.
     FromVip,
-    /// For a listener, from an address that no client can have, or to one that no IPv6 packet has.
+    /// For a listener, from an address that no client can have or another listener, or to an address that
+    /// no IPv6 packet has.
     MartianSource,
     /// For a listener, from the listener's own address.
     Land,

@@ -7,6 +7,7 @@
 use lb_common::{
     backend::NONE,
     fragment::{FragmentKey, Pieces},
+    hash,
     listener::{Endpoint, Listener, Reply},
     protocol,
     reason::Reason,
@@ -16,7 +17,7 @@ use crate::{
     choose, flow,
     forward::{self, Target},
     listen::{self, Side},
-    maps::{FRAGMENTS, REPLIES},
+    maps::{self, FRAGMENTS, REPLIES},
     mode::{Aside, Follow},
     packet::Packet,
     parse::{self, Parsed, Piece},
@@ -56,6 +57,9 @@ pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
     } else {
         piece.later()
     };
+    if piece.start == 0 {
+        listen::check_source(maps::node()?, &parsed)?;
+    }
     let way = if piece.start == 0 {
         first(packet, (&piece, &parsed), &key, known)
     } else {
@@ -63,9 +67,23 @@ pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
     };
     // In one place each: what they need of the stack is there once.
     match way? {
-        Way::Request(target) => forward::request::<Aside>(packet, &parsed, &target),
+        Way::Request(target) => {
+            let target = Target {
+                entropy: entropy(&parsed),
+                ..target
+            };
+            forward::request::<Aside>(packet, &parsed, &target)
+        }
         Way::Reply(reply) => forward::reply::<Aside>(packet, &parsed, reply),
     }
+}
+
+/// What outer headers show of a piece: not the flow's bits, which only the first one knows, but its
+/// sender's, so that all of a packet's pieces take the same way.
+#[inline(always)]
+fn entropy(parsed: &Parsed) -> u64 {
+    let [first, second] = parsed.source.halves();
+    hash::scatter(first ^ second)
 }
 
 /// The first piece: by its ports, as a whole packet; or after a datagram's later pieces.

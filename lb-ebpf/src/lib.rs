@@ -98,6 +98,7 @@ fn request<M: Mode>(
     listener: &Listener,
 ) -> Result<Reason, Reason> {
     parsed.check_source()?;
+    listen::check_source(maps::node()?, parsed)?;
     let tells = !listener.formats().is_empty();
     if tells && !M::SERVES {
         return Err(aside::serve(packet));

@@ -74,6 +74,15 @@ fn remembered(node: &Node, to: Endpoint) -> Option<&'static Listener> {
     Some(place.listener())
 }
 
+/// Refuses a client that claims to be a listener: their servers would answer each other for ever.
+#[inline(always)]
+pub fn check_source(node: &Node, parsed: &Parsed) -> Result<(), Reason> {
+    if node.may_listen(parsed.source_port) && listener(&from(parsed)).is_some() {
+        return Err(Reason::MartianSource);
+    }
+    Ok(())
+}
+
 /// The side that a packet to `to` and from `from` is on; most are a client's, whose `from` is not
 /// looked up, and so not written to the stack either.
 #[inline(always)]

@@ -40,6 +40,8 @@ mod program {
 
     /// The main program's tail call for pieces of packets.
     #[xdp(frags)]
+    // As a call from the entry point it would be one frame more, and the stack is full.
+    #[inline(always)]
     pub fn serin_fragment(ctx: XdpContext) -> u32 {
         lb_ebpf::aside::fragment(&ctx)
     }

@@ -55,6 +55,11 @@ fn outer_by(
     protocol: Protocol,
 ) -> Outer {
     let entropy = entropy(frame.source, frame.destination, protocol);
+    outer_of(encap, forward, family, entropy)
+}
+
+/// The outer ends of a packet whose flow has these bits.
+pub fn outer_of(encap: &Encap, forward: u32, family: Family, entropy: u64) -> Outer {
     let source = match family {
         Family::V4 => IpAddr::from(encap.source_v4(entropy).to_ne_bytes()),
         Family::V6 => {

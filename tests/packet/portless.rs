@@ -1,6 +1,9 @@
 //! Packets that tell no ports of their own: pieces, ICMP errors and echo requests; and hostile ones.
 
-use lb_common::{protocol::UDP, reason::Reason};
+use lb_common::{
+    protocol::{TCP, UDP},
+    reason::Reason,
+};
 
 use crate::{
     case::Case,
@@ -8,7 +11,9 @@ use crate::{
     lab::Lab,
     outcome::Verdict,
     passed::edited,
-    world::{Family, OLD, Protocol, at_rest, request, server, translated, vip},
+    world::{
+        Family, KINDS, OLD, Protocol, at_rest, client, endpoint, request, server, translated, vip,
+    },
 };
 
 /// Flags and fragment offset in an IPv4 header.
@@ -114,6 +119,40 @@ fn sources_that_no_client_has_are_dropped_by_name() {
             Case::dropped(source, &input, reason).check(&mut lab);
         }
     }
+}
+
+/// Servers that answer every datagram would answer each other for ever.
+#[test]
+fn a_client_that_claims_to_be_another_listener_is_dropped() {
+    let mut image = with_keys();
+    let other = |family| client(family, 9);
+    for (family, number) in [
+        (Family::V4, TCP),
+        (Family::V4, UDP),
+        (Family::V6, TCP),
+        (Family::V6, UDP),
+    ] {
+        let listener = image.listeners[&endpoint(vip(family), number)];
+        image
+            .listeners
+            .insert(endpoint(other(family), number), listener);
+    }
+    let mut lab = Lab::new(&image);
+    for (family, protocol) in KINDS {
+        let input = request(family, protocol).from(other(family));
+        Case::dropped("from a listener", &input, Reason::MartianSource).check(&mut lab);
+        // The port is another, of the same five lowest bits.
+        let mut near = other(family);
+        near.set_port(near.port() + 32);
+        let input = request(family, protocol).from(near);
+        assert_eq!(lab.send_frame(&input).reason, Reason::Transmitted);
+    }
+    let input = Frame {
+        payload: vec![0xa5; 24],
+        ..request(Family::V4, Protocol::Udp).from(other(Family::V4))
+    };
+    let first = lab.send(&piece(&input, 0x2000));
+    assert_eq!(first.reason, Reason::MartianSource, "the first piece");
 }
 
 #[test]

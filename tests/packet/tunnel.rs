@@ -81,7 +81,12 @@ fn inner(frame: &[u8]) -> Inner {
         let (payload, padding) = rest.split_at(payload.into());
         Inner {
             class: header.dscp.value() << 2 | header.ecn.value(),
-            whole: (header.identification, header.dont_fragment),
+            whole: (
+                header
+                    .identification
+                    .wrapping_add(header.fragment_offset.value()),
+                header.dont_fragment,
+            ),
             bytes: [&header.to_bytes(), payload].concat(),
             v6: false,
             padding: padding.to_vec(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lb_common::{
     backend::{Backend, NONE, index},
-    listener::Endpoint,
+    listener::{Endpoint, Listener},
     pool::Slot,
     reason::Reason,
     release::Record,
@@ -171,6 +171,26 @@ fn a_question_is_the_packet_that_it_describes() {
             lab.pass_through(&question.frame());
             assert_eq!(lab.pins().len(), usize::from(protocol == 6));
         }
+    }
+}
+
+#[test]
+fn a_question_of_quic_opens_a_connection_or_goes_on_with_one() {
+    let mut image = with_record(ramping(SHARE));
+    for listener in image.listeners.values_mut() {
+        *listener = listener.with(Listener::QUIC);
+    }
+    let mut lab = Lab::new(&image);
+    for family in FAMILIES {
+        let mut ask = |opens| {
+            let question = Question {
+                client: client_in(family, SHARE, true),
+                listener: endpoint(vip(family), 17),
+                opens,
+            };
+            lab.tell(&question.frame()).chosen
+        };
+        assert_eq!((ask(true), ask(false)), (NEW, OLD), "{family:?}");
     }
 }
 

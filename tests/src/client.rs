@@ -1,7 +1,7 @@
 //! A client that is told every move: one connection, one request, one datagram at a time.
 
 use std::{
-    io::{Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     os::fd::{AsRawFd, OwnedFd},
     time::Duration,
@@ -43,7 +43,7 @@ impl Connection {
         let mut received = Vec::new();
         let mut chunk = [0; 2048];
         loop {
-            match self.stream.read(&mut chunk)? {
+            match uninterrupted(|| self.stream.read(&mut chunk))? {
                 0 => return Err(Failure::ShortRead),
                 length => received.extend_from_slice(&chunk[..length]),
             }
@@ -67,7 +67,8 @@ pub fn connect(
 ) -> Result<TcpStream, Failure> {
     let socket = bound_socket(from, SockType::Stream, source)?;
     let address = SockaddrStorage::from(target);
-    socket::connect(socket.as_raw_fd(), &address).map_err(std::io::Error::from)?;
+    // Called again, it waits for the same attempt.
+    uninterrupted(|| Ok(socket::connect(socket.as_raw_fd(), &address)?))?;
     Ok(TcpStream::from(socket))
 }
 
@@ -87,8 +88,18 @@ pub fn ask_udp(
     socket.connect(target)?;
     socket.send(b"who are you?")?;
     let mut answer = [0; 2048];
-    let length = socket.recv(&mut answer)?;
+    let length = uninterrupted(|| socket.recv(&mut answer))?;
     Answer::from_body(&answer[..length])
+}
+
+/// Calls what a signal interrupts again: calls that have a time limit the kernel doesn't restart (signal(7)).
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 fn bound_socket(from: &Namespace, kind: SockType, source: SocketAddr) -> Result<OwnedFd, Failure> {
@@ -100,8 +111,8 @@ fn bound_socket(from: &Namespace, kind: SockType, source: SocketAddr) -> Result<
         let _inside = from.enter().expect("a lab's namespace can be entered");
         socket(family, kind, SockFlag::SOCK_CLOEXEC, None)
     }
-    .map_err(std::io::Error::from)?;
-    configure(&socket, source).map_err(std::io::Error::from)?;
+    .map_err(io::Error::from)?;
+    configure(&socket, source).map_err(io::Error::from)?;
     Ok(socket)
 }
 

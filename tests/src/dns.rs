@@ -91,7 +91,7 @@ fn ask(source: IpAddr, target: SocketAddr, id: u16) -> Result<String, Failure> {
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect(target)?;
     socket.send(&query(id))?;
-    let length = socket.recv(&mut answer)?;
+    let length = crate::client::uninterrupted(|| socket.recv(&mut answer))?;
     text(&answer[..length], id).ok_or(Failure::Malformed)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
-    net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -37,22 +37,25 @@ impl Bulk {
             threads: Vec::new(),
         };
         for backend in &lab.backends {
-            let (tcp, udp) = {
-                let _inside = backend.namespace.enter()?;
-                let at = (Ipv6Addr::UNSPECIFIED, PORT);
-                (TcpListener::bind(at)?, UdpSocket::bind(at)?)
-            };
-            tcp.set_nonblocking(true)?;
-            udp.set_read_timeout(Some(LOOK))?;
-            let stop = Arc::clone(&bulk.stop);
-            let stream = backend
-                .namespace
-                .thread("bulk-tcp", move || accept(&tcp, &stop))?;
-            let stop = Arc::clone(&bulk.stop);
-            let datagrams = backend
-                .namespace
-                .thread("bulk-udp", move || return_all(&udp, &stop))?;
-            bulk.threads.extend([stream, datagrams]);
+            // On each address by itself: a datagram's answer has to come from where it was sent to.
+            for &address in &backend.served {
+                let (tcp, udp) = {
+                    let _inside = backend.namespace.enter()?;
+                    let at = (address, PORT);
+                    (TcpListener::bind(at)?, UdpSocket::bind(at)?)
+                };
+                tcp.set_nonblocking(true)?;
+                udp.set_read_timeout(Some(LOOK))?;
+                let stop = Arc::clone(&bulk.stop);
+                let stream = backend
+                    .namespace
+                    .thread("bulk-tcp", move || accept(&tcp, &stop))?;
+                let stop = Arc::clone(&bulk.stop);
+                let datagrams = backend
+                    .namespace
+                    .thread("bulk-udp", move || return_all(&udp, &stop))?;
+                bulk.threads.extend([stream, datagrams]);
+            }
         }
         Ok(bulk)
     }
@@ -140,7 +143,7 @@ pub fn exchange(
     socket.set_read_timeout(Some(client::PATIENCE))?;
     socket.send(bytes)?;
     let mut back = vec![0; 65_536];
-    let length = socket.recv(&mut back)?;
+    let length = client::uninterrupted(|| socket.recv(&mut back))?;
     back.truncate(length);
     Ok(back)
 }

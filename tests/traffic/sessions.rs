@@ -171,7 +171,7 @@ fn round(sockets: &[UdpSocket]) -> Result<Vec<String>> {
     let ask = |socket: &UdpSocket| {
         let mut answer = [0; 2048];
         socket.send(b"who are you?")?;
-        let length = socket.recv(&mut answer)?;
+        let length = client::uninterrupted(|| socket.recv(&mut answer))?;
         Ok(Answer::from_body(&answer[..length])
             .map_err(Error::msg)?
             .version)

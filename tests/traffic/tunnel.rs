@@ -134,7 +134,8 @@ fn sinking(way: Way, attach: Attach, too_big_per_second: Option<u32>) -> Result<
     Ok(stage)
 }
 
-fn decapsulate(lab: &Lab, attach: Attach) -> Result<Vec<Decap>> {
+/// `serin decap` on each backend.
+pub fn decapsulate(lab: &Lab, attach: Attach) -> Result<Vec<Decap>> {
     let on = |backend: &Backend| Decap::start(&backend.namespace, attach);
     lab.backends.iter().map(on).collect()
 }

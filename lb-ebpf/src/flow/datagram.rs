@@ -2,7 +2,7 @@
 
 use lb_common::{flow::FlowKey, release::Record};
 
-use super::{Step, is_cut, table};
+use super::{Step, Way, is_cut, table};
 use crate::{mode::Mode, release::Answer};
 
 /// What the datagrams of a listener are.
@@ -22,39 +22,43 @@ pub fn settle<M: Mode>(
     answer: &Answer,
     step: Step,
     record: &Record,
-) -> u16 {
+) -> Way {
     if let Some(backend) = table::known::<M>(key, step) {
         if !is_cut(record, answer, backend) {
-            return backend;
+            return Way::to(backend);
         }
         // What tells a client of QUIC that its connection is gone is its server's stateless reset
         // (RFC 9000, section 10.3): only a server can make one.
         table::forget::<M>(key);
-        return answer.current;
+        return Way::to(answer.current);
     }
     if kind == Kind::Quic && !step.opens {
-        return resume::<M>(key, answer, step, record);
+        return resume(answer, record);
     }
     if M::TELLS {
-        return answer.current;
+        return Way::to(answer.current);
     }
     if kind == Kind::Session && record.has(Record::ARMING) {
         // Before the change: who is here now is known when it comes.
-        table::pin::<M>(key, answer.current, step.v6);
-    } else if answer.moving {
+        return Way {
+            backend: answer.current,
+            pins: true,
+        };
+    }
+    if answer.moving {
         table::insert_half_open::<M>(key, answer.current, step.v6);
     }
-    answer.current
+    Way::to(answer.current)
 }
 
 /// A QUIC connection of unknown past goes on where the last settled state would have it.
 #[inline(always)]
-fn resume<M: Mode>(key: &FlowKey, answer: &Answer, step: Step, record: &Record) -> u16 {
+const fn resume(answer: &Answer, record: &Record) -> Way {
     if is_cut(record, answer, answer.origin) {
-        return answer.current;
+        return Way::to(answer.current);
     }
-    if answer.moving {
-        table::pin::<M>(key, answer.origin, step.v6);
+    Way {
+        backend: answer.origin,
+        pins: answer.moving,
     }
-    answer.origin
 }

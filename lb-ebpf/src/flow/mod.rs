@@ -64,6 +64,23 @@ pub fn settle<M: Mode>(
     }
 }
 
+/// Where a connection goes that is one already.
+struct Way {
+    backend: u16,
+    /// Nothing was known of it, and from now on it stays there.
+    pins: bool,
+}
+
+impl Way {
+    #[inline(always)]
+    const fn to(backend: u16) -> Self {
+        Self {
+            backend,
+            pins: false,
+        }
+    }
+}
+
 /// No backend: the client is to be sent a reset.
 const CUT: u32 = u32::MAX;
 
@@ -77,28 +94,31 @@ fn choose<M: Mode>(
     record: &Record,
     answer: &Answer,
 ) -> u32 {
-    if step.tcp {
-        count::flow::<M>(FlowEvent::Lookup);
-        if step.opens {
-            return segment::open::<M>(key, answer, step.v6).into();
-        }
-        let to = segment::resume::<M>(key, answer, step, record);
-        if is_cut(record, answer, to) && !step.resets {
-            table::forget::<M>(key);
-            return CUT;
-        }
-        return to.into();
-    }
     let kind = if listener.has(Listener::QUIC) {
         datagram::Kind::Quic
-    } else if record.has(Record::SESSIONS) {
-        datagram::Kind::Session
     } else {
+        datagram::Kind::Session
+    };
+    if !step.tcp && kind == datagram::Kind::Session && !record.has(Record::SESSIONS) {
         // Each datagram stands for itself, so it takes the new answer.
         return answer.current.into();
-    };
+    }
     count::flow::<M>(FlowEvent::Lookup);
-    datagram::settle::<M>(key, kind, answer, step, record).into()
+    let way = match step.tcp {
+        true if step.opens => return segment::open::<M>(key, answer, step.v6).into(),
+        true => segment::resume::<M>(key, answer, step, record),
+        false => datagram::settle::<M>(key, kind, answer, step, record),
+    };
+    let to = if way.pins {
+        table::pin::<M>(key, way.backend, step.v6)
+    } else {
+        way.backend
+    };
+    if step.tcp && is_cut(record, answer, to) && !step.resets {
+        table::forget::<M>(key);
+        return CUT;
+    }
+    to.into()
 }
 
 /// Whether a connection that would go to `backend` must not: new ones would go elsewhere, and the

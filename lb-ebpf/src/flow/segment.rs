@@ -2,7 +2,7 @@
 
 use lb_common::{flow::FlowKey, reason::FlowEvent, release::Record};
 
-use super::{Step, table};
+use super::{Step, Way, table};
 use crate::{
     count,
     maps::{FLOWS, HALF_OPEN},
@@ -30,15 +30,15 @@ pub fn open<M: Mode>(key: &FlowKey, answer: &Answer, v6: bool) -> u16 {
 
 /// A connection goes on: by its pin, or else as the last settled state would have it.
 #[inline(always)]
-pub fn resume<M: Mode>(key: &FlowKey, answer: &Answer, step: Step, record: &Record) -> u16 {
+pub fn resume<M: Mode>(key: &FlowKey, answer: &Answer, step: Step, record: &Record) -> Way {
     if let Some(backend) = table::known::<M>(key, step) {
-        return backend;
+        return Way::to(backend);
     }
     // A connection that is over needs no pin: else the resets that a flood of forged SYNs earns
     // would fill the flow table. Nor does one that is to be cut.
     let over = step.closes || super::is_cut(record, answer, answer.origin);
-    if answer.moving && !over {
-        table::pin::<M>(key, answer.origin, step.v6);
+    Way {
+        backend: answer.origin,
+        pins: answer.moving && !over,
     }
-    answer.origin
 }

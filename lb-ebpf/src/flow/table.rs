@@ -74,14 +74,28 @@ fn half_open<M: Mode>(key: &FlowKey, step: Step) -> Option<u16> {
     Some(pin.backend())
 }
 
-/// Pins a live connection to a backend.
+/// Pins a connection of which nothing was known to a backend, unless it has a pin by now: another
+/// CPU may have made that a live connection's between this one's looks at the two tables.
 #[inline(always)]
-pub fn pin<M: Mode>(key: &FlowKey, backend: u16, v6: bool) {
+pub fn pin<M: Mode>(key: &FlowKey, backend: u16, v6: bool) -> u16 {
     if M::TELLS {
-        return;
+        return backend;
     }
-    if let Some(generation) = generation(backend, v6) {
-        insert::<M>(key, Pin::new(backend, generation, now()));
+    let Some(generation) = generation(backend, v6) else {
+        return backend;
+    };
+    let pin = Pin::new(backend, generation, now());
+    if FLOWS.insert(key, pin, BPF_NOEXIST.into()).is_ok() {
+        count::flow::<M>(FlowEvent::Pinned);
+        return backend;
+    }
+    match FLOWS.get_ptr_mut(key) {
+        // SAFETY: as in `known`. Whether it holds is for the next packet to see: it is new.
+        Some(entry) => unsafe { Pin::load(entry) }.backend(),
+        None => {
+            count::flow::<M>(FlowEvent::Refused);
+            backend
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Inner {
     pub protocol: u8,
     /// TOS or traffic class.
     class: u8,
-    /// Identification and fragmentation for an outer IPv4 header: those of an inner one, so that
+    /// Identification and "don't fragment" for an outer IPv4 header: those of an inner one, so that
     /// only what may be cut is, and its pieces can be told from others; IPv6 is never cut.
     fragmentation: u32,
 }
@@ -66,7 +66,7 @@ impl Inner {
             length: u16::from_be_bytes(length),
             protocol: IPV4_INSIDE,
             class,
-            fragmentation: u32::from_ne_bytes(*second),
+            fragmentation: whole(*second),
         })
     }
 
@@ -86,6 +86,16 @@ impl Inner {
             fragmentation: DONT_FRAGMENT,
         })
     }
+}
+
+/// Identification and fragmentation of the packet around one that has these. Around a piece it is
+/// whole itself (RFC 2003, section 3.1), and tells by its identification from those around the others.
+#[inline(always)]
+const fn whole([high, low, flags, rest]: [u8; 4]) -> u32 {
+    let offset = u16::from_be_bytes([flags & 0x1f, rest]);
+    let identification = u16::from_be_bytes([high, low]).wrapping_add(offset);
+    let [high, low] = identification.to_be_bytes();
+    u32::from_ne_bytes([high, low, flags & 0x40, 0])
 }
 
 /// Where the encapsulated packet goes, and what makes its flow tell from others.

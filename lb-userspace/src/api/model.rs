@@ -347,7 +347,7 @@ pub struct Whois {
     pub client: String,
     /// No port was named: the client's is made up.
     pub any_port: bool,
-    /// `syn`, `established` or `datagram`.
+    /// `syn`, `initial` (of QUIC), `established` or `datagram`.
     pub packet: String,
     /// Number of the live record; null if the service has none.
     pub epoch: Option<u64>,

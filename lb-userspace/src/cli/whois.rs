@@ -26,7 +26,9 @@ pub fn text(whois: &Whois) -> String {
         line("bucket", bucket(whois, way));
         line("slot", slot(way));
         line("change", change(way));
-        if whois.packet != "datagram" && way.change != Change::None {
+        // Of datagrams only those of sessions have pins, whoever makes them.
+        let pinned = whois.packet != "datagram" || way.pin.is_some();
+        if pinned && way.change != Change::None {
             line("pin", pin(whois, way));
         }
     }
@@ -52,6 +54,7 @@ fn packet(whois: &Whois) -> String {
     } = whois;
     let does = match whois.packet.as_str() {
         "syn" => "opens a connection to",
+        "initial" => "opens a QUIC connection to",
         "established" => "goes on with a connection to",
         _ => "sends a datagram to",
     };

@@ -26,7 +26,6 @@ impl<D: Dataplane> Control<D> {
         let (client, any_port) = client(&query.client).map_err(ControlError::Usage)?;
         let state = self.state.service(service)?;
         let (text, listen) = listener(state, client, query.listener.as_deref()).map_err(unfit)?;
-        let datagram = listen.protocol == Protocol::Udp;
         let question = Question {
             client,
             listener: compose::endpoint(&listen),
@@ -39,10 +38,11 @@ impl<D: Dataplane> Control<D> {
             listener: text,
             client: client.to_string(),
             any_port,
-            packet: match (datagram, query.established) {
-                (true, _) => "datagram",
-                (false, true) => "established",
-                (false, false) => "syn",
+            packet: match (listen.protocol, query.established) {
+                (Protocol::Udp, _) if !listen.quic => "datagram",
+                (_, true) => "established",
+                (Protocol::Udp, false) => "initial",
+                (Protocol::Tcp, false) => "syn",
             }
             .to_owned(),
             epoch: trace.has(Trace::RECORD).then_some(trace.epoch),

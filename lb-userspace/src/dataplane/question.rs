@@ -11,7 +11,7 @@ pub struct Question {
     pub client: SocketAddr,
     /// Where it goes.
     pub listener: Endpoint,
-    /// It starts a connection; for TCP.
+    /// It starts a connection: of TCP, or of QUIC where that is listened for.
     pub opens: bool,
 }
 
@@ -20,7 +20,13 @@ const HOPS: u8 = 64;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const TCP_HEADER: u8 = 20;
-const UDP_HEADER: u8 = 8;
+const UDP_HEADER: usize = 8;
+/// The start of QUIC's long header that an Initial of version 1 has, its connection ids empty
+/// (RFC 9000, section 17.2.2), and of a short one (section 17.3).
+const INITIAL: [u8; 7] = [0xc0, 0, 0, 0, 1, 0, 0];
+const SHORT: [u8; 1] = [0x40];
+/// The least that a datagram with an Initial in it may hold (RFC 9000, section 14.1).
+const INITIAL_BYTES: usize = 1200;
 const SYN: u8 = 1 << 1;
 const ACK: u8 = 1 << 4;
 
@@ -70,7 +76,17 @@ impl Question {
     fn transport(&self) -> Vec<u8> {
         let ports = [self.client.port().to_be_bytes(), self.listener.port()].concat();
         let rest = if self.listener.protocol() == protocol::UDP {
-            vec![0, UDP_HEADER, 0, 0]
+            let mut payload = if self.opens { &INITIAL[..] } else { &SHORT }.to_vec();
+            payload.resize(
+                if self.opens {
+                    INITIAL_BYTES
+                } else {
+                    payload.len()
+                },
+                0,
+            );
+            let length = word(UDP_HEADER + payload.len());
+            [&length[..], &[0, 0], &payload].concat()
         } else {
             let flags = if self.opens { SYN } else { ACK };
             let mut rest = vec![0; usize::from(TCP_HEADER) - ports.len()];
@@ -84,6 +100,6 @@ impl Question {
 /// A length as a header's field.
 fn word(length: usize) -> [u8; 2] {
     u16::try_from(length)
-        .expect("headers alone are short")
+        .expect("questions are short")
         .to_be_bytes()
 }

@@ -5,6 +5,7 @@ mod extension;
 mod order;
 mod refused;
 mod replies;
+mod tunnelled;
 
 use std::net::SocketAddr;
 

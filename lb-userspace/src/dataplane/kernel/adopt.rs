@@ -217,6 +217,8 @@ pub fn check_node(maps: &mut Maps, node: &Node, pins: &Path) -> Result<(), Kerne
     // changed: a daemon may have died between a change of one and the number that says so.
     let node = node.protected(found.protect());
     let node = node.after_listeners(found.listeners());
+    let listeners = maps.listeners()?;
+    let node = listeners.keys().fold(node, |node, at| node.listening(at));
     if found != bytemuck::Zeroable::zeroed() && !found.chooses_like(&node) {
         return Err(KernelError::OtherNode(pins.to_owned()));
     }

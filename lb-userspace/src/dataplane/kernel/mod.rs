@@ -38,6 +38,7 @@ use lb_common::{
     backend::Backend,
     counters::{AudienceCounters, BackendCounters},
     flow::{FlowKey, Pin},
+    listener::Endpoint,
     maps::{RECORDS_PER_SERVICE, WHOIS, aside, half_open, name},
     node::Node,
     protect::{PROTECTS, Protect},
@@ -279,10 +280,12 @@ impl Kernel {
         write.map_err(KernelError::map(name::NODE))
     }
 
-    /// Makes void what the packet path remembers of the listeners; after each change of one.
-    fn void_remembered(&mut self) -> Result<(), KernelError> {
+    /// Makes void what the packet path remembers of the listeners; after each change of one, which may be
+    /// `added`.
+    fn void_remembered(&mut self, added: Option<&Endpoint>) -> Result<(), KernelError> {
         let node = self.maps.node()?;
         let node = node.after_listeners(node.listeners());
+        let node = added.map_or(node, |endpoint| node.listening(endpoint));
         let write = self.maps.node.set(0, Raw(node), 0);
         write.map_err(KernelError::map(name::NODE))
     }
@@ -536,11 +539,11 @@ impl Dataplane for Kernel {
                     .listeners
                     .insert(Raw(*endpoint), Raw(*listener), 0);
                 insert.map_err(KernelError::map(name::LISTENERS))?;
-                self.void_remembered()?;
+                self.void_remembered(Some(endpoint))?;
             }
             Write::RemoveListener(endpoint) => {
                 maps::absent_is_fine(name::LISTENERS, self.maps.listeners.remove(&Raw(*endpoint)))?;
-                self.void_remembered()?;
+                self.void_remembered(None)?;
             }
             Write::AddPort(ifindex) => self
                 .maps

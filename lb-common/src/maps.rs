@@ -86,8 +86,8 @@ pub const MAX_WORDS: u32 = 1 << 21;
 pub const MAX_SOURCES: u32 = 65_536;
 /// Connections that are measured at a time.
 pub const MAX_WATCHED: u32 = 65_536;
-/// Clients that have failed and are remembered at a time.
-pub const MAX_CULPRITS: u32 = 8192;
+/// Clients of measured connections that are remembered at a time.
+pub const MAX_CLIENTS: u32 = 16_384;
 /// Tallies of cohorts: see [`crate::signal::tally_index`].
 pub const MAX_TALLIES: u32 = MAX_SERVICES * cohort::COUNT;
 /// Rows of histograms: see [`crate::signal::histogram::first_row`].
@@ -151,8 +151,8 @@ pub mod name {
     pub const SOURCES: &str = "SOURCES";
     /// `FlowKey → Watched`, of connections that are measured.
     pub const WATCHED: &str = "WATCHED";
-    /// `Culprit → signals that it has failed`.
-    pub const CULPRITS: &str = "CULPRITS";
+    /// `Client → what it has told already`.
+    pub const CLIENTS: &str = "CLIENTS";
     /// `service and cohort → Tally`.
     pub const SIGNALS: &str = "SIGNALS";
     /// `service, cohort, histogram and power of two → Row`.
@@ -196,7 +196,7 @@ pub mod name {
         PROTECT,
         SOURCES,
         WATCHED,
-        CULPRITS,
+        CLIENTS,
         SIGNALS,
         HISTOGRAMS,
         BACKEND_SIGNALS,

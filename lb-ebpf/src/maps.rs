@@ -15,7 +15,7 @@ use lb_common::{
     listener::{Endpoint, Listener, Remembered, Reply},
     maps::{
         DEFAULT_FLOWS, DEFAULT_HALF_OPEN, LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES,
-        MAX_BACKENDS, MAX_CULPRITS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_ROWS,
+        MAX_BACKENDS, MAX_CLIENTS, MAX_FRAGMENTS, MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_ROWS,
         MAX_SERVICES, MAX_SOURCES, MAX_TABLES, MAX_TALLIES, MAX_WATCHED, MAX_WORDS,
         REMEMBERED as PLACES, REPLY_KEYS, SERVER_KEYS, aside,
     },
@@ -25,7 +25,7 @@ use lb_common::{
     quic_lb::{Server, ServerKey},
     reason::{COUNTERS as COUNTER_ENTRIES, Reason},
     release::Record,
-    signal::{Breaker, Culprit, Tally, Watched, histogram::Row},
+    signal::{Breaker, Client, Tally, Watched, histogram::Row},
     trace::Trace,
 };
 
@@ -155,10 +155,10 @@ pub static SOURCES: LruHashMap<Address, u64, { MAX_SOURCES as usize }> = LruHash
 #[btf_map]
 pub static WATCHED: LruHashMap<FlowKey, Watched, { MAX_WATCHED as usize }> = LruHashMap::new();
 
-/// A client of a release to the signals that it has failed. Written here. Full: the one that has not
-/// failed for longest counts once more.
+/// A client of a step of a release to what it has told already, so that it counts once. Written here.
+/// Full: the one that has told nothing for longest counts once more.
 #[btf_map]
-pub static CULPRITS: LruHashMap<Culprit, u64, { MAX_CULPRITS as usize }> = LruHashMap::new();
+pub static CLIENTS: LruHashMap<Client, u64, { MAX_CLIENTS as usize }> = LruHashMap::new();
 
 /// `signal::tally_index` to the counts of a cohort. Written here, by all CPUs: events are rare.
 #[btf_map]

@@ -29,7 +29,7 @@ const FIXED_BYTES: u64 = 56 << 20;
 const MEASURING_BYTES: u64 = 16 << 20;
 const MEASURING: [&str; 6] = [
     name::WATCHED,
-    name::CULPRITS,
+    name::CLIENTS,
     name::SIGNALS,
     name::HISTOGRAMS,
     name::BACKEND_SIGNALS,

@@ -6,7 +6,7 @@
 //! there are more failures than trials.
 
 pub mod breaker;
-mod culprit;
+mod client;
 pub mod histogram;
 mod segment;
 mod watched;
@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 
 pub use self::{
     breaker::Breaker,
-    culprit::Culprit,
+    client::Client,
     histogram::Histogram,
     segment::Segment,
     watched::{Call, Clock, Kind, Watched},
@@ -88,6 +88,12 @@ impl Decided {
     pub const FIRST_BYTE: u32 = 1 << 12;
     /// Its bytes are known.
     pub const BYTES: u32 = 1 << 13;
+    /// Its client has told nothing before.
+    pub const NEWCOMER: u32 = 1 << 14;
+    /// Values, of which there are histograms.
+    const SAMPLES: u32 = Self::HANDSHAKE | Self::FIRST_BYTE | Self::BYTES;
+    /// That there is nothing of for anybody to count once.
+    const LIFE: u32 = Self::OPENED | Self::ENDED | Self::OVER;
 
     /// Nothing at all.
     pub const NOTHING: Self = Self {
@@ -171,16 +177,29 @@ impl Decided {
     #[inline(always)]
     #[must_use]
     pub const fn of_earlier(mut self) -> Self {
-        self.bits &= Self::OPENED | Self::ENDED | Self::OVER;
+        self.bits &= Self::LIFE;
         self
     }
 
-    /// Without the signals that have bits in `these`: neither a trial nor a failure.
+    /// Whether it is evidence of anything.
+    #[inline(always)]
+    pub const fn is_evidence(&self) -> bool {
+        self.bits & !Self::LIFE != 0
+    }
+
+    /// What its client can't tell a second time: the signals that have failed, and values.
+    #[inline(always)]
+    pub const fn spent(&self) -> u32 {
+        self.failures() | self.bits & Self::SAMPLES
+    }
+
+    /// Without what a client has told already, by [`Self::spent`]. A signal that it has failed is no
+    /// trial of its any more either: else those that go well would hide that others don't.
     #[inline(always)]
     #[must_use]
-    pub const fn without(mut self, these: u32) -> Self {
-        let these = these & 0xf;
-        self.bits &= !(these | these << TO_FAILURE);
+    pub const fn without(mut self, spent: u32) -> Self {
+        let signals = spent & 0xf;
+        self.bits &= !(signals | signals << TO_FAILURE | spent & Self::SAMPLES);
         self
     }
 }
@@ -196,9 +215,11 @@ pub struct Tally {
     pub opened: u64,
     /// Connections that lived and whose end was seen.
     pub ended: u64,
+    /// Clients, each once a draw.
+    pub clients: u64,
 }
 
-const _: () = assert!(size_of::<Tally>() == 48);
+const _: () = assert!(size_of::<Tally>() == 56);
 
 /// Trials of one signal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use lb_common::{
     address::Address,
     release::Record,
     signal::{
-        Culprit, Decided, Histogram, Signal, Tally, Watched,
+        Client, Decided, Histogram, Signal, Tally, Watched,
         histogram::{BYTES_UNIT, bin, first_row},
         tally_index,
     },
@@ -13,7 +13,7 @@ use lb_common::{
 
 use super::{V6, Whose};
 use crate::{
-    maps::{self, BACKEND_SIGNALS, CULPRITS, HISTOGRAMS, NOTED, SIGNALS},
+    maps::{self, BACKEND_SIGNALS, CLIENTS, HISTOGRAMS, NOTED, SIGNALS},
     mode::Forward,
     release,
 };
@@ -63,7 +63,9 @@ pub extern "C" fn serin_count() -> u64 {
     if (drawn >> 32) as u8 != record.draw() {
         decided = decided.of_earlier();
     }
-    let decided = decided.without(failed_before(whose, &client, record, &decided));
+    if decided.is_evidence() {
+        decided = told_once(whose, &client, record, decided);
+    }
     let (service, cohort) = (whose.service(), whose.cohort());
     add(SIGNALS.get_ptr_mut(tally_index(service, cohort)), &decided);
     add(
@@ -83,30 +85,26 @@ pub extern "C" fn serin_count() -> u64 {
     0
 }
 
-/// Bits of the signals that fail, and that the client has failed already in this draw.
+/// What of it the client tells for the first time in this draw.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "signals have four bits")]
-fn failed_before(whose: Whose, client: &Address, record: &Record, decided: &Decided) -> u32 {
-    let failures = decided.failures();
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is used")]
+fn told_once(whose: Whose, client: &Address, record: &Record, decided: Decided) -> Decided {
     let Ok(node) = maps::node() else {
-        return 0;
+        return decided;
     };
-    if failures == 0 {
-        return 0;
-    }
     let client = node.client(client, whose.has(V6));
-    let key = Culprit::new(client, (record.salt, record.draw()), whose.service());
-    let entry = CULPRITS.get_ptr_mut(key);
-    // SAFETY: the entry stays allocated while this program runs, even if it is evicted.
-    let before = entry.map_or(0, |entry| unsafe { entry.read_volatile() });
-    let all = before | u64::from(failures);
-    match entry {
-        // SAFETY: as above; the word is aligned.
-        Some(entry) => unsafe { entry.write_volatile(all) },
+    let key = Client::new(client, (record.salt, record.draw()), whose.service());
+    let spent = u64::from(decided.spent());
+    let Some(entry) = CLIENTS.get_ptr_mut(key) else {
         // A client that no entry can be made for counts each time.
-        None => drop(CULPRITS.insert(key, all, BPF_ANY.into())),
-    }
-    (before & u64::from(failures)) as u32
+        let _no_room = CLIENTS.insert(key, spent, BPF_ANY.into());
+        return decided.with(Decided::NEWCOMER);
+    };
+    // SAFETY: the entry stays allocated while this program runs, even if it is evicted.
+    let before = unsafe { entry.read_volatile() };
+    // SAFETY: as above; the word is aligned.
+    unsafe { entry.write_volatile(before | spent) };
+    decided.without(before as u32)
 }
 
 /// Without a branch for each: the verifier would walk what follows once for every set of signals.
@@ -131,6 +129,10 @@ fn add(tally: Option<*mut Tally>, decided: &Decided) {
     let ended = unsafe { &raw mut (*tally).ended };
     // SAFETY: as above.
     unsafe { add_u64(ended, decided.times(Decided::ENDED)) };
+    // SAFETY: as above.
+    let clients = unsafe { &raw mut (*tally).clients };
+    // SAFETY: as above.
+    unsafe { add_u64(clients, decided.times(Decided::NEWCOMER)) };
 }
 
 /// Counts a sample in the histogram whose rows begin at `first`. A global function for the reason that

@@ -12,7 +12,7 @@ use lb_common::{
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_CULPRITS, MAX_FRAGMENTS,
+        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_CLIENTS, MAX_FRAGMENTS,
         MAX_POOLS, MAX_RECORDS, MAX_ROWS, MAX_SERVICES, MAX_SOURCES, MAX_TALLIES, MAX_WATCHED,
         MAX_WORDS, REPLY_KEYS, SERVER_KEYS, TABLES_PER_POOL, half_open,
     },
@@ -20,7 +20,7 @@ use lb_common::{
     quic_lb::{Server, ServerKey},
     reason,
     release::Record,
-    signal::{Breaker, Culprit, Tally, Watched, histogram::Row},
+    signal::{Breaker, Client, Tally, Watched, histogram::Row},
 };
 
 use super::{
@@ -213,7 +213,7 @@ fn fixed_bytes() -> u64 {
         + hash_bytes::<ServerKey, Server>(SERVER_KEYS)
         + hash_bytes::<FragmentKey, Pieces>(MAX_FRAGMENTS)
         + hash_bytes::<FlowKey, Watched>(MAX_WATCHED)
-        + hash_bytes::<Culprit, u64>(MAX_CULPRITS)
+        + hash_bytes::<Client, u64>(MAX_CLIENTS)
 }
 
 /// Memory of the counters of one CPU, in bytes.

@@ -138,6 +138,7 @@ fn what_is_diverted_is_no_evidence_of_the_candidate() {
     let counted = risen(&before, &signals(&mut lab), cohort::CANDIDATE);
     let expected = Counted {
         pairs: [(1, 1), (0, 0), (0, 0), (0, 0)],
+        clients: 1,
         ..Counted::default()
     };
     assert_eq!(counted, expected, "but that a call to it was in vain is");

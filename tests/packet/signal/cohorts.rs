@@ -31,7 +31,7 @@ fn everything_comes(lab: &mut Lab, from: SocketAddr, family: Family) {
 
 fn assert_untouched(lab: &mut Lab, what: &str) {
     assert_eq!(signals(lab), Signals::default(), "{what}");
-    for map in [name::WATCHED, name::CULPRITS] {
+    for map in [name::WATCHED, name::CLIENTS] {
         assert_eq!(entries(lab, map), 0, "{what}: {map}");
     }
 }

@@ -24,14 +24,17 @@ const NOTHING: Counted = Counted {
     opened: 0,
     ended: 0,
     samples: [0; 3],
+    clients: 0,
 };
 const CONNECTED: Counted = Counted {
     pairs: [(1, 0), (0, 0), (0, 0), (0, 0)],
     samples: [1, 0, 0],
+    clients: 1,
     ..NOTHING
 };
 const FAILED: Counted = Counted {
     pairs: [(1, 1), (0, 0), (0, 0), (0, 0)],
+    clients: 1,
     ..NOTHING
 };
 const LIVES: Counted = Counted {
@@ -50,6 +53,7 @@ const fn ended(samples: [u64; 3], ends: [u32; 3]) -> Counted {
         opened: 1,
         ended: 1,
         samples,
+        clients: 1,
     }
 }
 
@@ -166,7 +170,8 @@ const NAT: &[(&str, &[Does], Counted)] = &[
             pairs: [(2, 0), (0, 0), (0, 0), (0, 0)],
             opened: 1,
             ended: 1,
-            samples: [2, 0, 0],
+            samples: [1, 0, 0],
+            clients: 1,
         },
     ),
     (

@@ -1,8 +1,8 @@
 //! What is measured of connections: each event in each cohort, and nothing of anybody else.
 
 mod breaker;
+mod clients;
 mod cohorts;
-mod culprits;
 mod draws;
 mod events;
 mod random;
@@ -116,6 +116,7 @@ struct Counted {
     ended: u64,
     /// Samples, by histogram.
     samples: [u64; 3],
+    clients: u64,
 }
 
 fn signals(lab: &mut Lab) -> Signals {
@@ -134,6 +135,7 @@ fn risen(before: &Signals, after: &Signals, cohort: u32) -> Counted {
         opened: after.tally.opened - before.tally.opened,
         ended: after.tally.ended - before.tally.ended,
         samples: Histogram::ALL.map(|of| after.samples(of) - before.samples(of)),
+        clients: after.tally.clients - before.tally.clients,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::signal::{Call, Clock, Decided, Kind, Segment, Watched};
+use lb_common::signal::{Call, Clock, Decided, Kind, SIGNALS, Segment, Watched};
 
 use super::*;
 use crate::{random::Random, world::FAMILIES};
@@ -33,7 +33,9 @@ impl Clock for Early {
 #[derive(Default)]
 struct Model {
     watched: HashMap<SocketAddr, Watched>,
-    culprits: HashSet<(SocketAddr, usize)>,
+    /// Signals that clients have failed, and values that they have given.
+    spent: HashSet<(SocketAddr, usize)>,
+    known: HashSet<SocketAddr>,
     counted: [Counted; 3],
 }
 
@@ -79,21 +81,26 @@ impl Model {
 
     fn count(&mut self, cohort: u32, from: SocketAddr, decided: Decided) {
         let counted = &mut self.counted[cohort as usize];
+        let mut client = from;
+        client.set_port(0);
         for (at, signal) in Signal::ALL.into_iter().enumerate() {
             let (trials, failures) = &mut counted.pairs[at];
-            let mut client = from;
-            client.set_port(0);
-            let failed = decided.fails(signal);
-            if decided.decides(signal) && (!failed || self.culprits.insert((client, at))) {
+            if decided.decides(signal) && !self.spent.contains(&(client, at)) {
                 *trials += 1;
-                *failures += u32::from(failed);
+                if decided.fails(signal) {
+                    *failures += 1;
+                    self.spent.insert((client, at));
+                }
             }
         }
+        let evidence = decided.bits() & !(Decided::OPENED | Decided::ENDED | Decided::OVER) != 0;
+        counted.clients += u64::from(evidence && self.known.insert(client));
         counted.opened += u64::from(decided.has(Decided::OPENED));
         counted.ended += u64::from(decided.has(Decided::ENDED));
         let flags = [Decided::HANDSHAKE, Decided::FIRST_BYTE, Decided::BYTES];
-        for (samples, flag) in counted.samples.iter_mut().zip(flags) {
-            *samples += u64::from(decided.has(flag));
+        for (at, flag) in flags.into_iter().enumerate() {
+            let new = decided.has(flag) && self.spent.insert((client, SIGNALS + at));
+            counted.samples[at] += u64::from(new);
         }
     }
 }

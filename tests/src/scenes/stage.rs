@@ -116,7 +116,8 @@ impl Stage {
     /// Short connections of users in turn.
     pub(super) fn load(&self, vip: IpAddr, per_s: u32) -> Result<Load> {
         let plan = load::Plan {
-            users: USERS.max(per_s / 4),
+            // Each calls once in four seconds: for latencies a client counts once.
+            users: USERS.max(4 * per_s),
             short_per_s: per_s,
             keep_alive: 0,
             patience: PATIENCE,

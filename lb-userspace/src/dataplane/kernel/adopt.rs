@@ -17,7 +17,7 @@ use lb_common::{
     fragment::{FragmentKey, Pieces},
     listener::{Endpoint, Listener, Reply},
     maps::{
-        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_CULPRITS, MAX_FRAGMENTS,
+        LISTENER_KEYS, MAX_AUDIENCE_SETS, MAX_AUDIENCES, MAX_BACKENDS, MAX_CLIENTS, MAX_FRAGMENTS,
         MAX_POOLS, MAX_PORTS, MAX_RECORDS, MAX_ROWS, MAX_SERVICES, MAX_SOURCES, MAX_TABLES,
         MAX_TALLIES, MAX_WATCHED, MAX_WORDS, REPLY_KEYS, SERVER_KEYS, aside, half_open, name,
     },
@@ -26,7 +26,7 @@ use lb_common::{
     quic_lb::{Server, ServerKey},
     reason::COUNTERS,
     release::Record,
-    signal::{Breaker, Culprit, Tally, Watched, histogram::Row},
+    signal::{Breaker, Client, Tally, Watched, histogram::Row},
 };
 use nix::{
     errno::Errno,
@@ -451,11 +451,11 @@ fn measuring() -> [Shape; 6] {
             MAX_WATCHED,
         ),
         shape(
-            name::CULPRITS,
+            name::CLIENTS,
             LruHash,
-            bytes::<Culprit>(),
+            bytes::<Client>(),
             bytes::<u64>(),
-            MAX_CULPRITS,
+            MAX_CLIENTS,
         ),
         shape(name::SIGNALS, Array, U32, bytes::<Tally>(), MAX_TALLIES),
         shape(name::HISTOGRAMS, Array, U32, bytes::<Row>(), MAX_ROWS),

@@ -1,4 +1,4 @@
-//! A client that fails counts once a signal and draw, however often it fails.
+//! A client decides nothing by itself: it gives a value once a draw, and is no trial of what it has failed.
 
 use super::*;
 use crate::world::FAMILIES;
@@ -23,8 +23,18 @@ fn pairs(lab: &mut Lab, before: &Signals) -> [(u32, u32); 4] {
     risen(before, &signals(lab), cohort::CANDIDATE).pairs
 }
 
+/// One that goes well: the backend answers, and ends it.
+fn well(lab: &mut Lab, mut from: SocketAddr, family: Family, port: u16) {
+    from.set_port(port);
+    lab.pass_through(&asked(from, family, (0, 0, SYN)));
+    lab.pass_through(&answered(from, family, NEW, (0, 0, SYN_ACK)));
+    lab.pass_through(&asked(from, family, (1, 100, ACK)));
+    lab.pass_through(&answered(from, family, NEW, (1, 100, FIN)));
+    lab.pass_through(&asked(from, family, (101, 0, FIN)));
+}
+
 #[test]
-fn further_failures_of_a_client_are_neither_failures_nor_trials() {
+fn a_client_that_has_failed_is_neither_a_failure_nor_a_trial_any_more() {
     let record = measuring(Record::FORWARD_NAT);
     let mut lab = lab(record);
     for family in FAMILIES {
@@ -34,10 +44,40 @@ fn further_failures_of_a_client_are_neither_failures_nor_trials() {
         let before = signals(&mut lab);
         (2000..2020).for_each(|port| refused(&mut lab, from, family, port));
         assert_eq!(pairs(&mut lab, &before)[0], (1, 1));
-        // Another signal is another matter, and what goes well counts each time.
+        // Another signal is another matter, and what goes well counts each time until it fails.
         (3000..3020).for_each(|port| reset(&mut lab, from, family, port));
-        let expected = [(21, 1), (1, 1), (1, 1), (20, 0)];
+        let expected = [(1, 1), (1, 1), (1, 1), (20, 0)];
         assert_eq!(pairs(&mut lab, &before), expected, "{family:?}");
+        (4000..4020).for_each(|port| well(&mut lab, from, family, port));
+        let expected = [(1, 1), (1, 1), (1, 1), (40, 0)];
+        assert_eq!(pairs(&mut lab, &before), expected, "{family:?}");
+        let counted = risen(&before, &signals(&mut lab), cohort::CANDIDATE);
+        assert_eq!(
+            (counted.opened, counted.ended),
+            (40, 40),
+            "all live and end"
+        );
+    }
+}
+
+#[test]
+fn a_client_gives_each_value_once_a_draw_and_is_one_client() {
+    let record = measuring(Record::FORWARD_NAT);
+    let mut lab = lab(record);
+    for family in FAMILIES {
+        lab.set_record(record);
+        let both: Vec<_> = clients(family, record, cohort::CANDIDATE).take(2).collect();
+        let before = signals(&mut lab);
+        let counted = |lab: &mut Lab, ports: std::ops::Range<u16>| {
+            for port in ports {
+                both.iter().for_each(|&from| well(lab, from, family, port));
+            }
+            let counted = risen(&before, &signals(lab), cohort::CANDIDATE);
+            (counted.samples, counted.clients, counted.pairs[0])
+        };
+        assert_eq!(counted(&mut lab, 2000..2010), ([2; 3], 2, (20, 0)));
+        lab.set_record(record.measured(2).dealt_after(&record));
+        assert_eq!(counted(&mut lab, 3000..3010), ([4; 3], 4, (40, 0)));
     }
 }
 

@@ -79,6 +79,18 @@ pub enum Happened {
     Scheduled,
     /// A gate answers otherwise than before.
     Gate,
+    /// The judge has found something at the present step, for the first time.
+    Verdict,
+    /// The present step lasts once more as long, since the judge can't tell.
+    Extended,
+    /// It waits for a person.
+    AwaitsApproval,
+    /// Its step is over, and the judge can't tell: it waits for a person.
+    AwaitsEvidence,
+    /// Its candidate has no backend that takes connections.
+    AwaitsBackends,
+    /// All of its steps are guarded by toggles that are off.
+    AwaitsToggle,
     /// The candidate is the active pool.
     Promoted,
     /// The bake time is over.
@@ -123,6 +135,12 @@ impl fmt::Display for Happened {
             Self::Approved => "approved",
             Self::Scheduled => "scheduled",
             Self::Gate => "gate",
+            Self::Verdict => "verdict",
+            Self::Extended => "extended",
+            Self::AwaitsApproval => "awaits-approval",
+            Self::AwaitsEvidence => "awaits-evidence",
+            Self::AwaitsBackends => "awaits-backends",
+            Self::AwaitsToggle => "awaits-toggle",
             Self::Promoted => "promoted",
             Self::Baked => "baked",
             Self::Aborted => "aborted",
@@ -161,7 +179,8 @@ pub struct Entry {
     /// The backend, gate or toggle that it is about; null for the whole service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// Its weight, state or answer before, or the service's record, where that is what changed.
+    /// Its weight, state, answer or verdict before, or the service's record, where that is what
+    /// changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
     /// The same since.

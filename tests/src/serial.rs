@@ -24,7 +24,7 @@ const MACHINE: &str = "/run/lock/serin-tests.lock";
 const NEXT: &str = "/run/lock/serin-tests.next.lock";
 const LONGEST_TURN: Duration = Duration::from_mins(15);
 /// A wait that is worth a word.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 thread_local! {
     /// Whether this thread has the machine for itself: then its labs have their turn by that.

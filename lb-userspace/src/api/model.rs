@@ -135,6 +135,9 @@ pub struct ReleaseStatus {
     pub under_way: bool,
     /// Why it was aborted, or taken back by itself; null if it was not.
     pub reason: Option<String>,
+    /// Whether it was for want of an answer: neither judge nor gate could tell.
+    #[serde(default)]
+    pub inconclusive: bool,
     /// The step that it is at, counted from 1; null once it is over.
     pub step: Option<usize>,
     /// How many steps it has before the promotion.

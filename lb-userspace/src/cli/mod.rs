@@ -31,7 +31,7 @@ mod exit {
     pub const REFUSED: u8 = 1;
     /// Usage or configuration error; clap's own code as well.
     pub const USAGE: u8 = 2;
-    /// What was waited for has not come in time.
+    /// What was waited for has not come in time, or nobody could tell how it was.
     pub const TIMED_OUT: u8 = 3;
     /// The daemon can't be reached.
     pub const UNREACHABLE: u8 = 4;

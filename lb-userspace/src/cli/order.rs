@@ -71,11 +71,13 @@ pub enum Order {
         #[arg(long, conflicts_with = "syn")]
         established: bool,
     },
-    /// Wait until a release ends: 0 promoted, 1 aborted, rolled back or taken over, 3 timed out
+    /// Wait until a release ends: 0 promoted, 1 aborted, rolled back or taken over, 3 timed out or
+    /// inconclusive
     Wait {
         /// The service
         service: String,
-        /// Like 90s or 30m; without, for as long as it takes
+        /// Like 90s or 30m; without, for as long as it takes, which is for ever if it waits for an
+        /// approval or for evidence that never comes
         #[arg(long, value_parser = humantime::parse_duration)]
         timeout: Option<Duration>,
     },

@@ -175,6 +175,7 @@ mod tests {
             candidate: "green".to_owned(),
             state: "holding".to_owned(),
             reason: None,
+            inconclusive: false,
             step,
             steps: 4,
             audience: None,

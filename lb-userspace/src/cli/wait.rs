@@ -78,16 +78,25 @@ fn outcome(service: &str, status: Status) -> Option<Result<ReleaseStatus, Failur
             ))
         });
     };
+    let failed = |what: String| {
+        let code = if release.inconclusive {
+            exit::TIMED_OUT
+        } else {
+            exit::REFUSED
+        };
+        let message = format!("service `{service}`: {what}");
+        Failure { message, code }
+    };
     match release.state.as_str() {
         _ if release.is_under_way() || status.pending.is_some() => None,
         "promoted" => Some(Ok(release)),
         "aborted" => {
-            let reason = release.reason.unwrap_or_default();
-            Some(Err(refused(format!("the release was aborted: {reason}"))))
+            let reason = release.reason.as_deref().unwrap_or_default();
+            Some(Err(failed(format!("the release was aborted: {reason}"))))
         }
         "rolled-back" => {
-            let why = release.reason.unwrap_or_else(|| "by hand".to_owned());
-            Some(Err(refused(format!(
+            let why = release.reason.as_deref().unwrap_or("by hand");
+            Some(Err(failed(format!(
                 "the release was promoted, and then rolled back: {why}"
             ))))
         }

@@ -115,12 +115,15 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "name = \"chat\"\nurl = \"http://[::1]:80/\"\nevents = [\"step\", \"rolled-back\"]\n\
+        let text = "name = \"chat\"\nurl = \"http://[::1]:80/\"\nevents = [\"step\", \"rolled-back\", \"verdict\"]\n\
                     services = [\"shop\"]\nsecret_file = \"/k\"\nca = \"/ca\"\nformat = \"slack\"";
         let config = Config::parse(&with(text)).expect("valid");
         let notify = &config.notify[0];
         assert_eq!(notify.name, "chat");
-        assert_eq!(notify.events, [Happened::Step, Happened::RolledBack]);
+        assert_eq!(
+            notify.events,
+            [Happened::Step, Happened::RolledBack, Happened::Verdict]
+        );
         assert_eq!(notify.services, ["shop"]);
         assert_eq!(notify.secret_file.as_deref(), Some("/k".as_ref()));
         assert_eq!(notify.ca.as_deref(), Some("/ca".as_ref()));

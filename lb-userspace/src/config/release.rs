@@ -74,6 +74,12 @@ pub enum PlanFault {
     /// It may never end.
     #[error("has hold = \"evidence\" and has no limit; add at_most = \"30m\"")]
     Limitless,
+    /// It waits for a judge who does not look at it.
+    #[error(
+        "has hold = \"evidence\", but is not judged: only a share of more than 0% and less than 100% \
+         is compared with the rest; give it a time, such as hold = \"10m\", and leave `at_most` out"
+    )]
+    Unjudged,
     /// A limit of what has an end.
     #[error("has `at_most` and a hold that is a time; leave one out, or write hold = \"evidence\"")]
     Limited,
@@ -246,7 +252,16 @@ fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>)
     let hold = section.setting("hold", |text: &String| read_hold(text));
     let limit = section.setting("at_most", |text: &String| setting::time(text, &HOLD));
     let evidence = hold == Some(None);
+    let share_ppm = share.map_or(0, |share| share.ppm);
+    let compared = Step {
+        share_ppm,
+        ..Step::default()
+    };
     match (evidence, limit) {
+        // What is no share has been refused as such.
+        (true, _) if !compared.is_compared() && (share.is_some() || given == (true, false)) => {
+            section.refuse(PlanFault::Unjudged.into());
+        }
         (true, None) => section.refuse(PlanFault::Limitless.into()),
         (false, Some(_)) => section.refuse(PlanFault::Limited.into()),
         _ => {}
@@ -429,6 +444,15 @@ mod tests {
                 "step 1 has hold = \"evidence\" and has no limit; add at_most",
             ),
             (
+                "{ share = \"100%\", hold = \"evidence\", at_most = \"5m\" }",
+                "step 1 has hold = \"evidence\", but is not judged: only a share of more than 0% and \
+                 less than 100% is compared with the rest; give it a time, such as hold = \"10m\"",
+            ),
+            (
+                "{ audience = \"staff\", hold = \"evidence\" }",
+                "step 1 has hold = \"evidence\", but is not judged",
+            ),
+            (
                 "{ audience = \"stuff\", hold = \"1m\" }",
                 "`audience` to `stuff`: the service has no such audience; name `staff`",
             ),
@@ -510,6 +534,10 @@ mod tests {
             (
                 "stepWeight = 10\nmaxWeight = 50\ninterval = \"1m\"",
                 "release is blue-green and has `stepWeight`; remove it",
+            ),
+            (
+                "steps = [{ audience = \"staff\", hold = \"evidence\", at_most = \"5m\" }]",
+                "step 1 has hold = \"evidence\", but is not judged",
             ),
             (
                 "bake = \"0s\"",

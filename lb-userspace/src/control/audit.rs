@@ -1,12 +1,10 @@
 //! What is written into the audit log, and read from it.
 
-use std::collections::BTreeMap;
-
 use super::{Control, ControlError, adopt::left_of_together};
 use crate::{
     dataplane::{Dataplane, Image},
     journal::{self, Actor, Entry, Happened, Journal, UNWRITTEN},
-    release::engine::{Run, Stage},
+    release::engine::Run,
     state::State,
 };
 
@@ -112,7 +110,10 @@ impl<D: Dataplane> Control<D> {
         for note in std::mem::take(&mut self.notes) {
             match note {
                 Note::About(service, subject) => {
-                    entries.extend(self.entry(next, &service, subject));
+                    // A verdict is about where the release was when it was found.
+                    let found = subject.event == Happened::Verdict;
+                    let about = if found { &self.state } else { &*next };
+                    entries.extend(self.entry(about, &service, subject));
                 }
                 Note::Host(subject) => entries.push(self.entry_of_host(subject)),
                 Note::Changes => entries.extend(self.changes(next)),
@@ -213,55 +214,39 @@ impl<D: Dataplane> Control<D> {
         self.state.outbox.push(Entry { seq, ..entry });
     }
 
-    /// Says of every release that is under way after a start where it goes on, of every one that is
-    /// not where the state file had it, and what a daemon did that died before it could tell.
-    pub(super) fn note_releases(&mut self, written: &State) {
-        let entries = self.journal.read(0, None).unwrap_or_else(|error| {
-            tracing::error!("{error}");
-            Vec::new()
+    /// Has the log told of every release that is not where the state file had it. What a daemon did
+    /// that died before it could tell is not to be found out: it is in the state's outbox.
+    pub(super) fn note_found(&mut self, written: &State, next: &State) {
+        for (service, state) in &next.services {
+            let Some(run) = &state.position.run else {
+                continue;
+            };
+            let before = written.services.get(service);
+            let before = before.and_then(|before| before.position.run.as_ref());
+            if before.is_none_or(|before| before.stage != run.stage) {
+                let cause = "the kernel's record is taken, not the state file's";
+                self.will_note(service, Happened::Found, cause);
+            }
+        }
+    }
+
+    /// Says of every other release that is under way after a start where it goes on.
+    pub(super) fn note_continued(&mut self, written: &State) {
+        let stage = |state: &State, service: &str| {
+            let run = state.services.get(service)?.position.run.as_ref()?;
+            run.is_under_way().then(|| run.stage.clone())
+        };
+        let services = self.state.services.keys().cloned();
+        let continued = services.filter(|service| {
+            let now = stage(&self.state, service);
+            now.is_some() && now == stage(written, service)
         });
-        let last = entries.iter().map(|entry| (&*entry.service, entry.step));
-        let last: BTreeMap<&str, Option<usize>> = last.collect();
-        let services = self.state.services.iter();
-        let notes: Vec<_> = services
-            .filter_map(|(name, state)| {
-                let run = state.position.run.as_ref()?;
-                let before = written.services.get(name)?.position.run.as_ref();
-                let told = last.get(&**name).copied();
-                let note = if before.is_none_or(|before| before.stage != run.stage) {
-                    (
-                        Happened::Found,
-                        "the kernel's record is taken, not the state file's",
-                    )
-                } else if told != Some(run.step().map(|step| step + 1)) {
-                    (reached(run), "by a daemon that died before it could tell")
-                } else {
-                    if !run.is_under_way() {
-                        return None;
-                    }
-                    (Happened::Continued, "the daemon has started")
-                };
-                Some((name.clone(), note))
-            })
-            .collect();
-        for (service, (happened, cause)) in notes {
-            let subject = Subject::whole(happened, cause);
+        for service in continued.collect::<Vec<_>>() {
+            let subject = Subject::whole(Happened::Continued, "the daemon has started");
             if let Some(entry) = self.entry(&self.state, &service, subject) {
                 self.tell(entry);
             }
         }
         self.post();
-    }
-}
-
-/// What a release must have done last to be where it is.
-const fn reached(run: &Run) -> Happened {
-    match run.stage {
-        Stage::Waiting => Happened::Started,
-        Stage::Step(_) => Happened::Step,
-        Stage::Bake | Stage::Promoted => Happened::Promoted,
-        Stage::Aborted { .. } => Happened::Aborted,
-        Stage::TakenOver => Happened::TakenOver,
-        Stage::RolledBack => Happened::RolledBack,
     }
 }

@@ -16,6 +16,12 @@ use crate::{
     state::{BackendState, ServiceState, State, places},
 };
 
+/// In the bake time it ends the watch, and moves nobody.
+const PROMOTE: Event = Event::Promote {
+    full: false,
+    expect_step: None,
+};
+
 impl<D: Dataplane> Control<D> {
     /// Refuses a configuration that would change a release under way.
     pub(super) fn refuse_drift(&self, config: &Config) -> Result<(), ControlError> {
@@ -29,10 +35,11 @@ impl<D: Dataplane> Control<D> {
             };
             let why = format!(
                 "its release of pool `{}` is {}, and {what}; nothing of the file was applied: leave \
-                 that as it is until the release is over, or end it first (`serin abort {name}`); \
-                 `serin apply --dry-run` tells whether a file may be applied",
+                 that as it is until the release is over, or end it first ({}); `serin apply \
+                 --dry-run` tells whether a file may be applied",
                 state.pool_name(run.candidate),
                 place(run),
+                way_out(name, run),
             );
             let service = name.clone();
             return Err(ControlError::Unfit { service, why });
@@ -68,7 +75,10 @@ fn touched(
     let Some(after) = after else {
         return Some("the service would be removed".to_owned());
     };
-    for id in [run.candidate, state.position.now.active] {
+    // A promoted release that is watched is taken back by itself to the pool before it.
+    let before_it = state.position.previous.filter(|_| run.stage == Stage::Bake);
+    let pools = [run.candidate, state.position.now.active].into_iter();
+    for id in pools.chain(before_it) {
         let pool = state.pool_name(id);
         match after.pool(pool) {
             None => return Some(format!("its pool `{pool}` would be removed")),
@@ -122,8 +132,24 @@ fn place(run: &Run) -> String {
     }
 }
 
-/// Ends releases whose candidate a start's configuration does not have any more, and holds those
-/// whose audience is gone; tells of each. Pools that users are on stay until they have drained.
+/// The orders that end a release.
+fn way_out(service: &str, run: &Run) -> String {
+    match run.stage {
+        Stage::Bake => {
+            format!("`serin promote {service}`, or back with `serin rollback {service}`")
+        }
+        Stage::Waiting
+        | Stage::Step(_)
+        | Stage::Promoted
+        | Stage::Aborted { .. }
+        | Stage::TakenOver
+        | Stage::RolledBack => format!("`serin abort {service}`"),
+    }
+}
+
+/// Ends releases whose candidate a start's configuration does not have any more, and the watch of
+/// those that have no pool to be taken back to; holds those whose audience is gone; tells of each.
+/// Pools that users are on stay until they have drained.
 pub(super) fn take_drift(
     state: &mut State,
     config: &mut Config,
@@ -147,6 +173,14 @@ pub(super) fn take_drift(
             let cause = format!("the file has no pool `{pool}` any more; its release was {place}");
             end(state, &cause, tick, now_ms);
             told.push((name.clone(), Subject::whole(Happened::Aborted, &cause)));
+        } else if let Some(pool) = lost_way_back(state, &run, service) {
+            let cause = format!(
+                "the file has no pool `{pool}` any more, to which its release could be taken back; \
+                 it was {place}"
+            );
+            let ended = engine::advance(Some(&run), &PROMOTE, now_ms);
+            state.position.run = ended.ok().map(|(run, _)| run).or(Some(run));
+            told.push((name.clone(), Subject::whole(Happened::Baked, &cause)));
         } else if let Some(audience) = lost_audience(&run, service).filter(|_| !run.paused) {
             let cause = format!(
                 "the file has no audience `{audience}` any more, which its step is for; put it \
@@ -158,6 +192,16 @@ pub(super) fn take_drift(
         }
     }
     told
+}
+
+/// The pool that a promoted release that is watched would be taken back to, if it is no more.
+fn lost_way_back(state: &ServiceState, run: &Run, service: &Service) -> Option<String> {
+    let previous = state
+        .position
+        .previous
+        .filter(|_| run.stage == Stage::Bake)?;
+    let pool = state.pool_name(previous);
+    service.pool(pool).is_none().then(|| pool.to_owned())
 }
 
 /// A pool without backends: those that it had leave once their last connection has ended, and the

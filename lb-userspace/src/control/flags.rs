@@ -14,7 +14,10 @@ use super::Control;
 use crate::{
     config::{Audience, Service},
     dataplane::{Dataplane, choice::Candidate},
-    release::engine::{Run, Stage},
+    release::{
+        PoolId,
+        engine::{Plan, Run, Stage},
+    },
     state::ServiceState,
 };
 
@@ -143,13 +146,21 @@ impl<D: Dataplane> Asked<'_, D> {
         mine.map(|audience| self.audience(audience))
     }
 
-    /// What the first step that is guarded says, if one is.
-    fn steps(&self) -> impl Iterator<Item = Result<Flag, Untold>> {
-        let run = self.state.position.run.as_ref();
-        let plan = run.map(|run| &run.plan).or(self.service.release.as_ref());
-        let mut steps = plan.into_iter().flat_map(|plan| &plan.steps);
-        let first = steps.position(|step| step.toggle.as_deref() == Some(self.toggle));
-        first.map(|first| self.step(run, first)).into_iter()
+    /// What the first step that is guarded says, if one is. A release that was taken back counts no
+    /// more, and to the steps of the file nobody has come who goes by a plan without the toggle.
+    fn steps(&self) -> Option<Result<Flag, Untold>> {
+        let run = self.state.position.run.as_ref().filter(|run| stands(run));
+        if let Some((run, step)) = run.and_then(|run| Some((run, self.first(&run.plan)?))) {
+            return Some(self.step(run, step));
+        }
+        self.first(self.service.release.as_ref()?)
+            .map(|_| Ok(flag(false, Because::Default)))
+    }
+
+    /// The first step of a plan that is guarded.
+    fn first(&self, plan: &Plan) -> Option<usize> {
+        let mut steps = plan.steps.iter();
+        steps.position(|step| step.toggle.as_deref() == Some(self.toggle))
     }
 
     /// Whether the client gets the candidate by an audience.
@@ -172,16 +183,36 @@ impl<D: Dataplane> Asked<'_, D> {
         }
     }
 
-    /// Whether the client gets the candidate by a release that has come to a step.
-    fn step(&self, run: Option<&Run>, step: usize) -> Result<Flag, Untold> {
-        let stage = run.map(|run| &run.stage);
-        if let Some(Stage::Bake | Stage::Promoted) = stage {
-            return Ok(flag(true, Because::Static));
-        }
-        let reached = matches!(stage, Some(Stage::Step(at)) if *at >= step);
-        let Some(record) = self.releasing().filter(|_| reached) else {
+    /// Whether the client gets the candidate of a release that has come to a step.
+    fn step(&self, run: &Run, step: usize) -> Result<Flag, Untold> {
+        if run.step().is_some_and(|at| at < step) || run.stage == Stage::Waiting {
             return Ok(flag(false, Because::Default));
+        }
+        self.gets(run.candidate)
+    }
+
+    /// Whether the client gets a pool.
+    fn gets(&self, pool: PoolId) -> Result<Flag, Untold> {
+        let now = &self.state.position.now;
+        let Some(record) = self.releasing() else {
+            return Ok(if now.active == pool {
+                flag(true, Because::Static)
+            } else {
+                flag(false, Because::Default)
+            });
         };
+        if now.candidate == pool {
+            return self.gets_candidate(record);
+        }
+        if now.active != pool {
+            return Ok(flag(false, Because::Default));
+        }
+        let told = self.gets_candidate(record)?;
+        Ok(flag(!told.value, told.because))
+    }
+
+    /// Whether the client gets the candidate, be it by an audience or by the share.
+    fn gets_candidate(&self, record: &Record) -> Result<Flag, Untold> {
         let client = match self.who {
             Who::Address(address) => Address::from(*address),
             Who::Key(key) => {
@@ -234,6 +265,14 @@ impl<D: Dataplane> Asked<'_, D> {
             service: self.service.name.clone(),
             audience: found.map_or_else(String::new, |(name, _)| name.clone()),
         }
+    }
+}
+
+/// Whether what a release has given its users is still theirs, or is about to be.
+const fn stands(run: &Run) -> bool {
+    match run.stage {
+        Stage::Waiting | Stage::Step(_) | Stage::Bake | Stage::Promoted | Stage::TakenOver => true,
+        Stage::Aborted { .. } | Stage::RolledBack => false,
     }
 }
 

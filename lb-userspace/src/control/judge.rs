@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use lb_common::signal::{self, Histogram};
 
-use super::{Control, ControlError};
+use super::{Control, ControlError, release::found};
 use crate::{
     api::judged::Judged,
     config::Forward,
@@ -69,10 +69,14 @@ impl<D: Dataplane> Control<D> {
         let mut whole = self.state.clone();
         let state = whole.service_mut(service)?;
         let run = state.position.run.as_ref();
+        let found = found(run, round, &opinion);
         let Some(run) = run.and_then(|run| run.heard(round, opinion, now_ms)) else {
             return Ok(());
         };
         state.position.run = Some(run);
+        if let Some(subject) = found {
+            self.will_note_about(service, subject);
+        }
         self.commit(whole).map(drop)
     }
 

@@ -242,8 +242,9 @@ impl<D: Dataplane> Control<D> {
             notes: Vec::new(),
         };
         control.note_drift(drift);
+        control.note_found(&written, &state);
         control.commit(state)?;
-        control.note_releases(&written);
+        control.note_continued(&written);
         Ok(control)
     }
 
@@ -285,11 +286,14 @@ impl<D: Dataplane> Control<D> {
         self.interfaces.retain(|name, _| kept.contains(name));
     }
 
-    /// What an event comes upon now.
-    fn moment(&self) -> engine::Moment {
+    /// What an event of a service's release comes upon now.
+    fn moment(&self, service: &str) -> engine::Moment {
+        let ms = self.dataplane.clock_ms();
+        let state = self.state.services.get(service);
         engine::Moment {
-            ms: self.dataplane.clock_ms(),
+            ms,
             off: self.state.toggles_off(),
+            unheard: state.is_some_and(|state| self.unheard_ms(service, state, ms) > 0),
         }
     }
 

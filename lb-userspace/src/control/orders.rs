@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Control, ControlError};
+use super::{Control, ControlError, release::by_hand};
 use crate::{
     api::model::Done,
     dataplane::Dataplane,
@@ -124,8 +124,8 @@ impl<D: Dataplane> Control<D> {
         let back = happened == Happened::RolledBack;
         let stored = back.then(|| self.store_back(service, &next)).flatten();
         let state = self.state.service(service)?;
-        let interferes = state.is_released();
-        let run = self.touched_by_hand(state, &next);
+        let run = self.touched_by_hand(service, state, &next);
+        let event = by_hand(state, run.as_ref(), happened);
         let mut whole = self.state.clone();
         let state = whole.service_mut(service)?;
         state.position = next;
@@ -133,11 +133,6 @@ impl<D: Dataplane> Control<D> {
         state.baseline = baseline;
         state.reassign_dead(&self.seed, tick);
         state.position.run = run;
-        let event = if interferes {
-            Happened::TakenOver
-        } else {
-            happened
-        };
         self.will_note(service, event, &why);
         let commit = if back {
             self.commit_back(whole, stored)?
@@ -145,7 +140,7 @@ impl<D: Dataplane> Control<D> {
             self.commit(whole)?
         };
         let mut done = self.done(service, &commit, began, tick)?;
-        if interferes {
+        if event == Happened::TakenOver {
             let note = "the release is yours now: no step moves it any more; begin another with \
                         `serin start --replace`";
             done.notes.push(note.to_owned());

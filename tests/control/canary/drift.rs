@@ -1,6 +1,10 @@
 //! Another configuration while a release is under way.
 
-use lb_userspace::journal::Happened;
+use lb_userspace::{
+    control::Ask,
+    journal::Happened,
+    release::engine::{Event, Outcome},
+};
 
 use super::{PROMOTE, assert_whole, at, over, place, release, seconds, world};
 use crate::{
@@ -159,6 +163,84 @@ fn an_edit_of_steps_is_for_the_next_release_and_is_said() {
     world.apply(site).expect("applied");
     seconds(&mut world, 30);
     assert_eq!(place(&mut world), at(3, "holding", 250_000));
+}
+
+/// A canary that is promoted, and watched by a gate for longer than the old pool drains.
+fn baking() -> (World, Ask) {
+    let mut site = world().site.clone();
+    replace_tables(&mut site, "steps =", "bake = \"1h\"\nsteps =");
+    site.services[0].tables.push_str(
+        "[[service.release.gate]]\nname = \"errors\"\nafter = \"promote\"\nexec = [\"/x\"]\n",
+    );
+    let mut world = World::new(site);
+    world.start("s0", false).expect("started");
+    let full = Event::Promote {
+        full: true,
+        expect_step: None,
+    };
+    world.steer("s0", &full).expect("promoted");
+    world.calm_down().expect("drained");
+    let ask = world.control().due_gates().remove(0);
+    (world, ask)
+}
+
+fn without_old_pool(world: &World) -> Site {
+    changed(world, |site| {
+        "p9".clone_into(&mut site.services[0].pools[0].name);
+        site.services[0].lines.push_str("active = \"p1\"\n");
+    })
+}
+
+#[test]
+fn while_a_release_bakes_the_pool_that_it_may_go_back_to_stays() {
+    let (mut world, ask) = baking();
+    let elsewhere = changed(&world, |site| {
+        let backends = site.services[0].pools[0].backends.iter_mut();
+        backends.for_each(|backend| backend.place = 1);
+    });
+    for (site, what) in [
+        (without_old_pool(&world), "its pool `p0` would be removed"),
+        (
+            elsewhere,
+            "no backend that serves in pool `p0` would be left",
+        ),
+    ] {
+        let refused = world.apply(site).expect_err("the way back").to_string();
+        assert!(refused.contains(what), "{refused}");
+        let remedy = "end it first (`serin promote s0`, or back with `serin rollback s0`)";
+        assert!(refused.contains(remedy), "{refused}");
+    }
+    let tick = world.tick();
+    let failed = Outcome::Failed("7 errors".to_owned());
+    world
+        .control()
+        .answers(vec![(ask, failed)], tick)
+        .expect("taken");
+    assert_eq!(place(&mut world), over("rolled-back"));
+    assert_eq!(world.status("s0").active, "p0");
+}
+
+#[test]
+fn once_the_bake_is_over_the_old_pool_may_go() {
+    let (mut world, _) = baking();
+    world.steer("s0", &PROMOTE).expect("baked");
+    let site = without_old_pool(&world);
+    world.apply(site).expect("applied");
+}
+
+#[test]
+fn a_start_without_the_pool_that_a_release_may_go_back_to_ends_its_bake() {
+    let (mut world, _) = baking();
+    world.abandon();
+    world.site = without_old_pool(&world);
+    world.restart().expect("started");
+    assert_eq!(place(&mut world), over("promoted"));
+    let cause = "the file has no pool `p0` any more, to which its release could be taken back; it was \
+                 promoted and in its bake time";
+    assert_eq!(last_event(&mut world), (Happened::Baked, cause.to_owned()));
+    seconds(&mut world, 100);
+    assert_eq!(world.status("s0").active, "p1");
+    assert_whole(&mut world);
 }
 
 fn last_event(world: &mut World) -> (Happened, String) {

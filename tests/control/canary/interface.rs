@@ -5,6 +5,7 @@ use std::{
     process::Stdio,
 };
 
+use lb_userspace::release::engine::Outcome;
 use serde_json::json;
 
 use super::site;
@@ -37,7 +38,7 @@ fn a_release_is_steered_by_commands_and_shown_by_status() {
         release(&fake),
         json!({
             "number": 1, "candidate": "p1", "state": "holding", "under_way": true,
-            "reason": null, "step": 1,
+            "reason": null, "inconclusive": false, "step": 1,
             "steps": 3, "audience": "staff", "asked_share_ppm": 0, "hold_s": 20, "left_s": 20,
             "deadline_left_s": null, "strategy": "canary", "scheduled_ms": null, "gates": []
         })
@@ -66,6 +67,33 @@ fn a_release_is_steered_by_commands_and_shown_by_status() {
     done(&fake, "start s0 --to p1 --replace");
     done(&fake, "promote s0 --full");
     assert_eq!(release(&fake)["state"], "promoted");
+}
+
+#[test]
+fn wait_ends_with_3_where_nobody_could_tell_and_1_where_it_was_bad() {
+    let mut site = site();
+    site.services[0].tables.push_str(
+        "[[service.release.gate]]\nname = \"errors\"\nduring = 1\nexec = \
+         [\"/x\"]\non_inconclusive = \"abort\"\n",
+    );
+    let fake = Fake::new(site);
+    let why = || "no data".to_owned();
+    for (outcome, code, said) in [
+        (Outcome::Inconclusive(why()), 3, "gate `errors` can't tell"),
+        (Outcome::Failed(why()), 1, "gate `errors` failed"),
+    ] {
+        done(&fake, "start s0");
+        let ask = fake.shared.control().due_gates().remove(0);
+        let taken = fake.shared.control().answers(vec![(ask, outcome)], 1000);
+        taken.expect("taken");
+        let ended = serin(&fake, "wait s0");
+        let error = ended.error(code);
+        assert!(
+            error.contains("was aborted") && error.contains(said),
+            "{error}"
+        );
+        assert_eq!(release(&fake)["inconclusive"], code == 3);
+    }
 }
 
 #[test]

@@ -187,6 +187,32 @@ fn a_rollback_by_hand_aborts_and_a_cutover_takes_over() {
 }
 
 #[test]
+fn a_cutover_out_of_a_canarys_bake_is_a_rollback_in_log_and_status() {
+    for together in [false, true] {
+        let mut site = site();
+        let tables = &mut site.services[0].tables;
+        *tables = tables.replace("steps", "bake = \"1h\"\nsteps");
+        let mut world = World::new(site);
+        world.start("s0", false).expect("started");
+        let full = Event::Promote {
+            full: true,
+            expect_step: None,
+        };
+        world.steer("s0", &full).expect("promoted");
+        if together {
+            world.cut_over_together(&["s0", "s1"]).expect("by hand");
+        } else {
+            let done = world.cutover("s0", Some("p0")).expect("by hand");
+            assert_eq!(done.notes, Vec::<String>::new(), "it is over, and nobody's");
+        }
+        assert_eq!(place(&mut world), over("rolled-back"));
+        let entries = world.control().entries(0, Some("s0")).expect("readable");
+        let last = entries.last().expect("an entry");
+        assert_eq!(last.event.to_string(), "rolled-back", "{}", last.cause);
+    }
+}
+
+#[test]
 fn a_release_past_its_deadline_is_aborted() {
     let mut site = site();
     let service = &mut site.services[0];

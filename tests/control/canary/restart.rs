@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use lb_userspace::{
+    control::Ask,
+    release::engine::{Event, Outcome},
+};
+
 use super::{assert_whole, at, over, place, release, seconds, site, world};
 use crate::world::World;
 
@@ -42,7 +47,7 @@ fn a_reboot_keeps_the_step_and_what_was_held_of_it() {
     seconds(&mut world, 21);
     seconds(&mut world, 10);
     // What a pause writes down is all of it; without one, at most half a minute is lost.
-    let pause = lb_userspace::release::engine::Event::Pause;
+    let pause = Event::Pause;
     world.steer("s0", &pause).expect("paused");
     let left = release(&mut world).left_s;
     assert_eq!(left, Some(19));
@@ -51,7 +56,7 @@ fn a_reboot_keeps_the_step_and_what_was_held_of_it() {
     world.restart().expect("on new maps");
     assert_eq!(place(&mut world), at(2, "paused", 10_000));
     assert_eq!(release(&mut world).left_s, left);
-    let resume = lb_userspace::release::engine::Event::Resume;
+    let resume = Event::Resume;
     world.steer("s0", &resume).expect("resumed");
     seconds(&mut world, 18);
     assert_eq!(place(&mut world), at(2, "holding", 10_000));
@@ -105,7 +110,7 @@ fn an_aborted_and_a_promoted_release_stay_so_over_restarts_and_reboots() {
     for promoted in [false, true] {
         let mut world = world();
         world.start("s0", false).expect("started");
-        let full = lb_userspace::release::engine::Event::Promote {
+        let full = Event::Promote {
             full: true,
             expect_step: None,
         };
@@ -163,5 +168,68 @@ fn no_step_is_made_by_the_health_that_the_daemon_of_before_knew() {
 fn a_step_waits_for_checks_no_longer_than_they_take() {
     let mut world = restarted_when_a_step_is_due();
     seconds(&mut world, 10);
+    assert_eq!(place(&mut world), at(2, "holding", 10_000));
+}
+
+/// A gate has let a release go on; the daemon of before knew its candidate well, who is dead.
+fn restarted_with_a_gate() -> (World, Ask) {
+    let mut site = site();
+    "tcp = true, interval = \"1s\"".clone_into(&mut site.services[0].health);
+    site.services[0]
+        .tables
+        .push_str("[[service.release.gate]]\nname = \"smoke\"\nbefore = 2\nexec = [\"/x\"]\n");
+    let mut world = World::new(site);
+    world.start("s0", false).expect("started");
+    world.health("s0", &[(2, true), (3, true)]).expect("told");
+    seconds(&mut world, 20);
+    let ask = world.control().due_gates().remove(0);
+    world.restart().expect("started again");
+    (world, ask)
+}
+
+fn pass(world: &mut World, ask: Ask) {
+    let tick = world.tick();
+    let answers = vec![(ask, Outcome::Passed)];
+    world.control().answers(answers, tick).expect("taken");
+}
+
+#[test]
+fn no_gates_answer_makes_a_step_by_the_health_that_the_daemon_of_before_knew() {
+    let (mut world, ask) = restarted_with_a_gate();
+    pass(&mut world, ask.clone());
+    assert_eq!(
+        place(&mut world),
+        at(1, "holding", 0),
+        "the health of before"
+    );
+    world.health("s0", &[(2, false), (3, false)]).expect("told");
+    seconds(&mut world, 10);
+    assert_eq!(place(&mut world), at(1, "awaits-backends", 0));
+
+    let (mut world, ask) = restarted_with_a_gate();
+    pass(&mut world, ask);
+    world.health("s0", &[(2, true), (3, true)]).expect("told");
+    world.tend().expect("tended");
+    assert_eq!(place(&mut world), at(2, "holding", 10_000));
+}
+
+#[test]
+fn an_order_to_promote_is_kept_until_the_candidate_has_been_checked() {
+    let promote = |full| Event::Promote {
+        full,
+        expect_step: None,
+    };
+    let (mut world, ask) = restarted_with_a_gate();
+    let refused = world.steer("s0", &promote(true)).expect_err("at once?");
+    let refused = refused.to_string();
+    assert!(
+        refused.contains("have not been checked since the daemon"),
+        "{refused}"
+    );
+    world.steer("s0", &promote(false)).expect("noted");
+    pass(&mut world, ask);
+    assert_eq!(place(&mut world), at(1, "holding", 0));
+    world.health("s0", &[(2, true), (3, true)]).expect("told");
+    world.tend().expect("tended");
     assert_eq!(place(&mut world), at(2, "holding", 10_000));
 }

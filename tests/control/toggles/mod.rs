@@ -2,6 +2,7 @@
 
 mod audit;
 mod crash;
+mod edited;
 mod interface;
 mod ofrep;
 mod orders;

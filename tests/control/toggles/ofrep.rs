@@ -160,6 +160,42 @@ fn any_targeting_key_has_a_bucket_that_stays_through_a_ramp() {
     assert!((190..290).contains(&more), "{more} of 400 at 60%");
 }
 
+#[test]
+fn a_client_of_a_release_that_was_taken_over_gets_what_whois_says() {
+    let fake = fake();
+    order(&fake, "POST", "/v1/services/s0/start", &json!({}));
+    let share = json!({ "share_ppm": 500_000 });
+    order(&fake, "POST", "/v1/services/s0/share", &share);
+    let mut candidates = 0;
+    for n in 0..200 {
+        let client = format!("10.0.{n}.7");
+        let path = format!("/v1/services/s0/whois?client={client}");
+        let whois = ask(&fake.socket, "GET", &path, "").json();
+        let gets = whois["way"]["pool"] == "p1";
+        candidates += usize::from(gets);
+        let expected = (gets, "SPLIT".to_owned());
+        let told = told(&fake, "ramp", &json!({ "clientIp": client }));
+        assert_eq!(told, expected, "{client}: {whois}");
+    }
+    assert!((60..140).contains(&candidates), "{candidates} of 200");
+
+    let guest = json!({ "clientIp": "198.51.100.9" });
+    order(
+        &fake,
+        "POST",
+        "/v1/services/s0/cutover",
+        &json!({ "to": "p1" }),
+    );
+    assert_eq!(told(&fake, "ramp", &guest), yes("STATIC"));
+    order(
+        &fake,
+        "POST",
+        "/v1/services/s0/cutover",
+        &json!({ "to": "p0" }),
+    );
+    assert_eq!(told(&fake, "ramp", &guest), no("DEFAULT"));
+}
+
 /// What the addresses of staff begin with, before a digit of their own.
 const STAFF_CLIENTS: [&str; 2] = ["198.51.100.", "2001:db8:9:"];
 

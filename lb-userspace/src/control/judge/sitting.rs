@@ -195,7 +195,7 @@ impl Sitting {
                 self.judge.judged_in_step(),
                 self.judge.settings().min_clients
             )),
-            Verdict::Unsound(signal) => Opinion::CantTell(format!(
+            Verdict::Unsound(signal) => Opinion::Unsound(format!(
                 "clients of `{active}` that nothing tells apart differ by `{signal}`"
             )),
         }

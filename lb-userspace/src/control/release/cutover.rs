@@ -9,6 +9,7 @@ use humantime::format_rfc3339_seconds;
 
 use super::{
     super::{Control, ControlError, orders::require_servable, pending::occupied},
+    by_hand,
     tell::{happened, why},
 };
 use crate::{
@@ -152,7 +153,8 @@ impl<D: Dataplane> Control<D> {
     ) -> Result<(Position, Happened, String), ControlError> {
         let state = self.state.service(service)?;
         let before = state.position.run.as_ref();
-        let advanced = engine::advance(before, event, self.moment());
+        let moment = self.moment(service);
+        let advanced = engine::advance(before, event, moment);
         let (run, actions) = advanced.map_err(|refusal| ControlError::Release {
             service: service.to_owned(),
             refusal,
@@ -163,7 +165,7 @@ impl<D: Dataplane> Control<D> {
                 &format!(
                     "its release waits for {} before the cutover; cut it over by itself, or the \
                      others without it",
-                    awaited(&run)
+                    self.awaited(service, &run)
                 ),
             ));
         }
@@ -190,7 +192,7 @@ impl<D: Dataplane> Control<D> {
             object: format!("pool `{pool}`: "),
             refusal,
         })?;
-        next.run = self.touched_by_hand(state, &next);
+        next.run = self.touched_by_hand(service, state, &next);
         let order = Order::Cutover {
             to: to.map(str::to_owned),
         };
@@ -198,11 +200,7 @@ impl<D: Dataplane> Control<D> {
             "" => format!("`{order}` by hand"),
             reason => reason.to_owned(),
         };
-        let event = if state.is_released() {
-            Happened::TakenOver
-        } else {
-            Happened::Cutover
-        };
+        let event = by_hand(state, next.run.as_ref(), Happened::Cutover);
         Ok((next, event, why))
     }
 
@@ -266,7 +264,14 @@ impl<D: Dataplane> Control<D> {
         let state: &ServiceState = self.state.service(service)?;
         let run = state.position.run.as_ref().filter(|run| run.is_ahead());
         let run = run.filter(|_| state.pending.is_none());
-        Ok(run.map(|run| format!("the cutover waits for {}", awaited(run))))
+        Ok(run.map(|run| format!("the cutover waits for {}", self.awaited(service, run))))
+    }
+
+    fn awaited(&self, service: &str, run: &Run) -> String {
+        if run.scheduled_ms.is_none() && self.moment(service).unheard {
+            return "the first checks of its backends since the daemon was started".to_owned();
+        }
+        awaited(run)
     }
 }
 

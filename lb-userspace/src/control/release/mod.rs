@@ -5,13 +5,14 @@ mod gates;
 mod many;
 mod tell;
 mod time;
+mod waits;
 
 pub use self::{
     cutover::Together,
     gates::{Ask, Unheard},
 };
 
-pub(super) use self::time::age;
+pub(super) use self::{tell::found, time::age};
 
 use std::time::Instant;
 
@@ -20,9 +21,10 @@ use super::{Control, ControlError, audit::Subject, back::is_way_back, orders::re
 use crate::{
     api::model::Done,
     dataplane::Dataplane,
+    journal::Happened,
     release::{
         Position, Refusal, Salts,
-        engine::{self, Action, Event, Run},
+        engine::{self, Action, Event, Run, Stage},
     },
     state::{Order, ServiceState, State},
 };
@@ -40,7 +42,7 @@ struct Turn {
     /// Below which bucket sessions are moved, if any are.
     touched: Option<u32>,
     /// What the log is told.
-    told: Option<Subject>,
+    told: Vec<Subject>,
 }
 
 impl<D: Dataplane> Control<D> {
@@ -144,21 +146,28 @@ impl<D: Dataplane> Control<D> {
     ) -> Result<Turn, ControlError> {
         let state = self.state.service(service)?;
         let before = state.position.run.as_ref();
-        let (run, actions) = engine::advance(before, event, self.moment()).map_err(|refusal| {
-            ControlError::Release {
-                service: service.to_owned(),
-                refusal,
-            }
-        })?;
+        let (run, actions) =
+            engine::advance(before, event, self.moment(service)).map_err(|refusal| {
+                ControlError::Release {
+                    service: service.to_owned(),
+                    refusal,
+                }
+            })?;
         let next = self.position_after(service, event, &actions, tick)?;
+        let found = if let Event::Judged { round, opinion } = event {
+            found(before, *round, opinion)
+        } else {
+            None
+        };
         let told = happened(event, before, &run)
             .map(|happened| Subject::whole(happened, &why(event, cause, before, &run)));
+        let told = told.or_else(|| gates::changed(event, before, &run));
         Ok(Turn {
             order: Order::Release(event.clone()),
             moves: !actions.is_empty() || next.now != state.position.now,
             back: is_way_back(&actions),
             touched: (!state.position.covers(&next)).then_some(next.touched_ppm),
-            told: told.or_else(|| gates::changed(event, before, &run)),
+            told: found.into_iter().chain(told).collect(),
             position: Position {
                 run: Some(run),
                 ..next
@@ -192,7 +201,7 @@ impl<D: Dataplane> Control<D> {
         if turn.moves {
             state.reassign_dead(&self.seed, tick);
         }
-        if let Some(subject) = turn.told {
+        for subject in turn.told {
             self.will_note_about(service, subject);
         }
         Ok(())
@@ -251,7 +260,12 @@ impl<D: Dataplane> Control<D> {
     }
 
     /// What a change by hand to another position means to the release of before.
-    pub(super) fn touched_by_hand(&self, state: &ServiceState, next: &Position) -> Option<Run> {
+    pub(super) fn touched_by_hand(
+        &self,
+        service: &str,
+        state: &ServiceState,
+        next: &Position,
+    ) -> Option<Run> {
         let run = state.position.run.as_ref()?;
         // A share by hand ends the watch of a promoted one, too.
         let watched = run.is_under_way() && next.now.sends_to_candidate();
@@ -262,8 +276,21 @@ impl<D: Dataplane> Control<D> {
         } else {
             return Some(run.clone());
         };
-        let touched = engine::advance(Some(run), &event, self.moment());
+        let touched = engine::advance(Some(run), &event, self.moment(service));
         touched.ok().map(|(run, _)| run)
+    }
+}
+
+/// What a change by hand is called: by what it has made of the release that was under way, if one
+/// was.
+pub(super) fn by_hand(before: &ServiceState, after: Option<&Run>, happened: Happened) -> Happened {
+    match after.filter(|_| before.is_released()).map(|run| &run.stage) {
+        Some(Stage::TakenOver) => Happened::TakenOver,
+        Some(Stage::RolledBack) => Happened::RolledBack,
+        Some(
+            Stage::Waiting | Stage::Step(_) | Stage::Bake | Stage::Promoted | Stage::Aborted { .. },
+        )
+        | None => happened,
     }
 }
 

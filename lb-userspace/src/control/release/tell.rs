@@ -1,11 +1,14 @@
 //! What is said of a release.
 
-use super::{super::Control, gates};
+use super::{
+    super::{Control, audit::Subject},
+    gates,
+};
 use crate::{
     api::model::ReleaseStatus,
     dataplane::Dataplane,
     journal::Happened,
-    release::engine::{Event, Run, Stage},
+    release::engine::{Event, Opinion, Run, Stage},
     state::ServiceState,
 };
 
@@ -25,8 +28,9 @@ impl<D: Dataplane> Control<D> {
         Some(ReleaseStatus {
             number: state.position.release,
             candidate: state.pool_name(run.candidate).to_owned(),
-            state: condition(state, &run).to_owned(),
+            state: condition(state, &run),
             reason,
+            inconclusive: run.inconclusive,
             step: run.step().map(|step| step + 1),
             steps: run.plan.steps.len(),
             under_way: run.is_under_way(),
@@ -43,8 +47,8 @@ impl<D: Dataplane> Control<D> {
 }
 
 /// What a release does at the moment, in a word or two.
-fn condition(state: &ServiceState, run: &Run) -> &'static str {
-    match run.stage {
+fn condition(state: &ServiceState, run: &Run) -> String {
+    let word = match run.stage {
         Stage::Promoted => "promoted",
         Stage::Aborted { .. } => "aborted",
         Stage::TakenOver => "taken-over",
@@ -52,23 +56,46 @@ fn condition(state: &ServiceState, run: &Run) -> &'static str {
         Stage::Waiting | Stage::Step(_) | Stage::Bake if run.paused => "paused",
         Stage::Bake => "baking",
         Stage::Waiting | Stage::Step(_) if run.scheduled_ms.is_some() => "scheduled",
-        Stage::Waiting | Stage::Step(_) if run.awaits_toggle() => "awaits-toggle",
-        Stage::Waiting | Stage::Step(_) if run.awaits_approval() => "awaits-approval",
-        Stage::Waiting | Stage::Step(_) if run.awaits_judge() => "awaits-evidence",
-        Stage::Waiting | Stage::Step(_) if !state.can_serve(state.pool_name(run.candidate)) => {
-            "awaits-backends"
+        Stage::Waiting | Stage::Step(_) => {
+            let serves = state.can_serve(state.pool_name(run.candidate));
+            if let Some(awaited) = run.awaited(serves) {
+                return awaited.to_string();
+            }
+            let held = run.hold_left_ms() == Some(0);
+            if held && run.closed_gates().next().is_some() {
+                "awaits-gates"
+            } else {
+                "holding"
+            }
         }
-        Stage::Waiting | Stage::Step(_)
-            if run.hold_left_ms() == Some(0) && run.closed_gates().next().is_some() =>
-        {
-            "awaits-gates"
-        }
-        Stage::Waiting | Stage::Step(_) => "holding",
-    }
+    };
+    word.to_owned()
+}
+
+/// What the judge has found, if that is the first time at the present step.
+pub(in super::super) fn found(
+    before: Option<&Run>,
+    round: u64,
+    opinion: &Opinion,
+) -> Option<Subject> {
+    let (finding, sentence) = opinion.finding()?;
+    let run = before.filter(|run| run.round == round && run.is_judged())?;
+    (!run.findings.contains(&finding)).then(|| Subject {
+        after: Some(finding.to_string()),
+        ..Subject::whole(Happened::Verdict, sentence)
+    })
+}
+
+/// Whether the present step has come to last once more as long.
+fn extends(before: Option<&Run>, run: &Run) -> bool {
+    run.extended && before.is_some_and(|before| !before.extended)
 }
 
 pub(super) fn happened(event: &Event, before: Option<&Run>, run: &Run) -> Option<Happened> {
     let stays = before.is_some_and(|before| before.stage == run.stage);
+    if extends(before, run) {
+        return Some(Happened::Extended);
+    }
     if let Event::Tick | Event::Due | Event::Gate { .. } | Event::Judged { .. } = event
         && stays
     {
@@ -109,6 +136,11 @@ pub(super) fn why(event: &Event, said: &str, before: Option<&Run>, run: &Run) ->
         return reason.clone();
     }
     let held = before.and_then(Run::present);
+    if let Some(step) = held.filter(|_| extends(before, run)) {
+        let doubt = run.doubt().unwrap_or_default();
+        let again = humantime::format_duration(step.hold);
+        return format!("the judge can't tell: {doubt}; the step lasts another {again}");
+    }
     let why = match (event, held) {
         _ if !said.is_empty() => said.to_owned(),
         (Event::Gate { gate, outcome, .. }, _) => gates::said(gate, outcome),

@@ -27,11 +27,14 @@ impl<D: Dataplane> Control<D> {
             }
             tracing::error!("the release's next step is tried again: {error}");
         }
-        match self.keep_holds(now_ms) {
+        match self
+            .tell_waits(now_ms)
+            .and_then(|()| self.keep_holds(now_ms))
+        {
             Err(error @ ControlError::Unfinished(_)) => Err(error),
             Err(error) => {
                 // What else is to be done need not wait for the disk.
-                tracing::error!("how long steps have been held is not written down: {error}");
+                tracing::error!("where releases wait is not written down: {error}");
                 Ok(())
             }
             Ok(()) => Ok(()),
@@ -62,7 +65,12 @@ impl<D: Dataplane> Control<D> {
 
     /// Milliseconds that a step waits at most until its candidate's backends have been checked: what
     /// the state says of them is what the daemon before this one knew.
-    fn unheard_ms(&self, service: &str, state: &ServiceState, now_ms: u64) -> u64 {
+    pub(in super::super) fn unheard_ms(
+        &self,
+        service: &str,
+        state: &ServiceState,
+        now_ms: u64,
+    ) -> u64 {
         let run = state.position.run.as_ref();
         let pool = run.map_or("", |run| state.pool_name(run.candidate));
         let configured = self.config.service(service);

@@ -1,6 +1,6 @@
 //! What a release asks its gates, and what it makes of their answers.
 
-use super::{Action, Check, Gate, Outcome, Point, Probe, Run, Stage};
+use super::{Action, Check, Gate, Outcome, Point, Probe, Run, Stage, run::Cause};
 
 impl Run {
     /// The gates that are to be asked now, each to be answered by `Event::Gate` with
@@ -29,15 +29,21 @@ impl Run {
         self.is_held() && self.scheduled_ms.is_none() && self.lacks_approval()
     }
 
-    pub(super) fn answered(&mut self, gate: &str, round: u64, outcome: Outcome) -> Vec<Action> {
+    pub(super) fn answered(
+        &mut self,
+        gate: &str,
+        round: u64,
+        outcome: Outcome,
+        heard: bool,
+    ) -> Vec<Action> {
         if self.note(gate, round, outcome).is_none() {
             return Vec::new();
         }
-        self.tick()
+        self.tick(heard)
     }
 
     /// Why the judge or a gate that is asked takes all users back, if one does.
-    pub(super) fn verdict(&self) -> Option<String> {
+    pub(super) fn verdict(&self) -> Option<Cause> {
         let mut asked = self.asked_gates();
         let gates = || asked.find_map(|gate| gate.verdict(self.checks.get(&gate.name)?));
         self.harm().or_else(gates)

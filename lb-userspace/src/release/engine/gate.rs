@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Plan;
+use super::{Plan, run::Cause};
 
 /// A condition that is looked at from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,15 +148,16 @@ impl Gate {
     }
 
     /// Why the last answer takes all users back, if it does.
-    pub(super) fn verdict(&self, check: &Check) -> Option<String> {
+    pub(super) fn verdict(&self, check: &Check) -> Option<Cause> {
         if self.policy(check) != Some(Policy::Abort) {
             return None;
         }
-        Some(match &check.outcome {
+        let (why, inconclusive) = match &check.outcome {
             Outcome::Passed => return None,
-            Outcome::Failed(why) => format!("gate `{}` failed: {why}", self.name),
-            Outcome::Inconclusive(why) => format!("gate `{}` can't tell: {why}", self.name),
-        })
+            Outcome::Failed(why) => (format!("gate `{}` failed: {why}", self.name), false),
+            Outcome::Inconclusive(why) => (format!("gate `{}` can't tell: {why}", self.name), true),
+        };
+        Some(Cause { why, inconclusive })
     }
 }
 

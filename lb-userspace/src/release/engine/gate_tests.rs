@@ -289,3 +289,69 @@ fn a_promotion_by_hand_ends_the_bake_whatever_is_watched() {
     assert_eq!(told.after(0, &PROMOTE), []);
     assert_eq!(told.run.stage, Stage::Promoted);
 }
+
+#[test]
+fn nobody_is_sent_to_a_candidate_that_nobody_has_heard_of_but_back_at_once() {
+    let unheard = |ms| Moment {
+        ms,
+        unheard: true,
+        ..Moment::default()
+    };
+    let gates = vec![
+        gate("smoke", Point::Before(1)),
+        gate("errors", Point::During(0)),
+    ];
+    let (told, _) = told(&start(with(gates), false, None));
+    let round = told.run.round;
+    let answer = |run: &Run, gate: &str, outcome| {
+        let gate = gate.to_owned();
+        let event = Event::Gate {
+            gate,
+            round,
+            outcome,
+        };
+        advance(Some(run), &event, unheard(60 * 60_000)).expect("taken")
+    };
+    let (passed, actions) = answer(&told.run, "errors", Outcome::Passed);
+    assert_eq!(actions, []);
+    let (passed, actions) = answer(&passed, "smoke", Outcome::Passed);
+    assert_eq!((passed.step(), actions), (Some(0), vec![]));
+    let (held, actions) =
+        advance(Some(&passed), &PROMOTE, unheard(60 * 60_000)).expect("it is noted");
+    assert_eq!(
+        (held.step(), held.approved, actions),
+        (Some(0), true, vec![])
+    );
+    let (_, actions) = advance(Some(&held), &Event::Tick, 60 * 60_000).expect("heard");
+    assert_eq!(actions.len(), 1, "the step is made");
+
+    let full = Event::Promote {
+        full: true,
+        expect_step: None,
+    };
+    let refused = advance(Some(&passed), &full, unheard(60 * 60_000));
+    assert_eq!(refused, Err(Refusal::Unheard));
+    let (_, actions) = answer(&passed, "errors", failed());
+    assert_eq!(actions, [Action::Withdraw]);
+}
+
+#[test]
+fn an_end_for_want_of_an_answer_is_told_from_one_for_a_bad_one() {
+    for (outcome, inconclusive) in [
+        (Outcome::Inconclusive("no data".to_owned()), true),
+        (failed(), false),
+    ] {
+        let mut errors = gate("errors", Point::During(0));
+        errors.on_inconclusive = Policy::Abort;
+        let (mut canary, _) = told(&start(with(vec![errors.clone()]), false, None));
+        assert_eq!(
+            canary.answer(1, "errors", outcome.clone()),
+            [Action::Withdraw]
+        );
+        assert_eq!(canary.run.inconclusive, inconclusive);
+        errors.point = Point::After;
+        let (mut green, _) = told(&start(blue_green(vec![errors]), true, None));
+        green.answer(1, "errors", outcome);
+        assert_eq!(green.run.inconclusive, inconclusive);
+    }
+}

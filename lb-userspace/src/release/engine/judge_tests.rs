@@ -69,7 +69,10 @@ fn harm_takes_all_users_back_at_once_even_from_a_pause() {
         let (aborted, actions) = say(&run, Opinion::Harm("resets".to_owned()), 2);
         let reason = "resets".to_owned();
         assert_eq!(aborted.stage, Stage::Aborted { reason });
-        assert_eq!(actions, [Action::Withdraw]);
+        assert_eq!(
+            (aborted.inconclusive, actions),
+            (false, vec![Action::Withdraw])
+        );
     }
 }
 
@@ -106,13 +109,13 @@ fn a_starved_step_lasts_once_more_as_long_and_then_the_policy_decides() {
         match policy {
             OnInconclusive::Hold | OnInconclusive::Extend => assert_eq!(run.step(), Some(0)),
             OnInconclusive::Promote => assert_eq!(run.step(), Some(1)),
-            OnInconclusive::Abort => assert_eq!(
-                run.stage,
-                Stage::Aborted {
-                    reason: "the judge can't tell: too few connections".to_owned()
-                }
-            ),
+            OnInconclusive::Abort => {
+                let reason = "the judge can't tell: too few connections".to_owned();
+                assert_eq!(run.stage, Stage::Aborted { reason });
+            }
         }
+        let aborted = policy == OnInconclusive::Abort;
+        assert_eq!(run.inconclusive, aborted, "{policy:?}");
     }
 }
 
@@ -147,6 +150,24 @@ fn a_step_until_evidence_that_never_comes_waits_for_a_person_at_its_limit() {
     assert!(run.awaits_judge());
     let (next, _) = say(&run, Opinion::NoWorse, 61 * MINUTE);
     assert_eq!(next.stage, Stage::Promoted, "late, but there");
+}
+
+#[test]
+fn the_soonest_that_a_plan_ends_counts_evidence_of_steps_that_are_compared_alone() {
+    let held = |steps: &[Step]| {
+        let steps = steps.to_vec();
+        Plan {
+            steps,
+            ..Plan::default()
+        }
+        .shortest()
+    };
+    let minutes = |minutes| Duration::from_mins(minutes);
+    assert_eq!(
+        held(&[step(50_000, true), step(250_000, false)]),
+        minutes(10)
+    );
+    assert_eq!(held(&[step(0, true), step(1_000_000, true)]), minutes(20));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! What the judge says of a release, and what the release makes of it.
 
-use lb_common::hash::BUCKETS;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Run, Step};
+use super::{Action, Run, Step, run::Cause};
 use crate::judge::Settings;
 
 /// How a release is judged.
@@ -43,16 +44,53 @@ pub enum Opinion {
     NoWorse,
     /// Enough was seen, and no harm; but not that there is none.
     NoHarm,
-    /// Too little was seen, or what was seen is worth nothing.
+    /// Too little was seen.
     CantTell(String),
+    /// What was seen is worth nothing, and why.
+    Unsound(String),
+}
+
+/// An opinion that somebody should hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finding {
+    /// The candidate is worse.
+    Harm,
+    /// It is no worse.
+    NoWorse,
+    /// What was seen is worth nothing.
+    Unsound,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Harm => "harm",
+            Self::NoWorse => "no-worse",
+            Self::Unsound => "unsound",
+        })
+    }
+}
+
+impl Opinion {
+    /// What it has found, in a sentence; nothing while it is still looking.
+    pub fn finding(&self) -> Option<(Finding, &str)> {
+        match self {
+            Self::Harm(why) => Some((Finding::Harm, why)),
+            Self::NoWorse => Some((
+                Finding::NoWorse,
+                "the judge has found the candidate no worse",
+            )),
+            Self::Unsound(why) => Some((Finding::Unsound, why)),
+            Self::NoHarm | Self::CantTell(_) => None,
+        }
+    }
 }
 
 impl Run {
-    /// Whether the judge looks at the present stage: part of the clients, drawn at random, have the
-    /// candidate, and others have not.
+    /// Whether the judge looks at the present stage.
     pub fn is_judged(&self) -> bool {
-        let part = |step: &Step| (1..BUCKETS).contains(&step.share_ppm);
-        self.plan.judge.is_some() && self.present().is_some_and(part)
+        self.plan.judge.is_some() && self.present().is_some_and(Step::is_compared)
     }
 
     /// The same release, which has heard what it can't act on yet; nothing where that counts for
@@ -61,8 +99,14 @@ impl Run {
     pub fn heard(&self, round: u64, opinion: Opinion, now_ms: u64) -> Option<Self> {
         let mut next = self.aged(now_ms);
         (round == next.round && next.is_judged()).then_some(())?;
-        next.opinion = Some(opinion);
+        next.take(opinion);
         Some(next)
+    }
+
+    fn take(&mut self, opinion: Opinion) {
+        self.findings
+            .extend(opinion.finding().map(|(found, _)| found));
+        self.opinion = Some(opinion);
     }
 
     /// Whether it waits for the judge, the hold being over.
@@ -70,22 +114,25 @@ impl Run {
         self.is_held() && !self.judge_lets()
     }
 
-    pub(super) fn judged(&mut self, round: u64, opinion: Opinion) -> Vec<Action> {
+    pub(super) fn judged(&mut self, round: u64, opinion: Opinion, heard: bool) -> Vec<Action> {
         if round != self.round || !self.is_judged() {
             return Vec::new();
         }
-        self.opinion = Some(opinion);
-        self.tick()
+        self.take(opinion);
+        self.tick(heard)
     }
 
     /// Why the judge takes all users back, if it does.
-    pub(super) fn harm(&self) -> Option<String> {
+    pub(super) fn harm(&self) -> Option<Cause> {
         if let Some(Opinion::Harm(why)) = &self.opinion {
-            return Some(why.clone());
+            return Some(Cause::plain(why));
         }
         let (policy, why) = self.unsure()?;
         let aborts = policy == OnInconclusive::Abort && !self.may_extend() && !self.paused;
-        aborts.then(|| format!("the judge can't tell: {why}"))
+        aborts.then(|| Cause {
+            why: format!("the judge can't tell: {why}"),
+            inconclusive: true,
+        })
     }
 
     /// Whether the judge lets it leave the present stage, the hold being over.
@@ -117,18 +164,22 @@ impl Run {
     /// nothing if it can, or if somebody has let it go on.
     fn unsure(&self) -> Option<(OnInconclusive, &str)> {
         let judging = self.plan.judge.as_ref()?;
-        let step = self.present()?;
         if !self.is_judged() || !self.is_held() || self.approved {
             return None;
         }
-        let why = match &self.opinion {
-            None => "it has not looked yet",
-            Some(Opinion::CantTell(why)) => why,
-            Some(Opinion::NoHarm) if step.evidence => {
-                "it has found no harm, but not that there is none"
+        Some((judging.on_inconclusive, self.doubt()?))
+    }
+
+    /// Why the judge can't tell, whatever is left of the step; nothing if it can.
+    pub fn doubt(&self) -> Option<&str> {
+        let evidence = self.present()?.evidence;
+        match &self.opinion {
+            None => Some("it has not looked yet"),
+            Some(Opinion::CantTell(why) | Opinion::Unsound(why)) => Some(why),
+            Some(Opinion::NoHarm) if evidence => {
+                Some("it has found no harm, but not that there is none")
             }
-            Some(Opinion::NoHarm | Opinion::NoWorse | Opinion::Harm(_)) => return None,
-        };
-        Some((judging.on_inconclusive, why))
+            Some(Opinion::NoHarm | Opinion::NoWorse | Opinion::Harm(_)) => None,
+        }
     }
 }

@@ -11,6 +11,7 @@ mod heed;
 mod judged;
 mod plan;
 mod run;
+mod waits;
 
 #[cfg(test)]
 mod gate_tests;
@@ -28,9 +29,10 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     gate::{Check, Gate, Outcome, Point, Policy, Probe},
     heed::Seen,
-    judged::{Judging, OnInconclusive, Opinion},
+    judged::{Finding, Judging, OnInconclusive, Opinion},
     plan::{Plan, Step, Strategy},
     run::{Refusal, Run, Stage},
+    waits::Awaited,
 };
 use super::PoolId;
 
@@ -155,14 +157,16 @@ pub struct Moment {
     pub ms: u64,
     /// The toggles that are off: steps that they guard are passed over.
     pub off: BTreeSet<String>,
+    /// What is known of the candidate's backends is from before a restart: nobody is sent there yet.
+    pub unheard: bool,
 }
 
 impl From<u64> for Moment {
-    /// With all toggles on.
+    /// With all toggles on, and all backends checked.
     fn from(ms: u64) -> Self {
         Self {
             ms,
-            off: BTreeSet::new(),
+            ..Self::default()
         }
     }
 }
@@ -179,23 +183,24 @@ pub fn advance(
     }
     let mut next = run.ok_or(Refusal::NotStarted)?.aged(now.ms);
     next.know(&now.off);
+    let heard = !now.unheard;
     let actions = match event {
-        Event::Tick => next.tick(),
-        Event::Promote { full, expect_step } => next.promote(*full, *expect_step)?,
+        Event::Tick => next.tick(heard),
+        Event::Promote { full, expect_step } => next.promote(*full, *expect_step, heard)?,
         Event::Pause => next.pause(true)?,
         Event::Resume => next.pause(false)?,
         Event::Abort { reason } => next.abort(reason)?,
         Event::Retry => next.retry()?,
         Event::TakeOver => next.take_over(),
         Event::RollBack => next.roll_back(),
-        Event::Due => next.due(),
-        Event::CutOver { at_ms } => next.cut_over(*at_ms)?,
+        Event::Due => next.due(heard),
+        Event::CutOver { at_ms } => next.cut_over(*at_ms, heard)?,
         Event::Gate {
             gate,
             round,
             outcome,
-        } => next.answered(gate, *round, outcome.clone()),
-        Event::Judged { round, opinion } => next.judged(*round, opinion.clone()),
+        } => next.answered(gate, *round, outcome.clone(), heard),
+        Event::Judged { round, opinion } => next.judged(*round, opinion.clone(), heard),
         Event::Start { .. } => Vec::new(),
     };
     Ok((next, actions))

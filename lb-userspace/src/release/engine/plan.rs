@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use lb_common::hash::BUCKETS;
 use serde::{Deserialize, Serialize};
 
 use super::{Gate, Judging, Point};
@@ -59,9 +60,15 @@ pub struct Step {
 }
 
 impl Step {
+    /// Whether part of the clients, drawn at random, have the candidate, and others have not: who is
+    /// chosen otherwise can't be compared with the rest.
+    pub const fn is_compared(&self) -> bool {
+        0 < self.share_ppm && self.share_ppm < BUCKETS
+    }
+
     /// The soonest that it can end.
     pub const fn shortest(&self) -> Duration {
-        if self.evidence {
+        if self.evidence && self.is_compared() {
             Duration::ZERO
         } else {
             self.hold

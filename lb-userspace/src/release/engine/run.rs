@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Action, Check, Event, Moment, Opinion, Plan, Step, Strategy, milliseconds};
+use super::{
+    Action, Awaited, Check, Event, Finding, Moment, Opinion, Plan, Step, Strategy, milliseconds,
+};
 use crate::release::PoolId;
 
 /// Where a release is.
@@ -49,12 +51,21 @@ pub struct Run {
     /// What the judge says at the present stage.
     #[serde(default)]
     pub opinion: Option<Opinion>,
+    /// What it has found there, each of which is told once.
+    #[serde(default)]
+    pub findings: BTreeSet<Finding>,
     /// The present step lasts once more as long.
     #[serde(default)]
     pub extended: bool,
+    /// What it has last been said to wait for at the present stage.
+    #[serde(default)]
+    pub awaits: Option<Awaited>,
     /// Why it was taken back after its promotion, if by itself.
     #[serde(default)]
     pub taken_back: Option<String>,
+    /// It was taken back for want of an answer, not for a bad one.
+    #[serde(default)]
+    pub inconclusive: bool,
     /// The clock at the last event; nothing if it began anew since.
     seen_ms: Option<u64>,
 }
@@ -120,6 +131,28 @@ pub enum Refusal {
     /// It is paused, or not, already.
     #[error("{0}")]
     Already(&'static str),
+    /// Nobody knows yet whether the candidate is well.
+    #[error(
+        "the candidate's backends have not been checked since the daemon was started; give the \
+         order again in some seconds, once `serin status` shows their checks"
+    )]
+    Unheard,
+}
+
+/// Why a release is taken back.
+pub(super) struct Cause {
+    pub why: String,
+    /// Nobody could tell.
+    pub inconclusive: bool,
+}
+
+impl Cause {
+    pub fn plain(why: &str) -> Self {
+        Self {
+            why: why.to_owned(),
+            inconclusive: false,
+        }
+    }
 }
 
 impl Run {
@@ -162,8 +195,11 @@ impl Run {
             checks: BTreeMap::new(),
             off: BTreeSet::new(),
             opinion: None,
+            findings: BTreeSet::new(),
             extended: false,
+            awaits: None,
             taken_back: None,
+            inconclusive: false,
             seen_ms: Some(now.ms),
         };
         run.know(&now.off);
@@ -282,34 +318,36 @@ impl Run {
     }
 
     /// At most one step further, however long it was not looked at: users must have had the hold
-    /// of every step.
-    pub(super) fn tick(&mut self) -> Vec<Action> {
+    /// of every step. None while the candidate's backends have not been `heard` of.
+    pub(super) fn tick(&mut self, heard: bool) -> Vec<Action> {
         if self.deadline_left_ms() == Some(0) {
-            return self.withdraw("the release's deadline has passed");
+            return self.withdraw(Cause::plain("the release's deadline has passed"));
         }
         // One that could not be heeded when it came.
-        if let Some(why) = self.verdict() {
-            return self.withdraw(&why);
+        if let Some(cause) = self.verdict() {
+            return self.withdraw(cause);
         }
         if self.extends() {
             self.extended = true;
             return Vec::new();
         }
-        if self.paused || !self.is_under_way() || !self.may_leave() {
+        let held_back = self.is_ahead() && !heard;
+        if self.paused || held_back || !self.is_under_way() || !self.may_leave() {
             return Vec::new();
         }
         self.leave()
     }
 
-    pub(super) fn due(&mut self) -> Vec<Action> {
+    pub(super) fn due(&mut self, heard: bool) -> Vec<Action> {
         self.scheduled_ms = None;
-        self.tick()
+        self.tick(heard)
     }
 
     pub(super) fn promote(
         &mut self,
         full: bool,
         expect_step: Option<usize>,
+        heard: bool,
     ) -> Result<Vec<Action>, Refusal> {
         self.require_under_way()?;
         if let Some(expected) = expect_step.filter(|&step| Some(step) != self.number()) {
@@ -318,22 +356,29 @@ impl Run {
         }
         (self.paused, self.scheduled_ms, self.approved) = (false, None, true);
         if full && self.is_ahead() {
+            if !heard {
+                return Err(Refusal::Unheard);
+            }
             return Ok(self.enter(self.plan.steps.len()));
         }
         if self.stage == Stage::Bake {
             return Ok(self.leave());
         }
-        Ok(self.tick())
+        Ok(self.tick(heard))
     }
 
-    pub(super) fn cut_over(&mut self, at_ms: Option<u64>) -> Result<Vec<Action>, Refusal> {
+    pub(super) fn cut_over(
+        &mut self,
+        at_ms: Option<u64>,
+        heard: bool,
+    ) -> Result<Vec<Action>, Refusal> {
         self.require_under_way()?;
         if !self.is_ahead() {
             return Err(Refusal::Bakes);
         }
         (self.paused, self.straight, self.approved) = (false, true, true);
         self.scheduled_ms = at_ms;
-        Ok(self.tick())
+        Ok(self.tick(heard))
     }
 
     pub(super) fn pause(&mut self, paused: bool) -> Result<Vec<Action>, Refusal> {
@@ -351,7 +396,7 @@ impl Run {
 
     pub(super) fn abort(&mut self, reason: &str) -> Result<Vec<Action>, Refusal> {
         self.require_under_way()?;
-        Ok(self.withdraw(reason))
+        Ok(self.withdraw(Cause::plain(reason)))
     }
 
     pub(super) fn retry(&mut self) -> Result<Vec<Action>, Refusal> {
@@ -380,17 +425,20 @@ impl Run {
     }
 
     /// Takes all users back: the candidate is promoted already, or not.
-    pub(super) fn withdraw(&mut self, reason: &str) -> Vec<Action> {
+    fn withdraw(&mut self, cause: Cause) -> Vec<Action> {
+        let Cause { why, inconclusive } = cause;
         self.paused = false;
-        if self.stage == Stage::Bake {
+        let action = if self.stage == Stage::Bake {
             let candidate = self.candidate;
-            self.taken_back = Some(reason.to_owned());
+            self.taken_back = Some(why);
             self.come_to(Stage::RolledBack);
-            return vec![Action::RollBack { candidate }];
-        }
-        let reason = reason.to_owned();
-        self.come_to(Stage::Aborted { reason });
-        vec![Action::Withdraw]
+            Action::RollBack { candidate }
+        } else {
+            self.come_to(Stage::Aborted { reason: why });
+            Action::Withdraw
+        };
+        self.inconclusive = inconclusive;
+        vec![action]
     }
 
     /// The step that it is at.
@@ -474,6 +522,8 @@ impl Run {
         self.round += 1;
         self.checks.clear();
         (self.opinion, self.extended) = (None, false);
+        self.findings.clear();
+        (self.awaits, self.inconclusive) = (None, false);
     }
 
     fn require_open(&self) -> Result<(), Refusal> {

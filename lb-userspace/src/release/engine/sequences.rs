@@ -208,8 +208,8 @@ impl Seen<'_> {
         );
         if expects && self.before.map(|before| before.round) != Some(self.next.round) {
             let moment = Moment {
-                ms: 0,
                 off: self.next.off.clone(),
+                ..Moment::default()
             };
             let again = advance(Some(self.next), self.event, moment);
             prop_assert!(again.is_err(), "a second click did something");
@@ -261,7 +261,7 @@ proptest! {
             let Some(event) = event(turn, run.as_ref()) else {
                 continue;
             };
-            let moment = Moment { ms: now_ms, off: off.clone() };
+            let moment = Moment { ms: now_ms, off: off.clone(), ..Moment::default() };
             let Ok((next, actions)) = advance(run.as_ref(), &event, moment) else {
                 continue;
             };

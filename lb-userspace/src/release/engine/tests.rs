@@ -65,8 +65,8 @@ pub(super) struct Told {
 /// A moment with these toggles off.
 fn off(names: &[&str]) -> Moment {
     Moment {
-        ms: 0,
         off: names.iter().map(|&name| name.to_owned()).collect(),
+        ..Moment::default()
     }
 }
 

@@ -214,6 +214,6 @@ pub fn long((kind, version): (u8, u32), length: usize) -> Vec<u8> {
 }
 
 /// A packet with a short header.
-fn short() -> Vec<u8> {
+pub fn short() -> Vec<u8> {
     vec![0x4a; 40]
 }

@@ -13,9 +13,11 @@ use lb_common::{
 use lb_userspace::dataplane::{Image, Table, question::Question};
 
 use crate::{
+    audience,
     frame::{Frame, flag},
     lab::Lab,
     outcome::Verdict,
+    quic,
     random::Random,
     world::{
         FAMILIES, Family, NEW, NEW_TABLE, OLD, OLD_TABLE, SERVICE, add_backend, bucket_of, chosen,
@@ -35,6 +37,7 @@ const THIRD: u16 = 3;
 #[test]
 fn it_agrees_with_the_forwarding_program_on_every_flow_in_every_state() {
     let mut lab = Lab::new(&Image::default());
+    lab.complete();
     let mut random = Random::new(0x7e11);
     for (name, image) in states() {
         lab.become_image(&image);
@@ -48,7 +51,7 @@ fn it_agrees_with_the_forwarding_program_on_every_flow_in_every_state() {
             let reason = reason(&trace);
             *told.entry(trace.reason).or_insert(0) += 1;
             assert_eq!(verdict_of(reason), verdict, "{name}: {frame:?} {trace:?}");
-            if let Verdict::Transmit | Verdict::Redirect = verdict {
+            if let Reason::Transmitted | Reason::Redirected = reason {
                 assert_eq!(trace.chosen, chosen(&out), "{name}: {frame:?} {trace:?}");
             }
         }
@@ -203,6 +206,7 @@ fn states() -> Vec<(&'static str, Image)> {
         flags: Record::MOVING,
         ..resting()
     };
+    let flagged = |flags| Record { flags, ..cutover };
     let tables = |slot: fn(usize) -> Slot| {
         let mut image = two_pools();
         add_backend(&mut image, THIRD);
@@ -261,7 +265,42 @@ fn states() -> Vec<(&'static str, Image)> {
         ("direct server return", with(by_frame)),
         ("no record", without_record()),
         ("at rest again", with(resting())),
+        (
+            "sessions that are pinned",
+            with(flagged(Record::SESSIONS | Record::ARMING)),
+        ),
+        (
+            "sessions in a cutover",
+            with(flagged(Record::SESSIONS | Record::MOVING)),
+        ),
+        (
+            "a cutover that cuts",
+            with(flagged(Record::MOVING | Record::CUT)),
+        ),
+        (
+            "a deadline that is over",
+            with(flagged(Record::MOVING | Record::OVERDUE)),
+        ),
+        ("QUIC in a cutover", quic::image(cutover)),
+        (
+            "QUIC that is cut",
+            quic::image(flagged(Record::MOVING | Record::CUT)),
+        ),
+        ("an audience", audience::half(false)),
+        ("an audience that comes", audience::half(true)),
+        ("ipip in a ramp", by_tunnel(Record::FORWARD_IPIP)),
+        ("gue in a ramp", by_tunnel(Record::FORWARD_GUE)),
+        ("at rest after all", with(resting())),
     ]
+}
+
+fn by_tunnel(forward: u32) -> Image {
+    let mut image = with_record(Record {
+        flags: Record::MOVING | forward,
+        ..ramping(SHARE)
+    });
+    image.replies.clear();
+    image
 }
 
 fn settled() -> Record {
@@ -316,7 +355,14 @@ fn packet(random: &mut Random) -> Frame {
     match random.below(10) {
         0..=2 => Frame::syn(from, to),
         3..=7 => Frame::tcp(from, to, flags[random.below(flags.len())]),
-        8 => Frame::udp(from, to),
+        8 => Frame {
+            payload: match random.below(3) {
+                0 => Vec::new(),
+                1 => quic::long(quic::INITIAL_1, quic::SMALLEST),
+                _ => quic::short(),
+            },
+            ..Frame::udp(from, to)
+        },
         _ => Frame {
             hops: 1,
             ..Frame::ack(from, to)
@@ -336,6 +382,7 @@ fn verdict_of(reason: Reason) -> Verdict {
         (Reason::Redirected, Verdict::Redirect),
         (Reason::NotListening, Verdict::Pass),
         (Reason::TtlExceeded, Verdict::Pass),
+        (Reason::Reset, Verdict::Transmit),
     ];
     let found = known.iter().find(|(known, _)| *known == reason);
     found.map_or(Verdict::Drop, |(_, verdict)| *verdict)

@@ -29,7 +29,10 @@ fn stage(way: Way, signals: &[&str], step: &[(&str, &str)]) -> Result<Stage> {
         let steps = vec![quarter];
         shop.release = Some(table([
             ("steps", steps.into()),
-            ("judge", table([("signals", signals.to_vec().into())]).into()),
+            (
+                "judge",
+                table([("signals", signals.to_vec().into())]).into(),
+            ),
         ]));
     })
 }

@@ -67,6 +67,21 @@ fn image(rules: &[(Rule, Vec<IpNet>)]) -> Image {
     image
 }
 
+/// With half of all clients in an audience that gets the new pool, since ever or only now.
+pub fn half(comes: bool) -> Image {
+    let mut image = image(&[(staff(1), nets(&["10.77.0.0/17", "fd77:0:0:8000::/49"]))]);
+    if comes {
+        let record = Record {
+            origin_audiences: 0,
+            touched_ppm: BUCKETS,
+            flags: Record::AUDIENCES | Record::MOVING,
+            ..with_audiences()
+        };
+        image.records.insert(SERVICE, record);
+    }
+    image
+}
+
 /// Whether the packet goes to the new pool.
 fn is_new(lab: &mut Lab, frame: &Frame) -> bool {
     let outcome = lab.send_frame(frame);

@@ -22,7 +22,8 @@ use crate::{
     lab::node,
     tunnel::network,
     world::{
-        Family, NEW, OLD, OLD_TABLE, Protocol, at_rest, client, request, slot_of, translated, vip,
+        Family, KINDS, NEW, OLD, OLD_TABLE, Protocol, at_rest, client, request, slot_of,
+        translated, vip,
     },
 };
 use lb_common::protocol::{TCP, UDP};
@@ -94,6 +95,13 @@ fn piece_of(
         [&header[..], &fragment.to_bytes()].concat()
     };
     [link, &header, data].concat()
+}
+
+/// Pieces of every kind of packet.
+pub fn some() -> Vec<Vec<u8>> {
+    let frames = KINDS.map(|(family, protocol)| large(family, protocol, client(family, 7)));
+    let of = |frame: &Frame| CUTS.map(|cut| piece(frame, 7, cut));
+    frames.iter().flat_map(of).collect()
 }
 
 /// Half of all slots to each backend, so that a wrong rule shows.

@@ -1,12 +1,7 @@
 //! Where pieces go, in the orders in which they may come.
 
 use super::*;
-use crate::{
-    case::Case,
-    frame::tag,
-    lab::Lab,
-    world::{FAMILIES, KINDS},
-};
+use crate::{case::Case, frame::tag, lab::Lab, world::FAMILIES};
 
 /// Sends pieces in this order; all must come to `backend` as pieces of the translated packet.
 fn check(lab: &mut Lab, frame: &Frame, family: Family, backend: u16, (id, cuts): (u32, &[Cut])) {

@@ -11,7 +11,7 @@ use crate::{
     encap::{outer_of, tunnelled},
     lab::Lab,
     tunnel::wrapped,
-    world::{FAMILIES, KINDS},
+    world::FAMILIES,
 };
 
 /// What outer headers show of a piece: its sender.

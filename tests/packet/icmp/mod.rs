@@ -76,6 +76,12 @@ fn usual(family: Family, protocol: Protocol) -> (Frame, Frame) {
     (packet, error)
 }
 
+/// Errors that packets of the usual client's connections were too big.
+pub fn some(family: Family) -> Vec<Vec<u8>> {
+    let errors = [Protocol::Tcp, Protocol::Udp].map(|protocol| usual(family, protocol).1);
+    errors.map(|error| error.bytes()).to_vec()
+}
+
 /// Bytes from the start of the quoted packet to the end of its ports.
 fn ports_end(packet: &Frame) -> usize {
     packet.transport_offset() - packet.network_offset() + 4

@@ -116,8 +116,8 @@ impl Record {
         self
     }
 
-    /// The same record with a breaker, if its connections are measured: after so many attempts (1 to 15)
-    /// in a row without an answer the candidate gets no new connections. Those that it would have got are
+    /// The same record with a breaker, if its connections are measured: after attempts of so many clients
+    /// (1 to 15) in a row without an answer the candidate gets no new connections. Those that it would have got are
     /// pinned elsewhere, so pins may exist for all of its share, under this record and later ones.
     #[must_use]
     pub const fn with_breaker(mut self, limit: u32) -> Self {
@@ -157,7 +157,7 @@ impl Record {
         (self.flags & Self::RATIO) >> RATIO_AT
     }
 
-    /// Attempts of the candidate in a row without an answer that trip the breaker; 0 for none. With
+    /// Clients of the candidate whose attempts in a row without an answer trip the breaker; 0 for none. With
     /// direct server return no answer can be seen.
     #[inline(always)]
     pub const fn breaker_limit(&self) -> u32 {

@@ -18,6 +18,8 @@ use nix::unistd::{Uid, User};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::judge::Summary;
+
 /// A file of this size, in bytes, is put aside.
 const LIMIT: u64 = 4 << 20;
 /// Files that are kept besides the one that is written: `audit.jsonl.1` is the youngest of them.
@@ -200,6 +202,19 @@ pub struct Entry {
     pub share_ppm: u32,
     /// Number of the live record.
     pub epoch: u64,
+    /// What a release was judged by that this has ended; null for all else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<Summary>>,
+}
+
+impl Happened {
+    /// Whether a release has ended by it, or its candidate has become the active pool.
+    pub const fn ends_a_release(self) -> bool {
+        matches!(
+            self,
+            Self::Promoted | Self::Aborted | Self::TakenOver | Self::RolledBack
+        )
+    }
 }
 
 /// The time of day, as entries have it.
@@ -377,6 +392,7 @@ pub(crate) fn sample(service: &str, cause: &str) -> Entry {
         candidate: Some("green".to_owned()),
         share_ppm: 10_000,
         epoch: 2,
+        evidence: None,
     }
 }
 

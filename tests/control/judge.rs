@@ -6,6 +6,8 @@ use serin_tests::judge::{Case, Method, Row, cases, run};
 /// As many good releases for each kind of weather.
 const GOOD: u64 = 500;
 const BAD: u64 = 400;
+/// Releases with latencies, whose every look is longer.
+const WHOLE: u64 = 100;
 
 fn rows(runs: u64, of: fn(&Case) -> bool) -> Vec<Row> {
     let cases = cases().into_iter().filter(|(case, _)| of(case));
@@ -29,9 +31,24 @@ fn of_two_thousand_good_releases_one_in_a_hundred_is_taken_back_at_most() {
     assert_passed(&rows);
 }
 
+/// All signals share the rate, and so do all steps.
+#[test]
+fn nor_is_one_by_all_its_signals_its_latencies_and_its_steps_together() {
+    let rows = rows(WHOLE, |case| matches!(case, Case::Whole(..)));
+    assert_eq!(rows.len(), 3);
+    assert_passed(&rows);
+}
+
+#[test]
+fn one_that_is_worse_by_just_the_margin_is_let_go_in_one_of_twenty_at_most() {
+    let rows = rows(GOOD, |case| matches!(case, Case::Margin(..)));
+    assert_eq!(rows.len(), 1);
+    assert_passed(&rows);
+}
+
 #[test]
 fn bad_releases_are_found_and_good_ones_let_go_within_so_many_connections() {
-    let rows = rows(BAD, |case| !matches!(case, Case::Same(..)));
+    let rows = rows(BAD, |case| !case.counts_false());
     assert_eq!(rows.len(), 6);
     assert_passed(&rows);
 }

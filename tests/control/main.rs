@@ -20,6 +20,7 @@ mod fake;
 mod geography;
 mod http;
 mod judge;
+mod judged;
 mod program;
 
 mod api;

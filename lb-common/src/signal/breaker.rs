@@ -7,8 +7,6 @@ use super::cohort;
 /// Attempts of a candidate must have been without an answer for as long: a backend that is far away
 /// needs that time.
 pub const SILENCE_NS: u64 = 50_000_000;
-/// Attempts of the active pool in a row without an answer that are no fault of the candidate's.
-const BASELINE: u32 = 2;
 
 /// What one service's new connections have met, under one record.
 ///
@@ -17,7 +15,7 @@ const BASELINE: u32 = 2;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Breaker {
-    /// The record's number that the counts are of.
+    /// The record's number that the run is of.
     epoch: u64,
     /// The record's number that it has tripped for; 0 for none.
     tripped_epoch: u64,
@@ -27,43 +25,41 @@ pub struct Breaker {
     since_ns: u64,
     /// The last answer of the active pool; the same clock.
     baseline_ns: u64,
-    /// Attempts of the candidate in a row without an answer; none is counted once it has tripped.
-    run: u32,
-    /// The same of the active pool.
-    baseline_run: u32,
+    /// The run: a bit for each client of the candidate's that has called since its last answer, and one
+    /// for several where their buckets share it; those make the breaker an attempt later.
+    clients: u64,
 }
 
 const _: () = assert!(size_of::<Breaker>() == 48);
 
-/// When and after what a breaker has tripped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tripped {
-    /// Nanoseconds of `CLOCK_MONOTONIC`.
-    pub at_ns: u64,
-    /// The candidate's attempts in a row without an answer.
-    pub attempts: u32,
+/// A connection begins: of a cohort, and of the client in this bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// One of [`cohort`]'s constants.
+    pub cohort: u32,
+    /// Tells clients apart, and no client can choose it.
+    pub bucket: u32,
 }
 
 impl Breaker {
-    /// A connection of a cohort begins, under a record with a limit that is not 0.
+    /// A connection begins, under a record with this number and a limit that is not 0: so many clients
+    /// must call in a row. What one client alone can do (call again and again, by SYNs that no host
+    /// answers) does not lengthen the run.
     #[inline(always)]
-    pub const fn attempt(&mut self, of: u32, (epoch, limit): (u64, u32), now_ns: u64) {
+    pub const fn attempt(&mut self, by: Attempt, (epoch, limit): (u64, u32), now_ns: u64) {
         if self.epoch != epoch {
-            (self.run, self.baseline_run) = (0, 0);
+            self.clients = 0;
             self.epoch = epoch;
         }
-        if of != cohort::CANDIDATE {
-            self.baseline_run = self.baseline_run.saturating_add(1);
+        if by.cohort != cohort::CANDIDATE || self.has_tripped(epoch) {
             return;
         }
-        if self.has_tripped(epoch) {
-            return;
-        }
-        if self.run == 0 {
+        if self.clients == 0 {
             self.since_ns = now_ns;
         }
-        self.run = self.run.saturating_add(1);
-        if self.run >= limit && self.is_silent(now_ns) && self.is_alone(now_ns) {
+        self.clients |= 1 << (by.bucket % u64::BITS);
+        let run = self.clients.count_ones();
+        if run >= limit && self.is_silent(now_ns) && self.is_alone(now_ns) {
             self.tripped_ns = now_ns;
             self.tripped_epoch = epoch;
         }
@@ -73,11 +69,8 @@ impl Breaker {
     #[inline(always)]
     pub const fn answer(&mut self, of: u32, now_ns: u64) {
         if of == cohort::CANDIDATE {
-            if !self.has_tripped(self.epoch) {
-                self.run = 0;
-            }
+            self.clients = 0;
         } else {
-            self.baseline_run = 0;
             self.baseline_ns = now_ns;
         }
     }
@@ -87,13 +80,13 @@ impl Breaker {
         now_ns.saturating_sub(self.since_ns) >= SILENCE_NS
     }
 
-    /// The active pool answers: at once, or at least it has in the second half of the candidate's silence.
-    /// Of many connections that begin at a time, some are always on their way; and where both pools fall
-    /// silent at a time, answers of the active one may be a little later than the candidate's.
+    /// The active pool has answered in the second half of the candidate's silence. Where both pools fall
+    /// silent at a time, answers of the active one may be a little later than the candidate's. That it
+    /// was not called meanwhile says nothing: at a large share it seldom is.
     #[inline(always)]
     const fn is_alone(&self, now_ns: u64) -> bool {
         let half = now_ns.saturating_sub(self.since_ns) / 2;
-        self.baseline_run < BASELINE || self.baseline_ns > self.since_ns + half
+        self.baseline_ns > self.since_ns + half
     }
 
     /// Whether the record with this number sends no new connections to its candidate.
@@ -102,15 +95,14 @@ impl Breaker {
         epoch != 0 && self.tripped_epoch == epoch
     }
 
-    /// What userspace is to know, of the record with this number.
-    pub const fn tripped(&self, epoch: u64) -> Option<Tripped> {
-        if !self.has_tripped(epoch) {
+    /// When it tripped for one of the records with these numbers, the last one included: nanoseconds of
+    /// `CLOCK_MONOTONIC`. Another record is another breaker, but no answer to what has tripped this one.
+    pub const fn tripped(&self, first: u64, last: u64) -> Option<u64> {
+        let epoch = self.tripped_epoch;
+        if epoch == 0 || epoch < first || epoch > last {
             return None;
         }
-        Some(Tripped {
-            at_ns: self.tripped_ns,
-            attempts: self.run,
-        })
+        Some(self.tripped_ns)
     }
 }
 
@@ -122,11 +114,22 @@ mod tests {
     const EPOCH: u64 = 7;
     const LIMIT: u32 = 5;
 
-    /// Attempts of the candidate, so many milliseconds after another; the number of the one that trips.
-    fn attempts(breaker: &mut Breaker, count: u32, every_ms: u64) -> Option<u32> {
-        for number in 0..count {
+    fn of(cohort: u32, bucket: u32) -> Attempt {
+        Attempt { cohort, bucket }
+    }
+
+    /// Attempts of the candidate's, each by the client of its number, so many milliseconds after
+    /// another, the active pool answering just before each; the number of the one that trips.
+    fn attempts(
+        breaker: &mut Breaker,
+        clients: impl IntoIterator<Item = u32>,
+        every_ms: u64,
+    ) -> Option<u32> {
+        for (number, client) in (0..).zip(clients) {
             let now = (1000 + u64::from(number) * every_ms) * MS;
-            breaker.attempt(cohort::CANDIDATE, (EPOCH, LIMIT), now);
+            breaker.answer(cohort::ODD, now);
+            let by = of(cohort::CANDIDATE, client);
+            breaker.attempt(by, (EPOCH, LIMIT), now);
             if breaker.has_tripped(EPOCH) {
                 return Some(number + 1);
             }
@@ -135,39 +138,57 @@ mod tests {
     }
 
     #[test]
-    fn it_trips_after_so_many_attempts_but_not_before_the_time_of_an_answer() {
-        assert_eq!(attempts(&mut Breaker::default(), LIMIT - 1, 100), None);
-        assert_eq!(attempts(&mut Breaker::default(), 100, 100), Some(LIMIT));
-        assert_eq!(attempts(&mut Breaker::default(), 100, 1), Some(51));
-        let mut breaker = Breaker::default();
-        attempts(&mut breaker, 100, 100);
-        let tripped = Tripped {
-            at_ns: 1400 * MS,
-            attempts: LIMIT,
-        };
-        assert_eq!(breaker.tripped(EPOCH), Some(tripped));
+    fn it_trips_after_so_many_clients_but_not_before_the_time_of_an_answer() {
+        let fresh = Breaker::default;
+        assert_eq!(attempts(&mut fresh(), 0..LIMIT - 1, 100), None);
+        assert_eq!(attempts(&mut fresh(), 0..100, 100), Some(LIMIT));
+        assert_eq!(attempts(&mut fresh(), 0..100, 1), Some(51));
+        let mut breaker = fresh();
+        attempts(&mut breaker, 0..100, 100);
+        assert_eq!(breaker.tripped(EPOCH, EPOCH), Some(1400 * MS));
     }
 
     #[test]
-    fn an_answer_of_the_candidates_begins_the_count_anew() {
+    fn clients_that_call_again_do_not_lengthen_the_run() {
+        for few in 1..LIMIT {
+            let again = (0..1000).map(|number| number % few);
+            assert_eq!(attempts(&mut Breaker::default(), again, 100), None);
+        }
+        let last = (0..500).map(|_| 9).chain(0..LIMIT);
+        let tripped = attempts(&mut Breaker::default(), last, 100);
+        assert_eq!(tripped, Some(500 + LIMIT - 1));
+    }
+
+    #[test]
+    fn an_answer_of_the_candidates_begins_the_run_anew() {
         let mut breaker = Breaker::default();
-        for _ in 0..100 {
-            assert_eq!(attempts(&mut breaker, LIMIT - 1, 100), None);
+        for round in 0..25 {
+            let few = (round * 4..).take(LIMIT as usize - 1);
+            assert_eq!(attempts(&mut breaker, few, 100), None);
             breaker.answer(cohort::CANDIDATE, 0);
         }
-        assert_eq!(attempts(&mut breaker, 100, 100), Some(LIMIT));
+        assert_eq!(attempts(&mut breaker, 0..100, 100), Some(LIMIT));
     }
 
+    /// At a share of 90% the candidate is called nine times as often: many of its attempts may come
+    /// before the active pool's first.
     #[test]
     fn it_does_not_trip_where_the_active_pool_is_silent_too() {
-        for of in [cohort::EVEN, cohort::ODD] {
+        for called in [0, 1, 2, 100] {
             let mut breaker = Breaker::default();
-            for _ in 0..BASELINE {
-                breaker.attempt(of, (EPOCH, LIMIT), 900 * MS);
+            breaker.answer(cohort::EVEN, 999 * MS);
+            for number in 0..200 {
+                let now = (1000 + u64::from(number) * 10) * MS;
+                if number < called {
+                    breaker.attempt(of(cohort::EVEN, number), (EPOCH, LIMIT), now);
+                }
+                let by = of(cohort::CANDIDATE, number);
+                breaker.attempt(by, (EPOCH, LIMIT), now);
             }
-            assert_eq!(attempts(&mut breaker, 100, 100), None);
-            breaker.answer(of, 1001 * MS);
-            breaker.attempt(cohort::CANDIDATE, (EPOCH, LIMIT), 20_000 * MS);
+            assert!(!breaker.has_tripped(EPOCH), "{called}");
+            breaker.answer(cohort::ODD, 3000 * MS);
+            let by = of(cohort::CANDIDATE, 0);
+            breaker.attempt(by, (EPOCH, LIMIT), 3001 * MS);
             assert!(breaker.has_tripped(EPOCH), "the active pool is back");
         }
     }
@@ -176,27 +197,39 @@ mod tests {
     fn connections_of_the_active_pool_on_their_way_don_t_hold_it() {
         for (answered, trips) in [(1020, false), (1030, true)] {
             let mut breaker = Breaker::default();
-            for now in [1000, 1001, 1002, 1003] {
-                breaker.attempt(cohort::CANDIDATE, (EPOCH, LIMIT), now * MS);
+            for number in 0..4 {
+                let now = 1000 + u64::from(number);
+                let by = of(cohort::CANDIDATE, number);
+                breaker.attempt(by, (EPOCH, LIMIT), now * MS);
             }
-            for _ in 0..100 {
-                breaker.attempt(cohort::ODD, (EPOCH, LIMIT), 1004 * MS);
+            for client in 0..100 {
+                breaker.attempt(of(cohort::ODD, client), (EPOCH, LIMIT), 1004 * MS);
             }
             breaker.answer(cohort::EVEN, answered * MS);
-            for _ in 0..100 {
-                breaker.attempt(cohort::ODD, (EPOCH, LIMIT), 1040 * MS);
+            for client in 0..100 {
+                breaker.attempt(of(cohort::ODD, client), (EPOCH, LIMIT), 1040 * MS);
             }
-            breaker.attempt(cohort::CANDIDATE, (EPOCH, LIMIT), 1050 * MS);
+            let by = of(cohort::CANDIDATE, 4);
+            breaker.attempt(by, (EPOCH, LIMIT), 1050 * MS);
             assert_eq!(breaker.has_tripped(EPOCH), trips, "{answered}");
         }
     }
 
     #[test]
-    fn another_record_is_another_breaker() {
+    fn another_record_is_another_breaker_and_what_has_tripped_is_not_forgotten() {
         let mut breaker = Breaker::default();
-        attempts(&mut breaker, 100, 100);
-        assert!(!breaker.has_tripped(EPOCH + 1));
-        breaker.attempt(cohort::CANDIDATE, (EPOCH + 1, LIMIT), 9000 * MS);
+        attempts(&mut breaker, 0..100, 100);
+        let by = of(cohort::CANDIDATE, 0);
+        breaker.attempt(by, (EPOCH + 1, LIMIT), 9000 * MS);
         assert!(!breaker.has_tripped(EPOCH + 1) && !Breaker::default().has_tripped(0));
+        for (first, last, told) in [
+            (EPOCH, EPOCH + 1, true),
+            (EPOCH - 1, EPOCH, true),
+            (EPOCH + 1, EPOCH + 1, false),
+            (EPOCH - 2, EPOCH - 1, false),
+        ] {
+            assert_eq!(breaker.tripped(first, last).is_some(), told, "{first}");
+        }
+        assert_eq!(Breaker::default().tripped(0, 9), None);
     }
 }

@@ -10,7 +10,7 @@ use lb_common::{
     flow::FlowKey,
     hash, protocol,
     release::Record,
-    signal::{self, Call, Decided, Kind, Segment, Watched, cohort},
+    signal::{self, Call, Decided, Kind, Segment, Watched, breaker::Attempt, cohort},
 };
 
 use super::{DIVERTED, Dealt, OPENS, V6, Whose, count};
@@ -134,7 +134,11 @@ pub extern "C" fn serin_request(
     let noted = follow(whose, (&seen.client, key), step);
     // What is diverted is of the candidate's share, but no evidence of the candidate.
     if begins && !whose.has(DIVERTED) {
-        begin(&record, (whose, cohort), key, seen.segment.sequence);
+        let by = Attempt {
+            cohort,
+            bucket: drawn as u32,
+        };
+        begin(&record, (whose, by), key, seen.segment.sequence);
     }
     noted
 }
@@ -154,7 +158,7 @@ fn call(watched: &mut Watched, (whose, cohort): (Whose, u32), sequence: u32) -> 
 
 /// A connection begins that is to be watched.
 #[inline(always)]
-fn begin(record: &Record, (whose, cohort): (Whose, u32), key: FlowKey, sequence: u32) {
+fn begin(record: &Record, (whose, by): (Whose, Attempt), key: FlowKey, sequence: u32) {
     let now = signal::Clock::precise(&Clock);
     let limit = record.breaker_limit();
     if limit != 0
@@ -163,9 +167,9 @@ fn begin(record: &Record, (whose, cohort): (Whose, u32), key: FlowKey, sequence:
     {
         // SAFETY: the element is there for good; `Breaker` says what comes of two CPUs that write it.
         let breaker = unsafe { &mut *breaker };
-        breaker.attempt(cohort, (epoch, limit), now);
+        breaker.attempt(by, (epoch, limit), now);
     }
-    let kind = Kind::new(cohort, record.forward() == Record::FORWARD_NAT);
+    let kind = Kind::new(by.cohort, record.forward() == Record::FORWARD_NAT);
     let begun = Watched::new(sequence, whose.backend(), (kind, record.draw()), now);
     let _unmeasured_if_refused = WATCHED.insert(key, begun, BPF_ANY.into());
 }

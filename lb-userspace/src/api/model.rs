@@ -161,6 +161,9 @@ pub struct ReleaseStatus {
     /// What is asked before it may go on, as planned; empty once it is over.
     #[serde(default)]
     pub gates: Vec<GateStatus>,
+    /// What its judge can't see; null if it sees all, or the release has none or is over.
+    #[serde(default)]
+    pub unseen: Option<String>,
 }
 
 /// One gate of a release under way.

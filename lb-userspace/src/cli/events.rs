@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Failure, Format, end_with_the_reader};
-use crate::{api::client::Client, journal::Entry, share::Share};
+use super::{Failure, Format, end_with_the_reader, explain::odds};
+use crate::{api::client::Client, journal::Entry, judge::percent, share::Share};
 
 /// How often the daemon is asked for more.
 const POLL: Duration = Duration::from_millis(200);
@@ -74,6 +74,38 @@ pub fn text(entry: &Entry) -> String {
     )
 }
 
+/// What a release was judged by that has ended with it, a line a signal.
+pub fn evidence(entry: &Entry) -> String {
+    let Some(summary) = &entry.evidence else {
+        return String::new();
+    };
+    let lines = summary.signals.iter().map(|said| {
+        let rate = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), percent);
+        let quantile = said.quantile.map_or_else(String::new, |part| {
+            format!(" beyond the {:.0}th percentile", part * 100.0)
+        });
+        format!(
+            "    {}: {}{quantile}: {} {} of {} ({}), {} {} of {} ({}); odds of harm {} of \
+             {}, of no worse {} of {}\n",
+            said.signal,
+            said.opinion,
+            summary.candidate,
+            said.candidate.failures,
+            said.candidate.trials,
+            rate(said.candidate_rate),
+            summary.active,
+            said.baseline.failures,
+            said.baseline.trials,
+            rate(said.baseline_rate),
+            odds(said.harm),
+            odds(said.harm_limit),
+            odds(said.no_worse),
+            odds(said.no_worse_limit),
+        )
+    });
+    lines.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -92,6 +124,28 @@ mod tests {
             text(&entry),
             "2026-11-25T01:02:03.004Z shop release 2 step: step 2 of 3, green has 1% (by root: \
              promote)"
+        );
+        assert_eq!(evidence(&entry), "");
+    }
+
+    #[test]
+    fn the_evidence_of_a_release_that_has_ended_is_a_line_a_signal() {
+        let entry: Entry = serde_json::from_value(json!({
+            "seq": 3, "time": "", "service": "shop", "event": "aborted",
+            "actor": { "uid": null, "name": "serin" }, "cause": "v2 resets", "release": 2,
+            "step": null, "steps": 3, "active": "blue", "candidate": null, "share_ppm": 0,
+            "epoch": 9, "evidence": { "candidate": "v2", "active": "v1", "verdict": { "harm": "reset" }, "judged": 1760, "signals": [{
+                "signal": "reset", "opinion": "harm", "quantile": null,
+                "candidate": { "trials": 1760, "failures": 37 }, "candidate_rate": 0.021_023,
+                "baseline": { "trials": 26400, "failures": 13 }, "baseline_rate": 0.000_492,
+                "harm": 3.08, "harm_limit": 2.6, "no_worse": -4.0, "no_worse_limit": 1.3
+            }] }
+        }))
+        .expect("an entry");
+        assert_eq!(
+            evidence(&entry),
+            "    reset: harm: v2 37 of 1760 (2.1%), v1 13 of 26400 (0.05%); odds of harm 1202 \
+             of 398, of no worse <0.01 of 20\n"
         );
     }
 }

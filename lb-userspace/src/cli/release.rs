@@ -186,6 +186,7 @@ mod tests {
             strategy: Strategy::Canary,
             scheduled_ms: None,
             gates: Vec::new(),
+            unseen: None,
         }
     }
 

@@ -99,6 +99,7 @@ impl Answer {
             Self::Events(shown) => {
                 for entry in shown {
                     println!("{}", events::text(entry));
+                    print!("{}", events::evidence(entry));
                 }
             }
         }
@@ -191,6 +192,9 @@ fn status(status: &Status, output: Format) {
         println!("  release   {}", release::text(shown));
         for gate in &shown.gates {
             println!("  gate      {}", release::gate_text(gate));
+        }
+        if let Some(unseen) = &shown.unseen {
+            println!("  judge     {unseen}");
         }
     }
     println!(

@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeSet, ops::RangeInclusive};
 
+use lb_common::hash::BUCKETS;
+
 use super::{
+    model::Forward,
     raw::Section,
     setting::{self, SettingError},
 };
 use crate::{
     judge::{BASELINE_RATIO, Settings, Signal, needed},
-    release::engine::{Judging, OnInconclusive},
+    release::engine::{Judging, OnInconclusive, Step},
     share::Share,
 };
 
@@ -29,6 +32,12 @@ pub enum JudgeFault {
     /// Nothing to look at.
     #[error("has no signal; add one to `signals`, such as \"connect\", or leave the key out")]
     NoSignal,
+    /// Nothing that it could see.
+    #[error(
+        "has only signals that are not seen with forward = \"{0}\", where what servers send passes the \
+         edge by; add \"connect\" or \"handshake\", or write forward = \"nat\""
+    )]
+    NothingSeen(Forward),
     /// A rate that is none.
     #[error(
         "has false_alarm = \"{0}\", which is to lie between 0.0001% and 10%; \"1%\" is the usual one"
@@ -43,11 +52,11 @@ pub enum JudgeFault {
 }
 
 /// How a release is judged, if it is.
-pub(super) fn read(release: &mut Section) -> Option<Judging> {
-    release.table("judge", read_judge)
+pub(super) fn read(release: &mut Section, forward: Option<Forward>) -> Option<Judging> {
+    release.table("judge", |section| read_judge(section, forward))
 }
 
-fn read_judge(section: &mut Section) -> Judging {
+fn read_judge(section: &mut Section, forward: Option<Forward>) -> Judging {
     let usual = Settings::default();
     let listed = section.contains("signals");
     let signals = section.settings("signals", signal);
@@ -63,6 +72,14 @@ fn read_judge(section: &mut Section) -> Judging {
     let signals: BTreeSet<Signal> = signals.into_iter().flatten().flatten().collect();
     if listed && signals.is_empty() {
         section.refuse(JudgeFault::NoSignal.into());
+    }
+    if let Some(forward) = forward
+        && !signals.is_empty()
+        && !signals
+            .iter()
+            .any(|signal| signal.is_seen(forward.translates()))
+    {
+        section.refuse(JudgeFault::NothingSeen(forward).into());
     }
     if let Some(share) = false_alarm.filter(|share| !FALSE_ALARM.contains(&share.ppm)) {
         section.refuse(JudgeFault::FalseAlarm(share).into());
@@ -87,26 +104,73 @@ fn read_judge(section: &mut Section) -> Judging {
 const HARMS: [f64; 3] = [0.05, 0.01, 0.004];
 const USUAL: f64 = 0.002;
 
-/// What it looks at, and how soon it finds what.
-pub(super) fn outline(judging: &Judging, steps: usize) -> String {
-    let settings = &judging.settings;
+/// What a judge can't see where packets are forwarded so, in a sentence; nothing if it sees all.
+pub fn unseen(forward: Forward) -> Option<String> {
+    (!forward.translates()).then(|| {
+        format!(
+            "forward = \"{forward}\": what servers send is not seen, so that `first-byte` can't be \
+             judged, resets are seen by clients' alone, a connection that the candidate refuses is \
+             not seen at all unless its client repeats the SYN, and there is no breaker"
+        )
+    })
+}
+
+/// What it looks at, and how soon it finds what in which step.
+pub(super) fn outline(judging: &Judging, plan: &[Step], forward: Forward) -> String {
+    let settings = visible(&judging.settings, forward);
     let signals: Vec<_> = settings.signals.iter().map(Signal::to_string).collect();
     // Of the mean of all steps, one has to come to that many times as much.
-    let steps = f64::from(u32::try_from(steps.max(1)).unwrap_or(u32::MAX));
+    let steps = f64::from(u32::try_from(plan.len().max(1)).unwrap_or(u32::MAX));
     let limit = settings.harm_limit() + steps.ln();
-    let found = HARMS.map(|rate| {
-        let needed = needed((rate, USUAL), BASELINE_RATIO.into(), limit);
-        let needed = needed.map_or_else(|| "none".to_owned(), |needed| format!("{needed:.0}"));
-        format!("{}% after {needed}", rate * 100.0)
-    });
-    format!(
+    let mut told = format!(
         "    judge: {}; a false alarm in {:.0} releases; where {}% of the active pool's connections \
-         fail, a candidate whose fail is found: {} of its own\n",
+         fail, a candidate whose fail is found after so many of its own\n",
         signals.join(", "),
         1.0 / settings.false_alarm,
         USUAL * 100.0,
-        found.join(", ")
-    )
+    );
+    for (number, step) in (1..).zip(plan) {
+        told += &outline_step(number, step.share_ppm, limit);
+    }
+    if let Some(unseen) = unseen(forward) {
+        told += &format!("    judge: {unseen}\n");
+    }
+    told
+}
+
+/// How many connections harms of several sizes take to be found in a step with this share; nothing for
+/// one that is not judged.
+fn outline_step(number: u32, share_ppm: u32, limit: f64) -> String {
+    let Some(ratio) = ratio(share_ppm) else {
+        return String::new();
+    };
+    let found = HARMS.map(|rate| {
+        let needed = needed((rate, USUAL), ratio, limit);
+        let needed = needed.map_or_else(|| "none".to_owned(), |needed| format!("{needed:.0}"));
+        format!("{}% after {needed}", rate * 100.0)
+    });
+    format!("      step {number}: {}\n", found.join(", "))
+}
+
+/// Clients of the baseline for each one of the candidate at this share: as many as wanted, or as there
+/// are; nothing where either pool has all.
+fn ratio(share_ppm: u32) -> Option<f64> {
+    let others = BUCKETS
+        .checked_sub(share_ppm)
+        .filter(|&others| others > 0)?;
+    let all = f64::from(others) / f64::from(share_ppm);
+    (share_ppm > 0).then(|| all.min(BASELINE_RATIO.into()))
+}
+
+/// The settings of a judge that sees what can be seen where packets are forwarded so.
+pub fn visible(settings: &Settings, forward: Forward) -> Settings {
+    let signals = settings.signals.iter().copied();
+    Settings {
+        signals: signals
+            .filter(|signal| signal.is_seen(forward.translates()))
+            .collect(),
+        ..settings.clone()
+    }
 }
 
 fn signal(text: &str) -> Result<Signal, SettingError> {
@@ -199,7 +263,57 @@ mod tests {
         );
         let judge = "judge: connect, early-reset, handshake, first-byte; a false alarm in 100 releases; \
                      where 0.2% of the active pool's connections fail, a candidate whose fail is \
-                     found: 5% after ";
+                     found after so many of its own\n      step 1: 5% after ";
         assert!(told.contains(judge), "{told}");
+    }
+
+    #[test]
+    fn check_tells_it_of_each_step_at_the_ratio_that_it_has() {
+        let at = |share_ppm| ratio(share_ppm).expect("judged");
+        for (share_ppm, expected) in [(10_000, 15.0), (250_000, 3.0), (500_000, 1.0)] {
+            assert!((at(share_ppm) - expected).abs() < 1e-9, "{share_ppm}");
+        }
+        assert!(ratio(0).is_none() && ratio(BUCKETS).is_none());
+        let text = with("hold = \"5m\"", "[service.release.judge]").replace(
+            "steps = [{ share = \"5%\", hold = \"5m\" }]",
+            "steps = [{ share = \"5%\", hold = \"5m\" }, { share = \"50%\", hold = \"5m\" }]",
+        );
+        let told = super::super::outline(&Config::parse(&text).expect("valid"));
+        let after = |step: &str| -> f64 {
+            let line = told.lines().find(|line| line.contains(step));
+            let line = line.unwrap_or_else(|| panic!("{step}: {told}"));
+            let (_, rest) = line.split_once("1% after ").expect("a harm of 1%");
+            let (number, _) = rest.split_once(',').expect("more");
+            number.parse().expect("a number")
+        };
+        let [few, many] = ["step 1: 5%", "step 2: 5%"].map(after);
+        assert!(many > 1.5 * few, "{few} {many}");
+    }
+
+    #[test]
+    fn what_is_not_seen_is_said_and_a_judge_that_sees_nothing_is_refused() {
+        let dsr = |judge: &str| {
+            with("hold = \"5m\"", judge).replacen(
+                "name = \"shop\"",
+                "name = \"shop\"\nforward = \"l2\"",
+                1,
+            )
+        };
+        let blind = dsr("[service.release.judge]\nsignals = [\"first-byte\"]");
+        refuses(
+            &blind,
+            "has only signals that are not seen with forward = \"l2\", where what servers send passes \
+             the edge by; add \"connect\" or \"handshake\", or write forward = \"nat\"",
+        );
+        let seen = dsr("[service.release.judge]\nsignals = [\"connect\", \"first-byte\"]");
+        let told = super::super::outline(&Config::parse(&seen).expect("valid"));
+        assert!(told.contains("judge: connect; a false alarm"), "{told}");
+        assert!(
+            told.contains("that the candidate refuses is not seen"),
+            "{told}"
+        );
+        let nat = with("hold = \"5m\"", "[service.release.judge]");
+        let told = super::super::outline(&Config::parse(&nat).expect("valid"));
+        assert!(!told.contains("not seen"), "{told}");
     }
 }

@@ -45,7 +45,7 @@ pub use address::AddressError;
 pub use clash::Clash;
 pub use errors::{ConfigError, Fault, Position, Problem, ValueError};
 pub use gate::{GateError, GateFault};
-pub use judge::JudgeFault;
+pub use judge::{JudgeFault, unseen, visible};
 pub use lint::{Finding, lint};
 pub use listen::ListenError;
 pub use model::{

@@ -6,7 +6,7 @@ use super::{
     errors::ValueError,
     gate,
     judge::{self, JudgeFault},
-    model::Audience,
+    model::{Audience, Forward},
     raw::Section,
     setting::{self, SettingError},
     toggle,
@@ -118,12 +118,22 @@ pub enum PlanFault {
 }
 
 /// What a service's release means, if it has one.
-pub(super) fn read(service: &mut Section, audiences: &[Audience]) -> Option<Plan> {
-    let plan = service.table("release", |section| read_release(section, audiences));
+pub(super) fn read(
+    service: &mut Section,
+    audiences: &[Audience],
+    forward: Option<Forward>,
+) -> Option<Plan> {
+    let plan = service.table("release", |section| {
+        read_release(section, audiences, forward)
+    });
     plan.flatten()
 }
 
-fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
+fn read_release(
+    section: &mut Section,
+    audiences: &[Audience],
+    forward: Option<Forward>,
+) -> Option<Plan> {
     let strategy = section.setting("strategy", |word: &String| {
         setting::word(word, &STRATEGIES, &[])
     });
@@ -144,7 +154,7 @@ fn read_release(section: &mut Section, audiences: &[Audience]) -> Option<Plan> {
     };
     let gates = gate::read(section, steps.as_ref().map(Vec::len));
     let is_judged = section.contains("judge");
-    let judge = judge::read(section);
+    let judge = judge::read(section, forward);
     let waits = |step: &Step| step.evidence;
     if !is_judged && steps.iter().flatten().any(waits) {
         section.refuse(JudgeFault::NoJudge.into());

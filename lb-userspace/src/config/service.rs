@@ -32,7 +32,7 @@ pub(super) fn read(section: &mut Section, names: &mut BTreeSet<String>) -> Optio
     let quic_lb = quic_lb::read(section, &listeners);
     let pools = read_pools(section, forward, &listeners, quic_lb.as_deref());
     let audiences = audience::read_all(section);
-    let release = release::read(section, &audiences);
+    let release = release::read(section, &audiences, forward);
     let active = read_active(section, &pools);
     let affinity = section.setting("affinity", |word: &String| {
         setting::word(word, Affinity::WORDS, &[])

@@ -143,7 +143,8 @@ pub(super) fn outline(service: &Service) -> String {
             .as_ref()
             .map_or_else(String::new, |judging| judge::outline(
                 judging,
-                plan.steps.len()
+                &plan.steps,
+                service.forward
             )),
         outline_bake(plan),
         outline_rollback(service)

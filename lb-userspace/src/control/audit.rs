@@ -175,6 +175,7 @@ impl<D: Dataplane> Control<D> {
             candidate: None,
             share_ppm: 0,
             epoch: 0,
+            evidence: None,
         }
     }
 
@@ -182,7 +183,15 @@ impl<D: Dataplane> Control<D> {
         let state = state.services.get(service)?;
         let position = &state.position;
         let run = position.run.as_ref();
+        let judged = run.filter(|run| run.plan.judge.is_some());
+        let ended = judged.filter(|_| subject.event.ends_a_release());
+        let evidence = ended.and_then(|run| {
+            let candidate = state.pool_name(run.candidate);
+            let of = (service, position.release);
+            self.sittings.summary(of, candidate)
+        });
         Some(Entry {
+            evidence: evidence.map(Box::new),
             service: service.to_owned(),
             release: position.release,
             step: run.and_then(Run::step).map(|step| step + 1),

@@ -107,6 +107,10 @@ impl<D: Dataplane> Control<D> {
             let live = self.image.records.get(&service.id);
             if let Some(live) = live {
                 *record = record.dealt_after(live);
+                if record.draw() != live.draw() {
+                    // What was said of clients that were dealt out otherwise says nothing of these.
+                    service.position.forget_opinion();
+                }
             }
             // A take-over goes on counting where the maps before it were.
             let epoch = live.map_or(service.position.epoch, |live| live.epoch);
@@ -114,6 +118,10 @@ impl<D: Dataplane> Control<D> {
             record.epoch = if same { epoch } else { epoch + 1 };
             service.position.epoch = record.epoch;
             let old = self.state.services.get(name).map(|old| &old.position);
+            let dealt = old.is_some_and(|old| old.now.deals_like(&service.position.now));
+            if live.is_none() || !dealt {
+                service.position.dealt = Some(record.epoch);
+            }
             if let Some(old) = old.filter(|old| old.epoch != record.epoch) {
                 service.before = Some(old.clone());
             }

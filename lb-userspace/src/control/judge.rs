@@ -2,27 +2,31 @@
 //! second, and whatever changes its opinion is an event of the release.
 
 mod backends;
+mod beginning;
 mod sitting;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lb_common::signal::{self, Histogram};
+use lb_common::{
+    release::Record,
+    signal::{self, Histogram},
+};
 
 use super::{Control, ControlError, release::found};
 use crate::{
-    api::judged::Judged,
-    config::Forward,
+    api::{judged::Judged, stream::Latency},
+    config::visible,
     dataplane::{
         Dataplane,
         signals::{Cohort, Signals},
     },
     judge::{Cohorts, Counts, Settings, Signal, Tally},
     release::engine::{Event, Judging, Opinion, Run},
-    state::ServiceState,
+    state::{ServiceState, compose::BREAKER},
 };
 
-use self::backends::Beginning;
 pub(super) use self::sitting::Sittings;
+use self::{beginning::Beginning, sitting::Seen};
 
 /// From one look to the next.
 const LOOK_MS: u64 = 250;
@@ -111,6 +115,13 @@ impl<D: Dataplane> Control<D> {
         Ok(sitting.report((service, state), state.pool_name(run.candidate), &counts))
     }
 
+    /// How long clients have waited in a service's release; nothing if none of it was measured.
+    pub(super) fn waited(&self, service: &str, signals: &Signals) -> Option<Latency> {
+        let state = self.state.services.get(service)?;
+        let sitting = self.sittings.found(service, state.position.release)?;
+        Some(sitting.waited(signals))
+    }
+
     /// What the kernel has counted of each backend of a service.
     fn backend_counts(
         &self,
@@ -138,33 +149,83 @@ impl<D: Dataplane> Control<D> {
         let (Some(judging), Some(run)) = (judging(state), &state.position.run) else {
             return Ok(None);
         };
-        let counts = counts(&self.dataplane.signals(state.id)?);
-        let breaker = self.dataplane.breaker(state.id)?;
-        let tripped = breaker.tripped(state.position.epoch);
-        let tripped = tripped.map(|tripped| {
-            format!(
-                "the breaker: {} connections in a row were not answered, while `{}` answered",
-                tripped.attempts,
-                other(state, run)
-            )
-        });
-        let names = (
-            state.pool_name(run.candidate).to_owned(),
-            other(state, run).to_owned(),
-        );
-        let (release, round) = (state.position.release, run.round);
+        let signals = self.dataplane.signals(state.id)?;
+        let record = self.image.records.get(&state.id);
+        let seen = Seen {
+            candidate: state.pool_name(run.candidate).to_owned(),
+            active: other(state, run).to_owned(),
+            round: run.round,
+            draw: record.map(Record::draw),
+            compares: state.compares(&state.position.now),
+            tripped: self.trip(state, run)?,
+            now_ms,
+        };
+        let release = state.position.release;
         let settings = Settings {
             steps: run.plan.steps.len().max(1),
-            ..seen(&judging.settings, state.forward)
+            ..visible(&judging.settings, state.forward)
         };
         let begins = self.sittings.of(service, release).is_none();
         let beginning = if begins {
-            Beginning::at(&self.backend_counts(state)?)
+            Beginning::at(&self.backend_counts(state)?, &signals)
         } else {
             Beginning::default()
         };
         let sitting = self.sittings.open((service, release), settings, beginning);
-        Ok(sitting.look(&counts, tripped, (&names.0, &names.1), round, now_ms))
+        Ok(sitting.look(&counts(&signals), seen))
+    }
+
+    /// What the breaker says of the present step's candidate, if it has tripped: for whichever of the
+    /// step's records, since a weight or a check may have brought another one since.
+    fn trip(&self, state: &ServiceState, run: &Run) -> Result<Option<String>, ControlError> {
+        let (first, last) = state.position.records();
+        let breaker = self.dataplane.breaker(state.id)?;
+        Ok(breaker.tripped(first, last).map(|_| {
+            format!(
+                "the breaker: new connections of {BREAKER} clients or more in a row were not \
+                 answered, while `{}` answered",
+                other(state, run)
+            )
+        }))
+    }
+
+    /// What an event that would take a release further comes to: another step's breaker is another one,
+    /// so a trip that the judge has not looked at yet goes first.
+    pub(super) fn rather(
+        &self,
+        service: &str,
+        event: &Event,
+    ) -> Result<Option<Event>, ControlError> {
+        let further = matches!(
+            event,
+            Event::Tick
+                | Event::Due
+                | Event::Gate { .. }
+                | Event::Promote { .. }
+                | Event::CutOver { .. }
+        );
+        let state = self.state.service(service)?;
+        let run = state.position.run.as_ref();
+        let unheard = |run: &&Run| !matches!(run.opinion, Some(Opinion::Harm(_)));
+        let Some(run) = run.filter(unheard) else {
+            return Ok(None);
+        };
+        if !further || judging(state).is_none() {
+            return Ok(None);
+        }
+        let Some(why) = self.trip(state, run)? else {
+            return Ok(None);
+        };
+        if let Event::Promote { .. } | Event::CutOver { .. } = event {
+            return Err(ControlError::Unfit {
+                service: service.to_owned(),
+                why: format!("{why}; all users are being taken back: look with `serin status`"),
+            });
+        }
+        Ok(Some(Event::Judged {
+            round: run.round,
+            opinion: Opinion::Harm(why),
+        }))
     }
 }
 
@@ -179,17 +240,6 @@ fn other<'a>(state: &'a ServiceState, run: &Run) -> &'a str {
     let mut pools = [state.position.now.active, state.position.now.candidate].into_iter();
     let other = pools.find(|pool| *pool != run.candidate);
     other.map_or("the active pool", |pool| state.pool_name(pool))
-}
-
-/// The signals that can be seen where packets are forwarded so: with direct server return, nothing of
-/// what the server sends.
-fn seen(settings: &Settings, forward: Forward) -> Settings {
-    let visible = |signal: &Signal| forward.translates() || *signal != Signal::FirstByte;
-    let signals = settings.signals.iter().copied().filter(visible);
-    Settings {
-        signals: signals.collect(),
-        ..settings.clone()
-    }
 }
 
 /// What the judge takes of the kernel's counters.

@@ -2,7 +2,7 @@
 
 use super::{Control, ControlError, report::measured};
 use crate::{
-    api::stream::{Detail, Latency, Summary},
+    api::stream::{Detail, Summary},
     dataplane::Dataplane,
 };
 
@@ -40,7 +40,10 @@ impl<D: Dataplane> Control<D> {
         Ok(Detail {
             status: read.status,
             judged,
-            latency: read.signals.as_ref().map(Latency::from),
+            latency: read
+                .signals
+                .as_ref()
+                .map(|signals| self.waited(service, signals).unwrap_or_default()),
         })
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Bins, Cohorts, Kind, Signal, Tally,
-    harm::sum,
+    harm::mean,
     quantile::{Quantile, Side, Slack},
     trial::Trial,
 };
@@ -41,6 +41,12 @@ pub struct Course {
     steps: usize,
     /// What the steps before this one came to, as natural logarithms.
     earlier: Vec<f64>,
+    /// The same of the test whether the baseline's halves differ.
+    #[serde(default)]
+    earlier_apart: Vec<f64>,
+    /// The most that that one ever came to.
+    #[serde(default)]
+    apart: f64,
 }
 
 impl Course {
@@ -65,20 +71,31 @@ impl Course {
             trials: quantiles.iter().map(trial).collect(),
             steps,
             earlier: Vec::new(),
+            earlier_apart: Vec::new(),
+            apart: 0.0,
         }
     }
 
     /// Another step of the release begins.
     pub fn next_step(&mut self) {
-        let trials = self.trials.iter_mut().map(|(_, trial)| trial);
-        if self.earlier.len() + 1 < self.steps {
-            let trials: Vec<_> = trials.collect();
-            self.earlier
-                .push(mean(trials.iter().map(|trial| trial.harm())));
-            trials.into_iter().for_each(Trial::next_step);
-        } else {
-            trials.for_each(Trial::next_part);
+        let more = self.earlier.len() + 1 < self.steps;
+        if more {
+            self.earlier.push(self.of_trials(Trial::harm));
+            self.earlier_apart.push(self.of_trials(Trial::apart));
         }
+        for (_, trial) in &mut self.trials {
+            if more {
+                trial.next_step();
+            } else {
+                trial.next_part();
+            }
+        }
+    }
+
+    /// The present step begins anew.
+    pub fn begin_step_anew(&mut self) {
+        let trials = self.trials.iter_mut();
+        trials.for_each(|(_, trial)| trial.begin_step_anew());
     }
 
     /// Takes in the counters, `elapsed_ms` after the last look. The first look tells nothing: what
@@ -103,14 +120,23 @@ impl Course {
             }
             _ => {}
         }
+        let apart = self.over_steps(&self.earlier_apart, self.of_trials(Trial::apart));
+        self.apart = self.apart.max(apart);
     }
 
     /// The natural logarithm of the evidence that the candidate is worse: the mean of what its
     /// tests have, which is evidence again.
     pub fn harm(&self) -> f64 {
-        let now = mean(self.trials.iter().map(|(_, trial)| trial.harm()));
-        let to_come = self.steps.saturating_sub(self.earlier.len() + 1);
-        let earlier = self.earlier.iter().copied();
+        self.over_steps(&self.earlier, self.of_trials(Trial::harm))
+    }
+
+    fn of_trials(&self, of: impl Fn(&Trial) -> f64) -> f64 {
+        mean(self.trials.iter().map(|(_, trial)| of(trial)))
+    }
+
+    fn over_steps(&self, earlier: &[f64], now: f64) -> f64 {
+        let to_come = self.steps.saturating_sub(earlier.len() + 1);
+        let earlier = earlier.iter().copied();
         mean(earlier.chain([now]).chain(repeat_n(0.0, to_come)))
     }
 
@@ -121,10 +147,10 @@ impl Course {
         logs.fold(f64::INFINITY, f64::min)
     }
 
-    /// The natural logarithm of the most evidence there was that the baseline's halves differ.
-    pub fn apart(&self) -> f64 {
-        let logs = self.trials.iter().map(|(_, trial)| trial.apart());
-        logs.fold(f64::NEG_INFINITY, f64::max)
+    /// The natural logarithm of the most evidence there ever was that the baseline's halves differ: of
+    /// the same mean, so that it comes to 1/α with probability α at most, in a whole release.
+    pub const fn apart(&self) -> f64 {
+        self.apart
     }
 
     /// The outcomes that its tests were made by: each with the quantile that it judges by, if any.
@@ -133,12 +159,6 @@ impl Course {
             .iter()
             .map(|(quantile, trial)| (quantile.as_ref(), trial))
     }
-}
-
-/// Of what these are the natural logarithms of, again as one.
-fn mean(logs: impl Iterator<Item = f64>) -> f64 {
-    let logs: Vec<f64> = logs.collect();
-    sum(&logs) - f64::from(u32::try_from(logs.len()).unwrap_or(1)).ln()
 }
 
 fn since(now: &Bins, last: &Bins) -> Bins {

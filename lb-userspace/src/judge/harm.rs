@@ -78,8 +78,6 @@ impl Bet {
 pub struct Harm {
     /// What each gambler has, as a natural logarithm.
     wealth: [f64; BETS.len()],
-    /// The most that all had at a time, likewise.
-    peak: f64,
     /// What the baseline's rate is thought to be.
     baseline: Estimate,
     /// The tolerance: a difference of rates.
@@ -90,7 +88,6 @@ impl Default for Harm {
     fn default() -> Self {
         Self {
             wealth: BETS.map(|(_, part)| part.ln()),
-            peak: 0.0,
             baseline: Estimate::default(),
             tolerance: 0.0,
         }
@@ -106,12 +103,16 @@ impl Harm {
         }
     }
 
-    /// Forgets all but the tolerance and the most that it ever was.
+    /// Forgets all but the tolerance.
     pub fn restart(&mut self) {
-        *self = Self {
-            peak: self.peak,
-            ..Self::beyond(self.tolerance)
-        };
+        *self = Self::beyond(self.tolerance);
+    }
+
+    /// Gives up what was won, in the same test; what was lost stays lost, or whoever begins anew whenever
+    /// it suits would win in the end.
+    pub fn begin_anew(&mut self) {
+        let left = self.log_e().min(0.0);
+        self.wealth = BETS.map(|(_, part)| part.ln() + left);
     }
 
     /// Takes a block into account. Its size must not have been chosen by its outcomes.
@@ -127,7 +128,6 @@ impl Harm {
                 }
             }
             self.pass_around(block.candidate.trials);
-            self.peak = self.peak.max(self.log_e());
         }
         self.baseline = self.baseline.after(block.baseline);
     }
@@ -135,11 +135,6 @@ impl Harm {
     /// The natural logarithm of the evidence: what all gamblers have together.
     pub fn log_e(&self) -> f64 {
         sum(&self.wealth)
-    }
-
-    /// The most that it ever was.
-    pub const fn peak(&self) -> f64 {
-        self.peak
     }
 
     #[expect(
@@ -208,6 +203,12 @@ pub(super) fn nearest(
 /// So many times the logarithm; of what did not happen, nothing.
 pub(super) fn weighed(times: f64, ratio: f64) -> f64 {
     if times > 0.0 { times * ratio.ln() } else { 0.0 }
+}
+
+/// Of what these are the natural logarithms of, the mean, again as one.
+pub(super) fn mean(logs: impl Iterator<Item = f64>) -> f64 {
+    let logs: Vec<f64> = logs.collect();
+    sum(&logs) - f64::from(u32::try_from(logs.len()).unwrap_or(1)).ln()
 }
 
 /// The logarithm of a sum of numbers that are given by their logarithms.
@@ -302,7 +303,21 @@ mod tests {
         for _ in 0..1000 {
             harm.observe(&block((500, 1), (500, 1)));
         }
-        assert!(harm.peak() < 20_f64.ln(), "{harm:?}");
+        assert!(harm.log_e() < 20_f64.ln(), "{harm:?}");
+    }
+
+    #[test]
+    fn who_begins_anew_keeps_what_was_lost_and_not_what_was_won() {
+        let (won, lost) = (block((100, 30), (100, 0)), block((1000, 2), (1000, 2)));
+        for (block, left) in [(won, 0.0), (lost, f64::NEG_INFINITY)] {
+            let mut harm = Harm::default();
+            harm.observe(&block);
+            harm.observe(&block);
+            let before = harm.log_e();
+            harm.begin_anew();
+            assert!((harm.log_e() - before.min(0.0)).abs() < 1e-9, "{before}");
+            assert!(left <= harm.log_e() && harm.log_e() <= 0.0);
+        }
     }
 
     #[test]
@@ -328,8 +343,8 @@ mod tests {
         // An outage.
         for _ in 0..240 {
             harm.observe(&block((100, 30), (1500, 450)));
+            assert!(harm.log_e() < 20_f64.ln(), "{harm:?}");
         }
-        assert!(harm.peak() < 20_f64.ln(), "{harm:?}");
     }
 
     #[test]

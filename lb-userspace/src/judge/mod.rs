@@ -13,6 +13,7 @@ mod harm;
 mod no_worse;
 mod quantile;
 mod signal;
+mod summary;
 mod tally;
 mod trial;
 
@@ -20,13 +21,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::evidence::Limits;
 pub use self::{
     cohorts::Cohorts,
     course::{Counts, Course},
-    evidence::{Compared, Evidence},
+    evidence::{Compared, Evidence, percent},
     harm::needed,
     quantile::{Bins, Quantile, Side, Slack, value},
     signal::{Kind, Signal},
+    summary::{Said, SignalSummary, Summary},
     tally::{Block, Tally},
     trial::Trial,
 };
@@ -37,9 +40,9 @@ pub use self::{
 pub const BASELINE_RATIO: u32 = 15;
 /// Probability of a false "no worse", for each signal.
 const MISSED: f64 = 0.05;
-/// Evidence, as a natural logarithm, that the baseline's own halves differ: of a thousand releases,
-/// one has as much of it by chance, for each signal.
-const APART: f64 = 6.9;
+/// Probability that a release's baseline seems, by any of its signals and by chance, to have halves that
+/// differ.
+const FALSE_APART: f64 = 0.001;
 
 /// How a release is judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +84,12 @@ impl Settings {
     #[expect(clippy::cast_precision_loss, reason = "there are seven signals")]
     pub fn harm_limit(&self) -> f64 {
         (self.signals.len() as f64 / self.false_alarm).ln()
+    }
+
+    /// The same of the evidence that the baseline's own halves differ, before a signal tells nothing.
+    #[expect(clippy::cast_precision_loss, reason = "there are seven signals")]
+    pub fn apart_limit(&self) -> f64 {
+        (self.signals.len() as f64 / FALSE_APART).ln()
     }
 }
 
@@ -155,12 +164,20 @@ impl Judge {
         }
     }
 
+    /// The present step begins anew, since clients were dealt out anew: what was seen of it says nothing
+    /// of what comes. Harm that was found stays.
+    pub fn begin_step_anew(&mut self) {
+        self.before = self.judged();
+        self.courses.iter_mut().for_each(Course::begin_step_anew);
+    }
+
     /// What the evidence comes to.
     pub fn verdict(&self) -> Verdict {
         if let Some(signal) = self.found {
             return Verdict::Harm(signal);
         }
-        if let Some(course) = self.courses.iter().find(|course| course.apart() >= APART) {
+        let apart = self.settings.apart_limit();
+        if let Some(course) = self.courses.iter().find(|course| course.apart() >= apart) {
             return Verdict::Unsound(course.signal);
         }
         if self.judged_in_step() < self.settings.min_clients {
@@ -175,9 +192,15 @@ impl Judge {
 
     /// The numbers behind it, by signal.
     pub fn evidence(&self) -> Vec<Evidence> {
-        let harm_limit = self.settings.harm_limit();
-        let of = |course: &Course| Evidence::of(course, harm_limit, (1.0 / MISSED).ln());
-        self.courses.iter().map(of).collect()
+        let limits = Limits {
+            harm: self.settings.harm_limit(),
+            no_worse: (1.0 / MISSED).ln(),
+            apart: self.settings.apart_limit(),
+        };
+        let courses = self.courses.iter();
+        courses
+            .map(|course| Evidence::of(course, &limits))
+            .collect()
     }
 
     /// Those of [`Self::judged`] that came in the present step.
@@ -194,7 +217,8 @@ impl Judge {
 
     fn harm(&self) -> Option<Signal> {
         let limit = self.settings.harm_limit();
-        let sound = |course: &&Course| course.apart() < APART;
+        let apart = self.settings.apart_limit();
+        let sound = |course: &&Course| course.apart() < apart;
         let mut harmful = self.courses.iter().filter(sound);
         let found = harmful.find(|course| course.harm() >= limit);
         found.map(|course| course.signal)
@@ -322,6 +346,63 @@ mod tests {
             assert_ne!(clock.judge.verdict(), Verdict::Harm(Signal::Connect));
             clock.judge.next_step();
         }
+    }
+
+    #[test]
+    fn a_step_that_begins_anew_must_show_anew_that_it_is_no_worse() {
+        let mut clock = Clock::new(by_connect());
+        for _ in 0..400 {
+            clock.pass((5, 0), [(37, 0), (38, 0)]);
+        }
+        assert_eq!(clock.judge.verdict(), Verdict::NoWorse);
+        clock.judge.begin_step_anew();
+        assert_eq!(clock.judge.verdict(), Verdict::Starved);
+        for _ in 0..40 {
+            clock.pass((5, 2), [(37, 0), (38, 0)]);
+        }
+        let harm = Verdict::Harm(Signal::Connect);
+        assert_eq!(clock.judge.verdict(), harm);
+        clock.judge.begin_step_anew();
+        assert_eq!(clock.judge.verdict(), harm, "it stays found");
+    }
+
+    #[test]
+    fn however_often_a_step_begins_anew_a_client_that_fails_each_time_is_no_harm() {
+        let mut clock = Clock::new(by_connect());
+        for _ in 0..100 {
+            for look in 0..400 {
+                clock.pass((5, u64::from(look == 300)), [(37, 0), (38, 0)]);
+            }
+            assert_ne!(clock.judge.verdict(), Verdict::Harm(Signal::Connect));
+            clock.judge.begin_step_anew();
+        }
+    }
+
+    /// The rate of false alarms is one of a whole release: neither its steps nor its signals, nor the two
+    /// directions, nor a test's quantiles add to it.
+    #[test]
+    fn halves_that_differ_by_chance_in_one_step_of_many_are_no_alarm() {
+        let settings = |steps, signals| Settings {
+            steps,
+            signals: Signal::ALL[..signals].to_vec(),
+            ..Settings::default()
+        };
+        let apart = |steps: usize, signals: usize| {
+            let mut clock = Clock::new(settings(steps, signals));
+            // Odds of 1600 to 1 in one of two directions.
+            for _ in 0..12 {
+                clock.pass((5, 0), [(37, 1), (38, 0)]);
+            }
+            let evidence = &clock.judge.evidence()[0];
+            evidence.apart - evidence.apart_limit
+        };
+        let alone = apart(1, 1);
+        let [ten_steps, seven_signals] = [apart(10, 1), apart(1, 7)].map(|of| alone - of);
+        assert!((ten_steps - 1.0).abs() < 0.05, "{ten_steps}");
+        assert!(
+            (seven_signals - 7_f64.log10()).abs() < 0.05,
+            "{seven_signals}"
+        );
     }
 
     #[test]

@@ -58,6 +58,11 @@ impl Quantile {
         }
     }
 
+    /// The part of the baseline's values that does not exceed it.
+    pub const fn part(&self) -> f64 {
+        self.part
+    }
+
     /// On which side of it a value is not fine.
     pub const fn side(&self) -> Side {
         self.side

@@ -57,6 +57,12 @@ impl Signal {
         }
     }
 
+    /// Whether it can be seen where what servers send is seen, or is not: with direct server return it
+    /// passes the edge by.
+    pub const fn is_seen(self, replies: bool) -> bool {
+        replies || !matches!(self, Self::FirstByte)
+    }
+
     /// How much worse a candidate may be before that is harm: a difference of the parts of connections
     /// that lie beyond the baseline's quantile. That of 3 points is what 4% more time makes, where
     /// latencies spread as they usually do. Failures are never usual.

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Block, Cohorts, Signal, Tally, harm::Harm, no_worse::NoWorse};
+use super::{
+    Block, Cohorts, Signal, Tally,
+    harm::{Harm, mean},
+    no_worse::NoWorse,
+};
 
 /// Blocks this old are judged although the candidate has no outcome in them: those of the baseline
 /// must not be much older than what they are compared with.
@@ -40,6 +44,14 @@ impl Trial {
         self.no_worse.restart();
         self.harm.restart();
         self.apart.iter_mut().for_each(Harm::restart);
+    }
+
+    /// The step begins anew, amid its tests: what waited was of before.
+    pub fn begin_step_anew(&mut self) {
+        self.no_worse.restart();
+        self.harm.begin_anew();
+        self.apart.iter_mut().for_each(Harm::begin_anew);
+        (self.waiting, self.waited_ms) = (Cohorts::default(), 0);
     }
 
     /// Another step of more than were planned: that the candidate was no worse before says nothing of now.
@@ -86,11 +98,10 @@ impl Trial {
         self.no_worse.log_e()
     }
 
-    /// The natural logarithm of the most evidence there ever was that the halves of the baseline
-    /// differ.
+    /// The natural logarithm of the evidence that the halves of the baseline differ, in this direction
+    /// or that.
     pub fn apart(&self) -> f64 {
-        let [even, odd] = self.apart.each_ref().map(Harm::peak);
-        even.max(odd)
+        mean(self.apart.iter().map(Harm::log_e))
     }
 
     /// What all was judged by.

@@ -42,6 +42,14 @@ impl Mapping {
         self.candidate != self.active && (self.share_ppm > 0 || self.audiences != 0)
     }
 
+    /// Whether both deal clients out to the same pools, but for audiences.
+    pub const fn deals_like(&self, other: &Self) -> bool {
+        self.active == other.active
+            && self.candidate == other.candidate
+            && self.share_ppm == other.share_ppm
+            && self.salt == other.salt
+    }
+
     /// Whether every client gets the same from both.
     pub fn answers_like(&self, other: &Self) -> bool {
         match (self.single(), other.single()) {
@@ -116,6 +124,10 @@ pub struct Position {
     pub over: bool,
     /// Counts records written.
     pub epoch: u64,
+    /// [`Self::epoch`] of the first record that dealt clients out to pools as `now` does; nothing where
+    /// that was before this was counted.
+    #[serde(default)]
+    pub dealt: Option<u64>,
     /// The release that goes by a plan, or the last that did.
     #[serde(default)]
     pub run: Option<Run>,
@@ -137,6 +149,7 @@ impl Position {
             tried: None,
             over: true,
             epoch: 0,
+            dealt: None,
             run: None,
         }
     }
@@ -247,6 +260,11 @@ impl Position {
         next
     }
 
+    /// The numbers of the records that have dealt clients out as `now` does: the first, and the last.
+    pub fn records(&self) -> (u64, u64) {
+        (self.dealt.unwrap_or(self.epoch), self.epoch)
+    }
+
     /// The sets of audiences that the record names.
     pub const fn audience_sets(&self) -> [u32; 2] {
         [self.now.audiences, self.origin.audiences]
@@ -310,6 +328,7 @@ impl Position {
     /// Takes over what a record in the maps says: that is what users get.
     pub fn take(&mut self, record: &Record, tick: u32) {
         let pool = |table| table / TABLES_PER_POOL;
+        let before = self.now;
         self.now = Mapping {
             active: pool(record.active),
             candidate: pool(record.candidate),
@@ -328,6 +347,9 @@ impl Position {
         self.arming = record.has(Record::ARMING);
         self.overdue = record.has(Record::OVERDUE);
         self.epoch = record.epoch;
+        if !self.now.deals_like(&before) {
+            self.dealt = Some(record.epoch);
+        }
         self.previous = self.previous.filter(|&pool| pool != self.now.active);
         self.date(self.changed.unwrap_or(tick));
     }
@@ -343,6 +365,11 @@ impl Position {
         let differs = found.is_some();
         self.run = found.or_else(|| self.run.take());
         differs
+    }
+
+    /// What the judge says at the present stage is to be said anew.
+    pub fn forget_opinion(&mut self) {
+        self.run = self.run.as_ref().map(Run::unjudged);
     }
 
     /// Drops every mention of pools that are gone; no client gets or got them. The release of one

@@ -20,12 +20,12 @@ use crate::{
     release::{Position, engine::Run},
 };
 
-/// Attempts of a candidate in a row without an answer, in 50 ms at least and while the active pool
-/// answers, after which it gets no new connections. Where one attempt of a hundred is not answered by
-/// chance, four in a row are one of a hundred million: in a release of a million connections, it trips
+/// Clients of a candidate that call in a row without an answer, in 50 ms at least and while the active
+/// pool answers, after which it gets no new connections. Where one attempt of a hundred is not answered
+/// by chance, four in a row are one of a hundred million: in a release of a million connections, it trips
 /// by chance in one of a hundred. Of 50 connections a second, a fourth comes within 100 ms nine times of
 /// ten, a fifth three times of four.
-const BREAKER: u32 = 4;
+pub const BREAKER: u32 = 4;
 
 /// The image of a state.
 pub fn compose(config: &Config, state: &State, view: &View) -> Image {
@@ -143,10 +143,16 @@ pub fn record(service: &Service, state: &ServiceState, position: &Position) -> R
         pool.map_or(0, |pool| pool.table.index(id))
     };
     let record = position.record(table, flags);
-    if position.run.as_ref().is_some_and(Run::is_judged) {
-        return record.measured(BASELINE_RATIO).with_breaker(BREAKER);
+    if !position.run.as_ref().is_some_and(Run::is_judged) {
+        return record;
     }
-    record
+    let ratio = if state.compares(&position.now) {
+        BASELINE_RATIO
+    } else {
+        0
+    };
+    // Without a ratio there is no breaker, but its pins are still there.
+    record.measured(ratio).with_breaker(BREAKER)
 }
 
 fn add_backend(

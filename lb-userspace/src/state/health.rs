@@ -3,7 +3,7 @@
 use super::{Admin, BackendState, ServiceState, State};
 use crate::{
     health::{Name, Verdict, Verdicts},
-    release::engine::Stage,
+    release::{Mapping, engine::Stage},
     seed::Seed,
 };
 
@@ -60,6 +60,13 @@ impl ServiceState {
             self.position.previous.filter(|_| self.bakes())?
         };
         Some(self.pool_name(other)).filter(|other| self.can_serve(other))
+    }
+
+    /// Whether both pools serve their own users: else what would be counted as the one's is the other's,
+    /// or nothing is.
+    pub fn compares(&self, now: &Mapping) -> bool {
+        let mut pools = [now.active, now.candidate].into_iter();
+        pools.all(|pool| self.can_serve(self.pool_name(pool)))
     }
 
     fn bakes(&self) -> bool {

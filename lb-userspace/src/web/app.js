@@ -300,12 +300,6 @@ function showLatency(id, title, curves, why) {
   place.replaceChildren(plot.svg);
 }
 
-/** What was counted of a later release only: counters of a service are never cleared. */
-function since(curve, base) {
-  const before = new Map(base);
-  return curve.map(([end, hits]) => [end, hits - (before.get(end) ?? 0)]).filter(([, hits]) => hits > 0);
-}
-
 // --- Evidence -----------------------------------------------------------------------------------
 
 function verdictText(verdict) {
@@ -465,20 +459,12 @@ function showService(detail, summary, at) {
   put($("why"), waits.join(" "));
   showGates(release?.gates ?? []);
   showRamp(history.get(status.service) ?? []);
-  const number = release?.number ?? 0;
-  if (!base || base.number !== number) base = { number, latency: base ? lastLatency : null };
   const unjudged = "Nothing is measured: the release is not judged.";
   for (const [id, field, title] of [["handshake", "handshake", "Handshake"], ["first-byte", "first_byte", "First byte"]]) {
     const curves = detail.latency?.[field];
-    const before = base.latency?.[field];
-    const counts = curves && {
-      candidate: since(curves.candidate, before?.candidate ?? []),
-      baseline: since(curves.baseline, before?.baseline ?? []),
-    };
     const none = field === "first_byte" && status.forward !== "nat" ? "What servers send is not seen with this way to forward." : "Nothing has been measured yet.";
-    showLatency(id, title, counts, curves ? none : unjudged);
+    showLatency(id, title, curves, curves ? none : unjudged);
   }
-  lastLatency = detail.latency;
   showEvidence(judged);
   showBackends(status, at);
   announce(status.service, release, split, status.share_ppm);
@@ -502,8 +488,6 @@ const history = new Map();
 const counted = new Map();
 /** Numbers of the entries that are shown. */
 const seen = new Set();
-let base = null;
-let lastLatency = null;
 let latest = [];
 
 function remember(services, at) {
@@ -569,7 +553,6 @@ function choose() {
   const next = named ?? busy?.service ?? null;
   if (next === chosen) return;
   chosen = next;
-  base = lastLatency = null;
   seen.clear();
   $("events").replaceChildren();
   $("detail").hidden = chosen === null;

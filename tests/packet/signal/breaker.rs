@@ -2,11 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lb_common::{
-    reason::FlowEvent,
-    signal::breaker::{SILENCE_NS, Tripped},
-    trace::Trace,
-};
+use lb_common::{reason::FlowEvent, signal::breaker::SILENCE_NS, trace::Trace};
 
 use super::*;
 use crate::{
@@ -33,27 +29,35 @@ fn goes_on(lab: &mut Lab, from: SocketAddr, family: Family) -> u16 {
     chosen(&lab.pass_through(&asked(from, family, (1, 9, ACK))).1)
 }
 
-/// The candidate's clients call, each once, until one is sent to the active pool; how many did.
+/// A client of the active pool's calls, and is answered.
+fn served(lab: &mut Lab, from: SocketAddr, family: Family) {
+    call(lab, from, family);
+    lab.pass_through(&answered(from, family, OLD, (0, 0, SYN_ACK)));
+}
+
+/// The candidate's clients call, each once, until one is sent to the active pool, which answers its
+/// own; how many did.
 fn until_tripped(
     lab: &mut Lab,
     callers: &mut impl Iterator<Item = SocketAddr>,
     family: Family,
 ) -> u32 {
+    let mut others = self::callers(family, cohort::EVEN);
     let begun = Instant::now();
     let mut calls = 0;
     while call(lab, callers.next().expect("a caller"), family) == NEW {
         calls += 1;
         assert!(begun.elapsed() < DEADLINE, "it has not tripped");
+        served(lab, others.next().expect("a caller"), family);
         std::thread::sleep(Duration::from_millis(2));
     }
-    let silence = Duration::from_nanos(SILENCE_NS);
-    assert!(begun.elapsed() >= silence, "{:?}", begun.elapsed());
     calls
 }
 
-fn tripped(lab: &mut Lab, epoch: u64) -> Option<Tripped> {
+/// Whether it has tripped for the record with this number.
+fn tripped(lab: &mut Lab, epoch: u64) -> bool {
     let breaker = lab.kernel().breaker(SERVICE);
-    breaker.expect("breakers are readable").tripped(epoch)
+    breaker.expect("breakers are readable").has_tripped(epoch)
 }
 
 /// Clients of a cohort, each with many ports.
@@ -78,10 +82,12 @@ fn new_connections_leave_a_silent_candidate_and_stay_where_they_then_are() {
         lab.pass_through(&answered(lives, family, NEW, (0, 0, SYN_ACK)));
         assert_eq!(goes_on(&mut lab, lives, family), NEW);
 
+        let begun = Instant::now();
         let calls = until_tripped(&mut lab, &mut callers, family);
+        let silence = Duration::from_nanos(SILENCE_NS);
+        assert!(begun.elapsed() >= silence, "{:?}", begun.elapsed());
         assert!(calls >= LIMIT, "{calls}");
-        let told = tripped(&mut lab, breaking().epoch).expect("it has tripped");
-        assert_eq!(told.attempts, calls);
+        assert!(tripped(&mut lab, breaking().epoch));
 
         let diverted = callers.next().expect("a caller");
         let before = lab.flow_events(FlowEvent::Diverted);
@@ -104,7 +110,7 @@ fn new_connections_leave_a_silent_candidate_and_stay_where_they_then_are() {
             ..breaking()
         };
         lab.set_record(next);
-        assert_eq!(tripped(&mut lab, 2), None);
+        assert!(!tripped(&mut lab, 2));
         let again = callers.next().expect("a caller");
         assert_eq!(
             call(&mut lab, again, family),
@@ -178,64 +184,125 @@ fn whois_tells_where_a_connection_would_go() {
     }
 }
 
+/// What the active pool does while the candidate is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Active {
+    Answers,
+    IsSilent,
+    IsNotCalled,
+}
+
 /// Many calls for twice the time that a silence needs, each followed by what `between` does; whether
-/// one was diverted.
-fn trips(record: Record, mut between: impl FnMut(&mut Lab, SocketAddr)) -> bool {
+/// one was diverted. The active pool has answered just before.
+fn trips(
+    record: Record,
+    active: Active,
+    mut callers: impl Iterator<Item = SocketAddr>,
+    mut between: impl FnMut(&mut Lab, SocketAddr),
+) -> bool {
+    let family = Family::V4;
     let mut lab = lab(record);
-    let mut callers = callers(Family::V4, cohort::CANDIDATE);
+    let mut others = self::callers(family, cohort::ODD);
+    let mut other = || others.next().expect("a caller");
+    served(&mut lab, other(), family);
     let begun = Instant::now();
     while begun.elapsed() < 2 * Duration::from_nanos(SILENCE_NS) {
         let from = callers.next().expect("a caller");
-        if call(&mut lab, from, Family::V4) == OLD {
+        if call(&mut lab, from, family) == OLD {
             return true;
+        }
+        match active {
+            Active::Answers => served(&mut lab, other(), family),
+            Active::IsSilent => drop(call(&mut lab, other(), family)),
+            Active::IsNotCalled => {}
         }
         between(&mut lab, from);
     }
     false
 }
 
+fn candidates() -> impl Iterator<Item = SocketAddr> {
+    callers(Family::V4, cohort::CANDIDATE)
+}
+
 #[test]
 fn it_trips_for_nothing_but_silence() {
     let family = Family::V4;
-    assert!(trips(breaking(), |_, _| {}), "the tools work");
+    let trips = |record, between: &mut dyn FnMut(&mut Lab, SocketAddr)| {
+        trips(record, Active::Answers, candidates(), between)
+    };
+    assert!(trips(breaking(), &mut |_, _| {}), "the tools work");
     assert!(
-        trips(breaking(), |lab, from| {
+        trips(breaking(), &mut |lab, from| {
             lab.pass_through(&answered(from, family, NEW, (0, 0, RST)));
         }),
         "a refusal is no answer"
     );
     assert!(
-        !trips(measuring(Record::FORWARD_NAT), |_, _| {}),
+        !trips(measuring(Record::FORWARD_NAT), &mut |_, _| {}),
         "no breaker"
     );
     assert!(
-        !trips(breaking().measured(0), |_, _| {}),
+        !trips(breaking().measured(0), &mut |_, _| {}),
         "nothing measured"
     );
     let mut calls = 0;
-    let answers_some = |lab: &mut Lab, from| {
+    let mut answers_some = |lab: &mut Lab, from| {
         calls += 1;
         if calls % 5 == 0 {
             lab.pass_through(&answered(from, family, NEW, (0, 0, SYN_ACK)));
         }
     };
-    assert!(!trips(breaking(), answers_some), "it answers some");
-    let mut others = callers(family, cohort::EVEN);
-    let silent = |lab: &mut Lab, _| {
-        call(lab, others.next().expect("a caller"), family);
+    assert!(!trips(breaking(), &mut answers_some), "it answers some");
+}
+
+/// At large shares the candidate is called long before the active pool is: that this one was not called
+/// is no answer.
+#[test]
+fn it_does_not_trip_unless_the_active_pool_answers() {
+    for (active, expected) in [
+        (Active::Answers, true),
+        (Active::IsSilent, false),
+        (Active::IsNotCalled, false),
+    ] {
+        let tripped = trips(breaking(), active, candidates(), |_, _| {});
+        assert_eq!(tripped, expected, "{active:?}");
+    }
+}
+
+/// Whoever sends SYNs that no host answers, with a wrong checksum, say, is one client.
+#[test]
+fn it_takes_several_clients_to_trip_it() {
+    let with_ports = |clients: u32| {
+        let few = clients as usize;
+        let clients: Vec<_> = distinct().take(few).collect();
+        (2000..u16::MAX).flat_map(move |port| {
+            let clients = clients.clone().into_iter();
+            clients.map(move |mut client| {
+                client.set_port(port);
+                client
+            })
+        })
     };
-    assert!(!trips(breaking(), silent), "the active pool is silent too");
-    let mut others = callers(family, cohort::ODD);
-    let answers = |lab: &mut Lab, _| {
-        let from = others.next().expect("a caller");
-        call(lab, from, family);
-        lab.pass_through(&answered(from, family, OLD, (0, 0, SYN_ACK)));
-    };
-    assert!(trips(breaking(), answers), "the active pool answers");
+    for (clients, expected) in [(1, false), (LIMIT - 1, false), (LIMIT, true)] {
+        let tripped = trips(breaking(), Active::Answers, with_ports(clients), |_, _| {});
+        assert_eq!(tripped, expected, "{clients}");
+    }
+}
+
+/// Clients of the candidate's that the breaker tells apart.
+fn distinct() -> impl Iterator<Item = SocketAddr> {
+    let mut seen = 0_u64;
+    clients(Family::V4, breaking(), cohort::CANDIDATE).filter(move |&client| {
+        let bit = 1 << (bucket_of(client, breaking().salt) % u64::BITS);
+        let new = seen & bit == 0;
+        seen |= bit;
+        new
+    })
 }
 
 #[test]
 fn with_direct_server_return_there_is_none() {
     let record = measuring(Record::FORWARD_L2).with_breaker(LIMIT);
-    assert!(!trips(record, |_, _| {}));
+    assert!(!trips(record, Active::Answers, candidates(), |_, _| {}));
 }

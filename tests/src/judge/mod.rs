@@ -3,11 +3,13 @@
 
 mod methods;
 mod report;
+mod whole;
 mod world;
 
 pub use self::{
     methods::{Method, mann_whitney},
     report::{Row, print, write},
+    whole::Whole,
     world::{Weather, World},
 };
 
@@ -38,6 +40,22 @@ pub enum Case {
     Slower(&'static str, f64),
     /// Both are the same: after how many connections is it said to be no worse, at the median?
     NoWorse(&'static str, World),
+    /// The same as [`Self::Same`], before the whole of Serin's judge.
+    Whole(&'static str, Whole),
+    /// The candidate is worse by just the margin: how many are said to be no worse, of a hundred?
+    Margin(&'static str, Whole),
+}
+
+impl Case {
+    /// Whether only Serin's judge has something to say.
+    const fn is_serins(&self) -> bool {
+        matches!(self, Self::NoWorse(..) | Self::Whole(..) | Self::Margin(..))
+    }
+
+    /// Whether releases are counted that something false is said of.
+    pub const fn counts_false(&self) -> bool {
+        matches!(self, Self::Same(..) | Self::Whole(..) | Self::Margin(..))
+    }
 }
 
 /// All cases, each with what it may come to at most: parts of releases, or connections.
@@ -68,11 +86,47 @@ pub fn cases() -> Vec<(Case, f64)> {
         (Case::Bad("0.4% fail", bad(20.0, 0.004)), 11_000.0),
         (Case::Slower("20% slower", 1.2), 350.0),
         (Case::NoWorse("no worse by 0.5%", bad(20.0, BASE)), 1100.0),
+        (Case::Whole("same, 4 signals", whole(&USUAL, 1)), 0.01),
+        (
+            Case::Whole("same, latency", whole(&[Signal::FirstByte], 1)),
+            0.01,
+        ),
+        (Case::Whole("same, 5 steps", whole(&USUAL, 5)), 0.01),
+        (Case::Margin("0.5% worse", MARGINAL), 0.05),
     ]
 }
 
+/// The signals that a judge has unless it is told otherwise.
+const USUAL: [Signal; 4] = [
+    Signal::Connect,
+    Signal::EarlyReset,
+    Signal::Handshake,
+    Signal::FirstByte,
+];
+
+const fn whole(signals: &'static [Signal], steps: u32) -> Whole {
+    Whole {
+        signals,
+        steps,
+        looks: 5 * 60 * LOOKS,
+        rate: 20.0,
+        base: BASE,
+        candidate: BASE,
+    }
+}
+
+/// Worse by just what a candidate may be worse by: half a point.
+const MARGINAL: Whole = Whole {
+    looks: HOUR / 2,
+    candidate: BASE + 0.005,
+    ..whole(&[Signal::EarlyReset], 1)
+};
+
 /// Simulates a case by so many releases.
 pub fn run(case: Case, limit: f64, method: Method, runs: u64) -> Option<Row> {
+    if case.is_serins() && method != Method::Serin {
+        return None;
+    }
     let (name, results) = match case {
         Case::Same(name, world) => (
             name,
@@ -83,24 +137,33 @@ pub fn run(case: Case, limit: f64, method: Method, runs: u64) -> Option<Row> {
             spread(runs, |seed| release(world, method, seed, LONG)),
         ),
         Case::Slower(name, times) => (name, spread(runs, |seed| slower(times, method, seed))),
-        Case::NoWorse(name, world) if method == Method::Serin => {
-            (name, spread(runs, |seed| no_worse(world, seed)))
+        Case::NoWorse(name, world) => (name, spread(runs, |seed| no_worse(world, seed))),
+        Case::Whole(name, whole) => {
+            let harm = |verdict| matches!(verdict, Verdict::Harm(_));
+            (
+                name,
+                spread(runs, |seed| End::of(whole::release(&whole, seed, harm))),
+            )
         }
-        Case::NoWorse(..) => return None,
+        Case::Margin(name, whole) => {
+            let let_go = |verdict| verdict == Verdict::NoWorse;
+            (
+                name,
+                spread(runs, |seed| End::of(whole::release(&whole, seed, let_go))),
+            )
+        }
     };
     let all = results.len();
     let (mut found, missed): (Vec<_>, Vec<_>) =
         results.into_iter().partition(|end| end.rolled_back);
     found.sort_unstable_by_key(|end| end.connections);
-    let (median, rate) = match case {
-        Case::Same(..) => (None, Some(part(found.len(), all))),
+    let (median, rate) = if case.counts_false() {
+        (None, Some(part(found.len(), all)))
+    } else if found.len() <= missed.len() {
         // One that is missed has had more connections than any that is found.
-        Case::Bad(..) | Case::Slower(..) | Case::NoWorse(..) if found.len() <= missed.len() => {
-            (Some(u64::MAX), None)
-        }
-        Case::Bad(..) | Case::Slower(..) | Case::NoWorse(..) => {
-            (Some(found.get(all / 2)?.connections), None)
-        }
+        (Some(u64::MAX), None)
+    } else {
+        (Some(found.get(all / 2)?.connections), None)
     };
     Some(Row {
         case: name,
@@ -116,6 +179,15 @@ pub fn run(case: Case, limit: f64, method: Method, runs: u64) -> Option<Row> {
 struct End {
     rolled_back: bool,
     connections: u64,
+}
+
+impl End {
+    const fn of((rolled_back, connections): (bool, u64)) -> Self {
+        Self {
+            rolled_back,
+            connections,
+        }
+    }
 }
 
 /// Half of the releases on each of two threads.

@@ -12,7 +12,7 @@ pub struct Row {
     pub case: &'static str,
     /// How it was judged.
     pub method: &'static str,
-    /// The part of good releases that were taken back.
+    /// The part of good releases that were taken back, or of bad ones that were let go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub false_rollback: Option<f64>,
     /// Connections of the candidate until the verdict, at the median; `u64::MAX` if half of the
@@ -41,7 +41,7 @@ impl Row {
     /// The result in words.
     pub fn result(&self) -> String {
         match (self.false_rollback, self.median_connections) {
-            (Some(rate), _) => format!("{:.2}% taken back", rate * 100.0),
+            (Some(rate), _) => format!("{:.2}% judged wrongly", rate * 100.0),
             (None, Some(u64::MAX)) => "not found".to_owned(),
             (None, Some(median)) => format!("{median} connections"),
             (None, None) => "nothing".to_owned(),

@@ -1,5 +1,7 @@
 //! What the dashboard is told each second.
 
+use std::collections::BTreeMap;
+
 use lb_common::signal::{
     Histogram, cohort,
     histogram::{BINS, Bin, ROWS, lowest},
@@ -49,12 +51,12 @@ pub struct Detail {
     pub status: Status,
     /// The evidence; null if the release is not judged, or nothing has been measured yet.
     pub judged: Option<Judged>,
-    /// How long clients waited; null if the release is not judged.
+    /// How long clients waited in this release; null if it is not judged.
     pub latency: Option<Latency>,
 }
 
-/// Distributions of times, over all that was ever measured of the service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Distributions of times, of one release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     /// From the SYN to its answer (`nat`), or to the client's first segment after it.
     pub handshake: Curves,
@@ -63,7 +65,7 @@ pub struct Latency {
 }
 
 /// One distribution of both cohorts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Curves {
     /// The candidate's.
     pub candidate: Curve,
@@ -88,6 +90,41 @@ impl From<&Signals> for Latency {
             first_byte: curves(Histogram::FirstByte),
         }
     }
+}
+
+impl Latency {
+    /// What has come since these counts were `before`: the kernel clears none for another release.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            handshake: self.handshake.since(&before.handshake),
+            first_byte: self.first_byte.since(&before.first_byte),
+        }
+    }
+}
+
+impl Curves {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            candidate: risen(&self.candidate, &before.candidate),
+            baseline: risen(&self.baseline, &before.baseline),
+        }
+    }
+}
+
+/// What has come since; all of it where counts went back, which begin anew with new maps.
+fn risen(curve: &[(u64, u64)], before: &[(u64, u64)]) -> Curve {
+    let now: BTreeMap<u64, u64> = curve.iter().copied().collect();
+    let count = |end: &u64| now.get(end).copied().unwrap_or(0);
+    if before.iter().any(|(end, before)| count(end) < *before) {
+        return curve.to_vec();
+    }
+    let before: BTreeMap<u64, u64> = before.iter().copied().collect();
+    let risen = now.iter().map(|(&end, &count)| {
+        let before = before.get(&end).copied().unwrap_or(0);
+        (end, count - before)
+    });
+    risen.filter(|&(_, count)| count > 0).collect()
 }
 
 fn curve(cohorts: &[&Cohort], histogram: Histogram) -> Curve {
@@ -131,5 +168,15 @@ mod tests {
         // The bin 22 to 23, and the last, which ends at 2^26.
         assert_eq!(latency.handshake.baseline, [(24, 4), (1 << 26, 2)]);
         assert!(latency.first_byte.candidate.is_empty());
+    }
+
+    #[test]
+    fn a_release_is_told_of_its_own_latencies_alone() {
+        let before = [(8, 2), (16, 3), (24, 1)];
+        let now = [(8, 2), (16, 5), (24, 1), (32, 4)];
+        assert_eq!(risen(&now, &before), [(16, 2), (32, 4)]);
+        assert_eq!(risen(&before, &now), before, "counted anew");
+        assert_eq!(risen(&now, &[]), now);
+        assert_eq!(risen(&before, &before), []);
     }
 }

@@ -48,6 +48,8 @@ pub fn lines(seen: &Seen<'_>) -> Vec<Line> {
             };
             named("gate").sign(sign).plain(release::gate_text(gate))
         }));
+        let unseen = release.unseen.iter();
+        lines.extend(unseen.map(|unseen| named("judge").sign(Sign::Paused).plain(unseen)));
     }
     lines.push(share(status));
     if let Some(settles) = status.settles_in_s {

@@ -1,62 +1,9 @@
 //! Whose failures they are: one backend's, or the version's.
 
-use std::collections::BTreeMap;
-
-use lb_common::signal::{self, SIGNALS};
-use serde::{Deserialize, Serialize};
-
-use crate::{api::judged::BackendEvidence, judge::Tally, state::ServiceState};
+use crate::{api::judged::BackendEvidence, judge::Tally};
 
 /// So rarely does chance deal failures like that to one of a pool's backends.
 const CHANCE: f64 = 0.001;
-
-/// What the kernel's counters said of each backend when a release began, by its id: they only grow.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(in super::super) struct Beginning(BTreeMap<u16, [u64; SIGNALS]>);
-
-impl Beginning {
-    /// As counted now.
-    pub(super) fn at(counts: &BTreeMap<u16, signal::Tally>) -> Self {
-        Self(counts.iter().map(|(&id, now)| (id, now.pairs)).collect())
-    }
-
-    /// What has come since, by backends that have not left.
-    pub(super) fn since(
-        &self,
-        state: &ServiceState,
-        counts: &BTreeMap<u16, signal::Tally>,
-    ) -> Vec<BackendEvidence> {
-        let backends = state
-            .backends
-            .iter()
-            .filter(|(_, backend)| !backend.leaving);
-        let counted = backends.filter_map(|(id, backend)| {
-            let before = signal::Tally {
-                pairs: self.0.get(id).copied().unwrap_or_default(),
-                ..signal::Tally::default()
-            };
-            let now = counts.get(id)?;
-            let of = |signal| {
-                let (then, pair) = (before.pair(signal), now.pair(signal));
-                // Counters begin anew with new maps, and with another backend of the same id.
-                let anew = pair.trials < then.trials || pair.failures < then.failures;
-                let pair = if anew {
-                    pair
-                } else {
-                    now.pair_since(signal, &before)
-                };
-                Tally::new(pair.trials.into(), pair.failures.into())
-            };
-            Some(BackendEvidence {
-                name: backend.name.clone(),
-                pool: backend.pool.clone(),
-                connect: of(signal::Signal::Connect),
-                early_reset: of(signal::Signal::ResetEarly),
-            })
-        });
-        counted.collect()
-    }
-}
 
 /// Backends of a pool that fail more often than its others, each in a sentence.
 pub(super) fn apart(pool: &str, backends: &[BackendEvidence]) -> Vec<String> {
@@ -137,18 +84,5 @@ mod tests {
         ];
         assert_eq!(apart("green", &all), Vec::<String>::new());
         assert_eq!(apart("green", &one[..1]), Vec::<String>::new(), "alone");
-    }
-
-    #[test]
-    fn what_was_counted_before_a_release_is_not_its_own() {
-        let pairs = [5 << 32 | 2, 0, 1 << 32, 0];
-        let counted = |pairs| signal::Tally {
-            pairs,
-            ..signal::Tally::default()
-        };
-        let beginning = Beginning::at(&BTreeMap::from([(1, counted(pairs))]));
-        let pair = counted([9 << 32 | 3, 0, 4 << 32 | 1, 0]);
-        let since = pair.pair_since(signal::Signal::Connect, &counted(beginning.0[&1]));
-        assert_eq!((since.trials, since.failures), (4, 1));
     }
 }

@@ -11,10 +11,15 @@ use std::{
 use lb_common::signal;
 use serde::{Deserialize, Serialize};
 
-use super::backends::{Beginning, apart};
+use super::{backends::apart, beginning::Beginning};
 use crate::{
-    api::judged::{Judged, SignalEvidence},
-    judge::{Counts, Judge, Settings, Signal, Verdict},
+    api::{
+        judged::{Judged, SignalEvidence},
+        stream::Latency,
+    },
+    config::unseen,
+    dataplane::signals::Signals,
+    judge::{Counts, Judge, Settings, Signal, Summary, Verdict},
     release::engine::Opinion,
     state::ServiceState,
 };
@@ -40,6 +45,9 @@ pub(super) struct Sitting {
     round: u64,
     /// Name of the pool that it is compared with.
     active: String,
+    /// By which draw clients were dealt out when it looked last.
+    #[serde(default)]
+    draw: Option<u8>,
     judge: Judge,
     #[serde(default)]
     beginning: Beginning,
@@ -72,6 +80,16 @@ impl Sittings {
         here.or_else(|| self.kept(service, release).map(Cow::Owned))
     }
 
+    /// What is to be kept of a release that has ended; nothing if nothing was measured of it.
+    pub(in super::super) fn summary(
+        &self,
+        (service, release): (&str, u64),
+        candidate: &str,
+    ) -> Option<Summary> {
+        let sitting = self.found(service, release)?;
+        Some(sitting.judge.summary(candidate, &sitting.active))
+    }
+
     fn kept(&self, service: &str, release: u64) -> Option<Sitting> {
         read(&self.path(service)).filter(|kept| kept.release == release)
     }
@@ -100,6 +118,7 @@ impl Sittings {
                 release,
                 round: 0,
                 active: String::new(),
+                draw: None,
                 judge: Judge::new(settings),
                 beginning,
                 looked_ms: 0,
@@ -136,6 +155,24 @@ impl Sittings {
     }
 }
 
+/// What a look comes upon besides the counters.
+pub(super) struct Seen {
+    /// Name of the pool that is released.
+    pub candidate: String,
+    /// Name of the one that it is compared with.
+    pub active: String,
+    /// The round of the release.
+    pub round: u64,
+    /// [`Record::draw`](lb_common::release::Record::draw) of the live record.
+    pub draw: Option<u8>,
+    /// Both pools serve their own users: else nothing is measured, and nothing said but harm.
+    pub compares: bool,
+    /// What the breaker says.
+    pub tripped: Option<String>,
+    /// When it is, by a clock that never goes back.
+    pub now_ms: u64,
+}
+
 /// A sitting, and where it is kept.
 pub(super) struct Kept<'a> {
     path: PathBuf,
@@ -144,26 +181,20 @@ pub(super) struct Kept<'a> {
 
 impl Kept<'_> {
     /// One look; what the judge says if that is news.
-    pub(super) fn look(
-        self,
-        counts: &BTreeMap<Signal, Counts>,
-        tripped: Option<String>,
-        (candidate, active): (&str, &str),
-        round: u64,
-        now_ms: u64,
-    ) -> Option<Opinion> {
+    pub(super) fn look(self, counts: &BTreeMap<Signal, Counts>, seen: Seen) -> Option<Opinion> {
         let sitting = self.sitting?;
-        if sitting.round != round {
-            sitting.round = round;
-            sitting.judge.next_step();
-        }
+        let Seen { round, now_ms, .. } = seen;
+        sitting.turn_to(round, seen.draw);
         sitting.judge.look(counts, now_ms);
         sitting.looked_ms = now_ms;
-        active.clone_into(&mut sitting.active);
-        let opinion = match tripped {
+        sitting.active.clone_from(&seen.active);
+        let opinion = match seen.tripped {
             Some(why) => Opinion::Harm(why),
-            None => sitting.opinion(candidate, active),
+            None => sitting.opinion(&seen.candidate, &seen.active),
         };
+        if !seen.compares && !matches!(opinion, Opinion::Harm(_)) {
+            return None;
+        }
         let told = (round, opinion.clone());
         let news = !sitting.told.as_ref().is_some_and(|(at, last)| {
             *at == round && std::mem::discriminant(last) == std::mem::discriminant(&opinion)
@@ -180,6 +211,19 @@ impl Kept<'_> {
 }
 
 impl Sitting {
+    /// Another step begins, or clients were dealt out anew amid one: what comes is another experiment.
+    fn turn_to(&mut self, round: u64, draw: Option<u8>) {
+        let anew = self.draw.is_some() && self.draw != draw;
+        if self.round != round {
+            self.round = round;
+            self.judge.next_step();
+        } else if anew {
+            self.judge.begin_step_anew();
+            self.told = None;
+        }
+        self.draw = draw;
+    }
+
     fn opinion(&self, candidate: &str, active: &str) -> Opinion {
         match self.judge.verdict() {
             Verdict::Harm(signal) => {
@@ -201,6 +245,11 @@ impl Sitting {
         }
     }
 
+    /// How long clients have waited since it began.
+    pub(super) fn waited(&self, signals: &Signals) -> Latency {
+        self.beginning.waited(signals)
+    }
+
     /// What is to be said of it, given what is counted by backend.
     pub(super) fn report(
         &self,
@@ -216,13 +265,7 @@ impl Sitting {
         });
         let backends = self.beginning.since(state, counts);
         let mut notes = apart(candidate, &backends);
-        let forward = state.forward;
-        if !forward.translates() {
-            notes.push(format!(
-                "forward = \"{forward}\": what servers send is not seen, so that `first-byte` \
-                 can't be judged, and `reset` by clients' alone"
-            ));
-        }
+        notes.extend(unseen(state.forward));
         Judged {
             service: service.to_owned(),
             release: self.release,

@@ -144,6 +144,8 @@ impl<D: Dataplane> Control<D> {
         cause: &str,
         tick: u32,
     ) -> Result<Turn, ControlError> {
+        let rather = self.rather(service, event)?;
+        let event = rather.as_ref().unwrap_or(event);
         let state = self.state.service(service)?;
         let before = state.position.run.as_ref();
         let (run, actions) =

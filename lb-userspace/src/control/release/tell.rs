@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     api::model::ReleaseStatus,
+    config::unseen,
     dataplane::Dataplane,
     journal::Happened,
     release::engine::{Event, Opinion, Run, Stage},
@@ -42,6 +43,9 @@ impl<D: Dataplane> Control<D> {
             strategy: run.plan.strategy,
             scheduled_ms: run.scheduled_ms,
             gates: gates::status(&run),
+            unseen: (run.is_ahead() && run.plan.judge.is_some())
+                .then(|| unseen(state.forward))
+                .flatten(),
         })
     }
 }

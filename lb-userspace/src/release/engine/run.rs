@@ -317,6 +317,16 @@ impl Run {
         }
     }
 
+    /// The same release, of which the judge has to see everything anew at the present stage.
+    #[must_use]
+    pub fn unjudged(&self) -> Self {
+        Self {
+            opinion: None,
+            extended: false,
+            ..self.clone()
+        }
+    }
+
     /// At most one step further, however long it was not looked at: users must have had the hold
     /// of every step. None while the candidate's backends have not been `heard` of.
     pub(super) fn tick(&mut self, heard: bool) -> Vec<Action> {

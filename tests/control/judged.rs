@@ -1,0 +1,283 @@
+//! Releases before their judge: what the kernel has counted, and what becomes of a release by it.
+
+use std::time::Duration;
+
+use lb_common::signal::{
+    Breaker, Histogram, Signal,
+    breaker::{Attempt, SILENCE_NS},
+    cohort,
+};
+use lb_userspace::{
+    api::model::ReleaseStatus,
+    control::ControlError,
+    journal::Happened,
+    judge::{Said, Verdict},
+    release::engine::{Event, Opinion},
+};
+
+use crate::{site::Site, world::World};
+
+/// Backends of the candidate.
+const CANDIDATE: [u8; 2] = [2, 3];
+const ALL: [u8; 4] = [0, 1, 2, 3];
+/// From one look to the next.
+const LOOK: Duration = Duration::from_millis(250);
+const PROMOTE: Event = Event::Promote {
+    full: false,
+    expect_step: None,
+};
+
+/// A twentieth for ten minutes, then a quarter.
+fn site(lines: &str) -> Site {
+    let mut site = Site::new(&[&[2, 2]]);
+    let service = &mut site.services[0];
+    lines.clone_into(&mut service.lines);
+    "tcp = true".clone_into(&mut service.health);
+    "[service.release]\nsteps = [{ share = \"5%\", hold = \"10m\" }, { share = \"25%\", hold = \
+     \"10m\" }]\n[service.release.judge]\nsignals = [\"connect\"]\n"
+        .clone_into(&mut service.tables);
+    site
+}
+
+fn started() -> World {
+    let mut world = World::new(site(""));
+    say(&mut world, &ALL, true);
+    world.start("s0", false).expect("started");
+    pass(&mut world, LOOK);
+    world
+}
+
+fn say(world: &mut World, backends: &[u8], up: bool) {
+    let said: Vec<_> = ALL
+        .iter()
+        .map(|&backend| (backend, up || !backends.contains(&backend)))
+        .collect();
+    world.health("s0", &said).expect("taken");
+}
+
+fn pass(world: &mut World, time: Duration) {
+    world.pass(time).expect("time passes");
+}
+
+/// Attempts, and those that failed, of the candidate; fifteen times as many of the active pool's, of
+/// which none does. Then a look.
+fn count(world: &mut World, trials: u64, failures: u64) {
+    {
+        let mut edge = world.twin.edge();
+        let signals = edge.memory.signals.entry(0).or_default();
+        let halves = [trials * 7, trials * 8].map(|trials| trials << 32);
+        for (number, pair) in [
+            (cohort::CANDIDATE, trials << 32 | failures),
+            (cohort::EVEN, halves[0]),
+            (cohort::ODD, halves[1]),
+        ] {
+            let pairs = &mut signals.cohorts[number as usize].tally.pairs;
+            pairs[Signal::Connect as usize] += pair;
+        }
+    }
+    pass(world, LOOK);
+}
+
+/// A breaker that has tripped for the live record.
+fn trip(world: &mut World) {
+    let epoch = world.record("s0").epoch;
+    let mut breaker = Breaker::default();
+    for client in 0..4 {
+        let now = 1 + u64::from(client) * SILENCE_NS;
+        breaker.answer(cohort::EVEN, now);
+        let by = Attempt {
+            cohort: cohort::CANDIDATE,
+            bucket: client,
+        };
+        breaker.attempt(by, (epoch, 4), now);
+    }
+    assert!(breaker.has_tripped(epoch));
+    world.twin.edge().memory.breakers.insert(0, breaker);
+}
+
+fn release(world: &mut World) -> ReleaseStatus {
+    world.status("s0").release.expect("started")
+}
+
+fn opinion(world: &World) -> Option<Opinion> {
+    let run = world.state().services["s0"].position.run.as_ref();
+    run.expect("started").opinion.clone()
+}
+
+fn assert_tripped(world: &mut World) {
+    let release = release(world);
+    assert_eq!(release.state, "aborted", "{release:?}");
+    let reason = release.reason.expect("a reason");
+    assert!(reason.starts_with("the breaker: "), "{reason}");
+}
+
+#[test]
+fn a_trip_is_not_forgotten_by_a_record_that_comes_before_the_look() {
+    let mut world = started();
+    trip(&mut world);
+    let before = world.record("s0").epoch;
+    world.weight("s0", 0, 50).expect("weighed");
+    assert!(world.record("s0").epoch > before);
+    pass(&mut world, LOOK);
+    assert_tripped(&mut world);
+    assert_eq!(world.problems(), Vec::<String>::new());
+}
+
+#[test]
+fn nor_by_checks_that_find_the_candidate_dead() {
+    let mut world = started();
+    trip(&mut world);
+    say(&mut world, &CANDIDATE, false);
+    pass(&mut world, LOOK);
+    assert_tripped(&mut world);
+}
+
+#[test]
+fn nor_by_a_step_that_is_due_just_then() {
+    let mut world = started();
+    for _ in 0..40 {
+        count(&mut world, 50, 0);
+    }
+    assert_eq!(opinion(&world), Some(Opinion::NoWorse));
+    trip(&mut world);
+    let refused = world.steer("s0", &PROMOTE).expect_err("it has tripped");
+    assert!(matches!(refused, ControlError::Unfit { .. }), "{refused}");
+    assert!(refused.to_string().contains("the breaker: "), "{refused}");
+    world.twin.edge().now += 600_000_000_000;
+    world.steer("s0", &Event::Tick).expect("steered");
+    assert_tripped(&mut world);
+}
+
+#[test]
+fn a_trip_of_an_earlier_step_or_release_is_none_of_this_one() {
+    let mut world = started();
+    trip(&mut world);
+    world.abort("s0").expect("aborted");
+    world.start("s0", false).expect("started");
+    pass(&mut world, LOOK * 4);
+    assert_eq!(release(&mut world).state, "holding");
+    world.steer("s0", &PROMOTE).expect("promoted");
+    pass(&mut world, LOOK * 4);
+    assert_eq!(release(&mut world).step, Some(2));
+}
+
+#[test]
+fn while_another_pool_stands_in_for_one_of_the_two_nothing_is_measured_as_its() {
+    for backends in [[0, 1], CANDIDATE] {
+        let mut world = started();
+        let before = world.record("s0");
+        assert!(before.measures() && before.breaker_limit() > 0);
+        say(&mut world, &backends, false);
+        let meanwhile = world.record("s0");
+        assert_eq!((meanwhile.ratio(), meanwhile.breaker_limit()), (0, 0));
+        assert_eq!(meanwhile.share_ppm, before.share_ppm);
+        say(&mut world, &backends, true);
+        let after = world.record("s0");
+        assert_eq!(after.ratio(), before.ratio());
+        assert_ne!(after.draw(), before.draw(), "what began before is old");
+    }
+}
+
+#[test]
+fn what_was_said_of_a_candidate_before_it_died_ends_no_step_once_it_is_back() {
+    let mut world = started();
+    for _ in 0..40 {
+        count(&mut world, 50, 0);
+    }
+    assert_eq!(opinion(&world), Some(Opinion::NoWorse));
+    say(&mut world, &CANDIDATE, false);
+    pass(&mut world, Duration::from_secs(60));
+    say(&mut world, &CANDIDATE, true);
+    assert_eq!(opinion(&world), None);
+    pass(&mut world, LOOK);
+    let starved = opinion(&world);
+    assert!(
+        matches!(starved, Some(Opinion::CantTell(_))),
+        "the evidence begins anew: {starved:?}"
+    );
+    pass(&mut world, Duration::from_secs(1300));
+    assert_eq!(release(&mut world).state, "awaits-evidence");
+    for _ in 0..40 {
+        count(&mut world, 50, 0);
+    }
+    assert_eq!(release(&mut world).step, Some(2));
+}
+
+#[test]
+fn the_dashboard_tells_of_this_releases_latencies_alone() {
+    let mut world = started();
+    let wait = |world: &mut World, place: usize, times: u32| {
+        let mut edge = world.twin.edge();
+        let signals = edge.memory.signals.entry(0).or_default();
+        let rows = &mut signals.cohorts[cohort::CANDIDATE as usize].histograms;
+        rows[Histogram::Handshake as usize][0][place] += times;
+    };
+    let shown = |world: &mut World| {
+        let tick = world.tick();
+        let detail = world.control().detail("s0", tick).expect("a detail");
+        detail.latency.expect("judged").handshake.candidate
+    };
+    wait(&mut world, 3, 5);
+    assert_eq!(shown(&mut world), [(4, 5)]);
+    world.abort("s0").expect("aborted");
+    assert_eq!(shown(&mut world), [(4, 5)], "until another begins");
+    world.start("s0", false).expect("started");
+    assert_eq!(shown(&mut world), []);
+    pass(&mut world, LOOK);
+    wait(&mut world, 3, 1);
+    wait(&mut world, 6, 2);
+    assert_eq!(shown(&mut world), [(4, 1), (7, 2)]);
+    world.restart().expect("restarted");
+    assert_eq!(shown(&mut world), [(4, 1), (7, 2)], "and over a restart");
+}
+
+#[test]
+fn the_history_keeps_what_each_release_was_judged_by() {
+    let mut world = started();
+    for _ in 0..40 {
+        count(&mut world, 50, 10);
+    }
+    assert_eq!(release(&mut world).state, "aborted");
+    // Another one, whose evidence takes the place of the first's.
+    world.start("s0", false).expect("started");
+    pass(&mut world, LOOK);
+    for _ in 0..40 {
+        count(&mut world, 50, 0);
+    }
+    world.abort("s0").expect("aborted");
+
+    let entries = world.control().entries(0, Some("s0")).expect("readable");
+    let ended = entries
+        .iter()
+        .filter(|entry| entry.event == Happened::Aborted);
+    let [bad, good] = ended.collect::<Vec<_>>()[..] else {
+        panic!("{entries:?}");
+    };
+    let bad = bad.evidence.as_ref().expect("it was judged");
+    let verdict = Verdict::Harm(lb_userspace::judge::Signal::Connect);
+    assert_eq!((bad.candidate.as_str(), bad.verdict), ("p1", verdict));
+    let said = &bad.signals[0];
+    assert_eq!(said.opinion, Said::Harm);
+    assert_eq!(said.candidate_rate, Some(0.2));
+    assert_eq!(said.baseline.failures, 0);
+    assert!(said.baseline.trials >= 15 * said.candidate.trials);
+    assert!(said.harm >= said.harm_limit);
+    let good = good.evidence.as_ref().expect("it was judged");
+    assert_eq!(good.signals[0].opinion, Said::NoWorse);
+    assert_eq!(good.signals[0].candidate.failures, 0);
+    let told = entries.iter().filter(|entry| entry.evidence.is_some());
+    assert_eq!(told.count(), 2, "nothing else has any");
+}
+
+#[test]
+fn the_status_says_what_a_judge_can_not_see() {
+    let unseen = |lines: &str| {
+        let mut world = World::new(site(lines));
+        say(&mut world, &ALL, true);
+        world.start("s0", false).expect("started");
+        release(&mut world).unseen
+    };
+    assert_eq!(unseen(""), None);
+    let said = unseen("forward = \"l2\"").expect("much");
+    assert!(said.contains("the candidate refuses is not seen"), "{said}");
+}

@@ -87,7 +87,7 @@ pub const MAX_SOURCES: u32 = 65_536;
 /// Connections that are measured at a time.
 pub const MAX_WATCHED: u32 = 65_536;
 /// Clients of measured connections that are remembered at a time.
-pub const MAX_CLIENTS: u32 = 16_384;
+pub const MAX_CLIENTS: u32 = 8192;
 /// Tallies of cohorts: see [`crate::signal::tally_index`].
 pub const MAX_TALLIES: u32 = MAX_SERVICES * cohort::COUNT;
 /// Rows of histograms: see [`crate::signal::histogram::first_row`].

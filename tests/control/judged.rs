@@ -71,8 +71,10 @@ fn count(world: &mut World, trials: u64, failures: u64) {
             (cohort::EVEN, halves[0]),
             (cohort::ODD, halves[1]),
         ] {
-            let pairs = &mut signals.cohorts[number as usize].tally.pairs;
-            pairs[Signal::Connect as usize] += pair;
+            let tally = &mut signals.cohorts[number as usize].tally;
+            tally.pairs[Signal::Connect as usize] += pair;
+            // Each is of a client of its own.
+            tally.clients += pair >> 32;
         }
     }
     pass(world, LOOK);
@@ -186,7 +188,7 @@ fn what_was_said_of_a_candidate_before_it_died_ends_no_step_once_it_is_back() {
     }
     assert_eq!(opinion(&world), Some(Opinion::NoWorse));
     say(&mut world, &CANDIDATE, false);
-    pass(&mut world, Duration::from_secs(60));
+    pass(&mut world, Duration::from_mins(1));
     say(&mut world, &CANDIDATE, true);
     assert_eq!(opinion(&world), None);
     pass(&mut world, LOOK);

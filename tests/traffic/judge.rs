@@ -31,7 +31,12 @@ fn stage(way: Way, signals: &[&str], step: &[(&str, &str)]) -> Result<Stage> {
             ("steps", steps.into()),
             (
                 "judge",
-                table([("signals", signals.to_vec().into())]).into(),
+                // A quarter of all users is about a hundred.
+                table([
+                    ("signals", signals.to_vec().into()),
+                    ("min_clients", 50.into()),
+                ])
+                .into(),
             ),
         ]));
     })

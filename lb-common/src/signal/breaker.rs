@@ -26,9 +26,13 @@ pub struct Breaker {
     /// The last answer of the active pool; the same clock.
     baseline_ns: u64,
     /// The run: a bit for each client of the candidate's that has called since its last answer, and one
-    /// for several where their buckets share it; those make the breaker an attempt later.
+    /// for several where their buckets share it; those make the breaker an attempt later. Above them, how
+    /// many bits are set.
     clients: u64,
 }
+
+/// Bits for clients.
+const PLACES: u32 = 56;
 
 const _: () = assert!(size_of::<Breaker>() == 48);
 
@@ -57,8 +61,11 @@ impl Breaker {
         if self.clients == 0 {
             self.since_ns = now_ns;
         }
-        self.clients |= 1 << (by.bucket % u64::BITS);
-        let run = self.clients.count_ones();
+        let place = 1 << (by.bucket % PLACES);
+        if self.clients & place == 0 {
+            self.clients += place | 1 << PLACES;
+        }
+        let run = (self.clients >> PLACES) as u32;
         if run >= limit && self.is_silent(now_ns) && self.is_alone(now_ns) {
             self.tripped_ns = now_ns;
             self.tripped_epoch = epoch;

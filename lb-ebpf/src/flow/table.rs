@@ -89,13 +89,12 @@ pub fn pin<M: Mode>(key: &FlowKey, backend: u16, v6: bool) -> u16 {
         count::flow::<M>(FlowEvent::Pinned);
         return backend;
     }
-    match FLOWS.get_ptr_mut(key) {
+    if let Some(entry) = FLOWS.get_ptr_mut(key) {
         // SAFETY: as in `known`. Whether it holds is for the next packet to see: it is new.
-        Some(entry) => unsafe { Pin::load(entry) }.backend(),
-        None => {
-            count::flow::<M>(FlowEvent::Refused);
-            backend
-        }
+        unsafe { Pin::load(entry) }.backend()
+    } else {
+        count::flow::<M>(FlowEvent::Refused);
+        backend
     }
 }
 

@@ -67,8 +67,8 @@ pub extern "C" fn serin_count() -> u64 {
         decided = told_once(whose, &client, record, decided);
     }
     let (service, cohort) = (whose.service(), whose.cohort());
-    add(SIGNALS.get_ptr_mut(tally_index(service, cohort)), &decided);
-    add(
+    add::<true>(SIGNALS.get_ptr_mut(tally_index(service, cohort)), &decided);
+    add::<false>(
         BACKEND_SIGNALS.get_ptr_mut(whose.backend().into()),
         &decided,
     );
@@ -108,8 +108,9 @@ fn told_once(whose: Whose, client: &Address, record: &Record, decided: Decided) 
 }
 
 /// Without a branch for each: the verifier would walk what follows once for every set of signals.
+/// Clients are counted of `COHORT`s alone: of which backend is chance.
 #[inline(always)]
-fn add(tally: Option<*mut Tally>, decided: &Decided) {
+fn add<const COHORT: bool>(tally: Option<*mut Tally>, decided: &Decided) {
     let Some(tally) = tally else {
         return;
     };
@@ -129,10 +130,12 @@ fn add(tally: Option<*mut Tally>, decided: &Decided) {
     let ended = unsafe { &raw mut (*tally).ended };
     // SAFETY: as above.
     unsafe { add_u64(ended, decided.times(Decided::ENDED)) };
-    // SAFETY: as above.
-    let clients = unsafe { &raw mut (*tally).clients };
-    // SAFETY: as above.
-    unsafe { add_u64(clients, decided.times(Decided::NEWCOMER)) };
+    if COHORT {
+        // SAFETY: as above.
+        let clients = unsafe { &raw mut (*tally).clients };
+        // SAFETY: as above.
+        unsafe { add_u64(clients, decided.times(Decided::NEWCOMER)) };
+    }
 }
 
 /// Counts a sample in the histogram whose rows begin at `first`. A global function for the reason that

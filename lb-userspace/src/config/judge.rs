@@ -132,9 +132,7 @@ pub(super) fn outline(judging: &Judging, plan: &[Step], forward: Forward) -> Str
     for (number, step) in (1..).zip(plan) {
         told += &outline_step(number, step.share_ppm, limit);
     }
-    if let Some(unseen) = unseen(forward) {
-        told += &format!("    judge: {unseen}\n");
-    }
+    told.extend(unseen(forward).map(|unseen| format!("    judge: {unseen}\n")));
     told
 }
 

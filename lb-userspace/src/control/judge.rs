@@ -157,6 +157,9 @@ impl<D: Dataplane> Control<D> {
             round: run.round,
             draw: record.map(Record::draw),
             compares: state.compares(&state.position.now),
+            clients: signals.cohorts[signal::cohort::CANDIDATE as usize]
+                .tally
+                .clients,
             tripped: self.trip(state, run)?,
             now_ms,
         };

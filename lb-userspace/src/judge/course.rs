@@ -24,6 +24,16 @@ pub enum Counts {
     Values(Cohorts<Bins>),
 }
 
+impl Counts {
+    /// Outcomes or values of the candidate's connections.
+    pub fn of_candidate(&self) -> u64 {
+        match self {
+            Self::Outcomes(tallies) => tallies.candidate.trials,
+            Self::Values(bins) => bins.candidate.iter().sum(),
+        }
+    }
+}
+
 /// One signal of a release.
 ///
 /// Each step is a test of its own, and what counts is the mean of all planned ones, those that are still

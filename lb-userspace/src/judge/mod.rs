@@ -52,7 +52,7 @@ pub struct Settings {
     /// Probability that a release that does no harm is ever said to do some, in parts of one; the
     /// signals share it.
     pub false_alarm: f64,
-    /// Connections of the candidate that must have been judged before it is said to be no worse.
+    /// Clients of the candidate that must have been seen in a step before it is said to be no worse.
     pub min_clients: u64,
     /// How many steps of the release are judged; each gets its part of the false alarms.
     #[serde(default = "one")]
@@ -119,6 +119,16 @@ pub struct Judge {
     found: Option<Signal>,
     /// Connections that were judged before the present step.
     before: u64,
+    clients: Clients,
+}
+
+/// Clients of the candidate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Clients {
+    /// The counter at the last look.
+    last: Option<u64>,
+    /// How many in the present step.
+    in_step: u64,
 }
 
 impl Judge {
@@ -135,6 +145,7 @@ impl Judge {
             looked_ms: None,
             found: None,
             before: 0,
+            clients: Clients::default(),
         }
     }
 
@@ -143,8 +154,11 @@ impl Judge {
         &self.settings
     }
 
-    /// Takes in what the counters say at a time of a clock that never goes back.
-    pub fn look(&mut self, counts: &BTreeMap<Signal, Counts>, now_ms: u64) {
+    /// Takes in what the counters say, of the signals and of the candidate's clients (each once a step),
+    /// at a time of a clock that never goes back.
+    pub fn look(&mut self, counts: &BTreeMap<Signal, Counts>, clients: u64, now_ms: u64) {
+        let last = self.clients.last.replace(clients).unwrap_or(clients);
+        self.clients.in_step += clients.saturating_sub(last);
         let elapsed_ms = now_ms.saturating_sub(self.looked_ms.unwrap_or(now_ms));
         self.looked_ms = Some(now_ms);
         for course in &mut self.courses {
@@ -158,8 +172,9 @@ impl Judge {
     /// Another step of the release begins. Harm that was found stays; that the candidate is no worse must
     /// be shown anew.
     pub fn next_step(&mut self) {
-        if self.judged_in_step() > 0 {
+        if self.judged() > self.before {
             self.before = self.judged();
+            self.clients.in_step = 0;
             self.courses.iter_mut().for_each(Course::next_step);
         }
     }
@@ -168,6 +183,7 @@ impl Judge {
     /// of what comes. Harm that was found stays.
     pub fn begin_step_anew(&mut self) {
         self.before = self.judged();
+        self.clients.in_step = 0;
         self.courses.iter_mut().for_each(Course::begin_step_anew);
     }
 
@@ -180,7 +196,9 @@ impl Judge {
         if let Some(course) = self.courses.iter().find(|course| course.apart() >= apart) {
             return Verdict::Unsound(course.signal);
         }
-        if self.judged_in_step() < self.settings.min_clients {
+        // Connections that there is nothing to compare with are not judged.
+        let seen = self.clients.in_step.min(self.judged() - self.before);
+        if seen < self.settings.min_clients {
             return Verdict::Starved;
         }
         let limit = (1.0 / MISSED).ln();
@@ -203,9 +221,9 @@ impl Judge {
             .collect()
     }
 
-    /// Those of [`Self::judged`] that came in the present step.
-    pub fn judged_in_step(&self) -> u64 {
-        self.judged() - self.before
+    /// Clients of the candidate that were seen in the present step.
+    pub const fn clients_in_step(&self) -> u64 {
+        self.clients.in_step
     }
 
     /// Connections of the candidate that were judged by the signal that most were judged by.
@@ -256,7 +274,8 @@ mod tests {
             });
             self.now_ms += 250;
             let counts = [(Signal::Connect, Counts::Outcomes(self.total))];
-            self.judge.look(&counts.into(), self.now_ms);
+            let clients = self.total.candidate.trials;
+            self.judge.look(&counts.into(), clients, self.now_ms);
         }
     }
 
@@ -275,8 +294,8 @@ mod tests {
             baseline: [Tally::new(7000, 0); 2],
         };
         let counts = [(Signal::Connect, Counts::Outcomes(dead))].into();
-        judge.look(&counts, 0);
-        judge.look(&counts, 250);
+        judge.look(&counts, 1000, 0);
+        judge.look(&counts, 1000, 250);
         assert_eq!((judge.verdict(), judge.judged()), (Verdict::Starved, 0));
     }
 

@@ -149,7 +149,7 @@ mod tests {
         let mut total = Cohorts::default();
         for look in 0..200 {
             let counts = BTreeMap::from([(Signal::Connect, Counts::Outcomes(total))]);
-            judge.look(&counts, look * 250);
+            judge.look(&counts, total.candidate.trials, look * 250);
             total = total.plus(&Cohorts {
                 candidate: tally(candidate),
                 baseline: [tally((370, 1)), tally((380, 1))],

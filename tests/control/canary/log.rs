@@ -311,8 +311,7 @@ fn a_step_that_lasts_longer_and_one_that_waits_for_evidence_are_told() {
     seconds(&mut world, 41);
     let told = since(&mut world, 1);
     assert_eq!(told.len(), 2, "{told:?}");
-    let doubt =
-        "the judge can't tell: it has seen 0 connections of `p1` in this step, and needs 100; ";
+    let doubt = "the judge can't tell: it has seen 0 clients of `p1` in this step, and needs 100; ";
     assert_eq!(
         told[0],
         format!("extended 1 : {doubt}the step lasts another 20s")

@@ -70,7 +70,9 @@ fn a_client_gives_each_value_once_a_draw_and_is_one_client() {
         let before = signals(&mut lab);
         let counted = |lab: &mut Lab, ports: std::ops::Range<u16>| {
             for port in ports {
-                both.iter().for_each(|&from| well(lab, from, family, port));
+                for &from in &both {
+                    well(lab, from, family, port);
+                }
             }
             let counted = risen(&before, &signals(lab), cohort::CANDIDATE);
             (counted.samples, counted.clients, counted.pairs[0])

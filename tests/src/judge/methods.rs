@@ -101,7 +101,9 @@ impl Bench {
     fn ask(&mut self) -> Verdict {
         let now_ms = u64::from(self.look) * 1000 / u64::from(LOOKS);
         let counts = [(SIGNAL, Counts::Outcomes(self.total.by_serin))];
-        self.judge.look(&counts.into(), now_ms);
+        // Each connection is of a client of its own.
+        let clients = self.total.by_serin.candidate.trials;
+        self.judge.look(&counts.into(), clients, now_ms);
         self.judge.verdict()
     }
 

@@ -241,7 +241,9 @@ fn slower(times: f64, method: Method, seed: u64) -> End {
             Method::Serin => {
                 let counts = Counts::Values(total.clone().unwrap_or(new));
                 let now_ms = u64::from(look) * 1000 / u64::from(LOOKS);
-                judge.look(&[(Signal::FirstByte, counts)].into(), now_ms);
+                // Each connection is of a client of its own.
+                let clients = counts.of_candidate();
+                judge.look(&[(Signal::FirstByte, counts)].into(), clients, now_ms);
                 matches!(judge.verdict(), Verdict::Harm(_))
             }
             Method::MannWhitney if (look + 1).is_multiple_of(60 * LOOKS) => {

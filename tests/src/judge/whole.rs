@@ -86,7 +86,10 @@ pub fn release(whole: &Whole, seed: u64, wanted: fn(Verdict) -> bool) -> (bool, 
         let counts: BTreeMap<_, _> = counts
             .map(|(signal, counted)| (*signal, counted.next()))
             .collect();
-        judge.look(&counts, u64::from(look) * 1000 / u64::from(LOOKS));
+        // Each connection is of a client of its own.
+        let clients = counts.values().map(Counts::of_candidate).max();
+        let now_ms = u64::from(look) * 1000 / u64::from(LOOKS);
+        judge.look(&counts, clients.unwrap_or_default(), now_ms);
         if wanted(judge.verdict()) {
             return (true, judge.judged());
         }

@@ -22,13 +22,12 @@ use crate::{
 const PORT: u16 = 8080;
 /// Of each pool.
 const BACKENDS: usize = 3;
-/// Users of each family, and connections of theirs a second.
-const USERS: u32 = 200;
+/// Connections a second, of users of each family.
 const PER_S: u32 = 800;
 /// Longer than a client waits before it sends a SYN again.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Users whom nobody else plays begin here.
-const OTHERS: u32 = 5_000;
+const OTHERS: u32 = 20_000;
 /// Outstanding requests of a gateway's users.
 const BEHIND: u32 = 500;
 
@@ -116,8 +115,8 @@ impl Stage {
     /// Short connections of users in turn.
     pub(super) fn load(&self, vip: IpAddr, per_s: u32) -> Result<Load> {
         let plan = load::Plan {
-            // Each calls once in four seconds: for latencies a client counts once.
-            users: USERS.max(4 * per_s),
+            // Each calls once in eight seconds: of latencies a client counts once.
+            users: 8 * per_s,
             short_per_s: per_s,
             keep_alive: 0,
             patience: PATIENCE,

@@ -167,6 +167,8 @@ pub(super) struct Seen {
     pub draw: Option<u8>,
     /// Both pools serve their own users: else nothing is measured, and nothing said but harm.
     pub compares: bool,
+    /// Clients of the candidate that the kernel has counted, each once a draw.
+    pub clients: u64,
     /// What the breaker says.
     pub tripped: Option<String>,
     /// When it is, by a clock that never goes back.
@@ -185,7 +187,7 @@ impl Kept<'_> {
         let sitting = self.sitting?;
         let Seen { round, now_ms, .. } = seen;
         sitting.turn_to(round, seen.draw);
-        sitting.judge.look(counts, now_ms);
+        sitting.judge.look(counts, seen.clients, now_ms);
         sitting.looked_ms = now_ms;
         sitting.active.clone_from(&seen.active);
         let opinion = match seen.tripped {
@@ -235,8 +237,8 @@ impl Sitting {
             Verdict::NoWorse => Opinion::NoWorse,
             Verdict::Undecided => Opinion::NoHarm,
             Verdict::Starved => Opinion::CantTell(format!(
-                "it has seen {} connections of `{candidate}` in this step, and needs {}",
-                self.judge.judged_in_step(),
+                "it has seen {} clients of `{candidate}` in this step, and needs {}",
+                self.judge.clients_in_step(),
                 self.judge.settings().min_clients
             )),
             Verdict::Unsound(signal) => Opinion::Unsound(format!(

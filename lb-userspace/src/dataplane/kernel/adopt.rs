@@ -218,7 +218,7 @@ pub fn check_node(maps: &mut Maps, node: &Node, pins: &Path) -> Result<(), Kerne
     let node = node.protected(found.protect());
     let node = node.after_listeners(found.listeners());
     let listeners = maps.listeners()?;
-    let node = listeners.keys().fold(node, |node, at| node.listening(at));
+    let node = listeners.keys().fold(node, Node::listening);
     if found != bytemuck::Zeroable::zeroed() && !found.chooses_like(&node) {
         return Err(KernelError::OtherNode(pins.to_owned()));
     }

@@ -42,10 +42,10 @@ impl Run {
             Some(Awaited::Toggle)
         } else if self.awaits_approval() {
             Some(Awaited::Approval)
-        } else if self.awaits_judge() {
-            Some(Awaited::Evidence)
+        } else if !serves {
+            Some(Awaited::Backends)
         } else {
-            (!serves).then_some(Awaited::Backends)
+            self.awaits_judge().then_some(Awaited::Evidence)
         }
     }
 

@@ -45,15 +45,10 @@ fn each_piece_goes_inside_of_a_whole_packet_from_the_same_source() {
 /// Around pieces that may be cut themselves, so that nobody takes the parts of two for one packet's.
 #[test]
 fn packets_around_pieces_have_identifications_of_their_own() {
+    let mut lab = Lab::new(&keyed(tunnelled(Record::FORWARD_IPIP, Family::V4)));
     let frame = large(Family::V4, Protocol::Udp, client(Family::V4, 1));
-    let ends = outer_of(
-        node().encap(),
-        Record::FORWARD_IPIP,
-        Family::V4,
-        entropy(&frame),
-    );
     let ids = CUTS.map(|cut| {
-        let output = wrapped(&piece(&frame, 7, cut), &ends);
+        let output = lab.send(&piece(&frame, 7, cut)).frame;
         let outer = Ipv4HeaderSlice::from_slice(&output[network(&output)..]).expect("IPv4");
         assert!(!outer.more_fragments() && outer.fragments_offset().value() == 0);
         outer.identification()

@@ -93,8 +93,7 @@ impl Model {
                 }
             }
         }
-        let evidence = decided.bits() & !(Decided::OPENED | Decided::ENDED | Decided::OVER) != 0;
-        counted.clients += u64::from(evidence && self.known.insert(client));
+        counted.clients += u64::from(decided.is_evidence() && self.known.insert(client));
         counted.opened += u64::from(decided.has(Decided::OPENED));
         counted.ended += u64::from(decided.has(Decided::ENDED));
         let flags = [Decided::HANDSHAKE, Decided::FIRST_BYTE, Decided::BYTES];

@@ -76,6 +76,12 @@ impl Address {
         self.0
     }
 
+    /// Starts with 64 zeros, as an IPv4 address does where both families have one type.
+    #[inline(always)]
+    pub const fn is_embedded(&self) -> bool {
+        self.0[0] == 0
+    }
+
     /// The last four bytes, and four zeros, as one word of memory.
     #[inline(always)]
     pub const fn v4_word(&self) -> u64 {

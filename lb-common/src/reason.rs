@@ -12,8 +12,9 @@ pub enum Reason {
     ReplyTransmitted,
     /// A backend's reply to its client, out of another interface.
     ReplyRedirected,
-    /// A rewritten reply that the kernel forwards: the next hop's address is yet unknown to it, or the
-    /// reply is to be cut into pieces on its way.
+    /// A rewritten reply that the kernel forwards: the next hop's address is yet unknown to it, the reply
+    /// is to be cut into pieces on its way, or the way is one that only the kernel can go: by a tunnel, or
+    /// by an interface that this program may not send on.
     ReplyUnresolved,
     /// A backend's packet to this host itself: not a reply to a client.
     ReplyLocal,
@@ -27,6 +28,8 @@ pub enum Reason {
     ErrorUnresolved,
     /// An ICMP echo request to a VIP, answered out of the interface it came in by.
     EchoAnswered,
+    /// To a group address of the link, broadcast or multicast: no router forwards such frames.
+    NotUnicast,
     /// Neither IPv4 nor IPv6.
     NotIp,
     /// More VLAN tags than are walked.
@@ -42,6 +45,8 @@ pub enum Reason {
     MartianSource,
     /// For a listener, from the listener's own address.
     Land,
+    /// For a listener, with TCP flags that no segment has: none of them, or SYN with FIN or RST.
+    BadFlags,
     /// A piece of a packet that is no listener's.
     Fragment,
     /// A first piece without all of its transport header, or a later one that reaches into it (RFC 1858).
@@ -112,7 +117,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::Transmitted,
         Self::Redirected,
         Self::ReplyTransmitted,
@@ -124,6 +129,7 @@ impl Reason {
         Self::ErrorRedirected,
         Self::ErrorUnresolved,
         Self::EchoAnswered,
+        Self::NotUnicast,
         Self::NotIp,
         Self::VlanTags,
         Self::OtherProtocol,
@@ -131,6 +137,7 @@ impl Reason {
         Self::FromVip,
         Self::MartianSource,
         Self::Land,
+        Self::BadFlags,
         Self::Fragment,
         Self::FragmentTiny,
         Self::FragmentLength,
@@ -189,6 +196,7 @@ impl Reason {
             Self::ErrorRedirected => "error_redirected",
             Self::ErrorUnresolved => "error_unresolved",
             Self::EchoAnswered => "echo_answered",
+            Self::NotUnicast => "not_unicast",
             Self::NotIp => "not_ip",
             Self::VlanTags => "vlan_tags",
             Self::OtherProtocol => "other_protocol",
@@ -196,6 +204,7 @@ impl Reason {
             Self::FromVip => "from_vip",
             Self::MartianSource => "martian_source",
             Self::Land => "land",
+            Self::BadFlags => "bad_flags",
             Self::Fragment => "fragment",
             Self::FragmentTiny => "fragment_tiny",
             Self::FragmentLength => "fragment_length",

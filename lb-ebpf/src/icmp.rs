@@ -81,7 +81,7 @@ fn error(packet: &Packet<'_>, network: &Network) -> Result<Reason, Reason> {
     let quoted = parse::quote(packet, network)?;
     let from = Endpoint::new(quoted.source, quoted.ports.0, quoted.protocol);
     let to = || Endpoint::new(quoted.destination, quoted.ports.1, quoted.protocol);
-    let Some(side) = listen::of(&from, to) else {
+    let Some(side) = listen::of(network.v6, &from, to) else {
         return Err(Reason::IcmpUnrelated);
     };
     if network.destination != quoted.source {

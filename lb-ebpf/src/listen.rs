@@ -32,7 +32,7 @@ pub fn side<M: Mode>(node: &Node, parsed: &Parsed) -> Result<Side, Reason> {
     if let Some(listener) = remembered(node, to(parsed)) {
         return Ok(Side::Client(listener));
     }
-    match backend(&from(parsed)) {
+    match backend(parsed.v6, &from(parsed)) {
         Some(side) => Ok(side),
         None => Err(stranger(parsed)),
     }
@@ -41,7 +41,7 @@ pub fn side<M: Mode>(node: &Node, parsed: &Parsed) -> Result<Side, Reason> {
 /// As [`side`], past what is remembered.
 #[inline(always)]
 pub fn looked_up(parsed: &Parsed) -> Result<Side, Reason> {
-    match of(&to(parsed), || from(parsed)) {
+    match of(parsed.v6, &to(parsed), || from(parsed)) {
         Some(side) => Ok(side),
         None => Err(stranger(parsed)),
     }
@@ -86,10 +86,10 @@ pub fn check_source(node: &Node, parsed: &Parsed) -> Result<(), Reason> {
 /// The side that a packet to `to` and from `from` is on; most are a client's, whose `from` is not
 /// looked up, and so not written to the stack either.
 #[inline(always)]
-pub fn of(to: &Endpoint, from: impl FnOnce() -> Endpoint) -> Option<Side> {
+pub fn of(v6: bool, to: &Endpoint, from: impl FnOnce() -> Endpoint) -> Option<Side> {
     match listener(to) {
         Some(listener) => Some(Side::Client(listener)),
-        None => backend(&from()),
+        None => backend(v6, &from()),
     }
 }
 
@@ -100,8 +100,13 @@ fn listener(to: &Endpoint) -> Option<&'static Listener> {
     unsafe { LISTENERS.get(to) }
 }
 
+/// No IPv6 host has an address in which one of IPv4 is embedded; a packet from such a one would be taken
+/// for an IPv4 backend's.
 #[inline(always)]
-fn backend(from: &Endpoint) -> Option<Side> {
+fn backend(v6: bool, from: &Endpoint) -> Option<Side> {
+    if v6 && from.address().is_embedded() {
+        return None;
+    }
     // SAFETY: as in `listener`.
     unsafe { REPLIES.get(from) }.map(Side::Backend)
 }
@@ -129,7 +134,5 @@ pub fn portless_side(network: &Network) -> Option<Side> {
         return Some(Side::Client(listener));
     }
     let from = Endpoint::portless(network.source, network.protocol);
-    // SAFETY: as in `listener`.
-    let reply = unsafe { REPLIES.get(from) }?;
-    Some(Side::Backend(reply))
+    backend(network.v6, &from)
 }

@@ -20,6 +20,8 @@ use crate::{
 
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET: usize = 14;
+/// In the first byte of a hardware address: a group's (IEEE 802, section 8.2.2).
+const GROUP: u8 = 1;
 /// Bytes of a VLAN tag, from behind its `EtherType` to the next one (IEEE 802.1Q, section 9.6).
 pub const TAG: usize = 4;
 /// VLAN tags that are walked: one of 802.1Q, or 802.1ad's two (`QinQ`).
@@ -46,6 +48,8 @@ pub struct Parsed {
     pub opens: bool,
     /// The sender is done: FIN or RST.
     pub closes: bool,
+    /// TCP's flags make no sense together.
+    pub odd: bool,
     /// TTL or hop limit.
     pub hops: u8,
     /// Where the IP header starts: behind the Ethernet header and its VLAN tags, which are kept.
@@ -77,9 +81,16 @@ pub enum Part {
 }
 
 impl Parsed {
-    /// See [`Network::check_source`].
+    /// As [`Network::check_source`], and refuses what no client's TCP sends, and who is no more than a
+    /// link away. Routers may be, and tell of errors.
     #[inline(always)]
     pub fn check_source(&self) -> Result<(), Reason> {
+        if self.odd {
+            return Err(Reason::BadFlags);
+        }
+        if is_link_local(&self.source, self.v6) {
+            return Err(Reason::MartianSource);
+        }
         check_source(&self.source, &self.destination, self.v6)
     }
 }
@@ -98,16 +109,10 @@ fn check_source(source: &Address, destination: &Address, v6: bool) -> Result<(),
     if source == destination {
         return Err(Reason::Land);
     }
-    if is_martian(source, v6) || (v6 && is_embedded(destination)) {
+    if is_martian(source, v6) || (v6 && destination.is_embedded()) {
         return Err(Reason::MartianSource);
     }
     Ok(())
-}
-
-/// Starts with 64 zeros, as an IPv4 address does where both families have one type.
-#[inline(always)]
-const fn is_embedded(address: &Address) -> bool {
-    address.halves()[0] == 0
 }
 
 /// "This network", loopback, multicast and reserved in IPv4; in IPv6 multicast and all that starts
@@ -115,10 +120,21 @@ const fn is_embedded(address: &Address) -> bool {
 #[inline(always)]
 fn is_martian(source: &Address, v6: bool) -> bool {
     if v6 {
-        return is_embedded(source) || source.halves()[0].to_ne_bytes()[0] == 0xff;
+        return source.is_embedded() || source.halves()[0].to_ne_bytes()[0] == 0xff;
     }
     let first = source.v4_bytes()[0];
     first == 0 || first == 127 || first >= 224
+}
+
+/// RFC 3927, section 2.6.2; RFC 4291, section 2.5.6.
+#[inline(always)]
+fn is_link_local(source: &Address, v6: bool) -> bool {
+    if v6 {
+        let [first, second, ..] = source.halves()[0].to_ne_bytes();
+        return first == 0xfe && second >> 6 == 2;
+    }
+    let [first, second, ..] = source.v4_bytes();
+    first == 169 && second == 254
 }
 
 /// RFC 791, section 3.1. Numbers are in network byte order here and below.
@@ -234,6 +250,12 @@ pub fn headed(packet: &Packet<'_>) -> Result<Parsed, Reason> {
 /// The network layer of a packet that is whole.
 #[inline(always)]
 pub fn network(packet: &Packet<'_>) -> Result<Network, Reason> {
+    if packet
+        .read::<[u8; 2]>(0)
+        .is_some_and(|[first, _]| first & GROUP != 0)
+    {
+        return Err(Reason::NotUnicast);
+    }
     let network = match ethernet(packet)? {
         (ETHERTYPE_IPV4, at) => ipv4(packet, at)?,
         (ETHERTYPE_IPV6, at) => ipv6(packet, at)?,
@@ -369,6 +391,8 @@ fn tcp(packet: &Packet<'_>, network: &Network) -> Result<Parsed, Reason> {
     }
     let flags = header.flags;
     Ok(Parsed {
+        odd: flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN) == 0
+            || (flags & TCP_SYN != 0 && flags & (TCP_FIN | TCP_RST) != 0),
         opens: flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN,
         closes: flags & (TCP_FIN | TCP_RST) != 0,
         ..network.with_ports(header.ports)
@@ -396,6 +420,7 @@ impl Network {
             protocol: self.protocol,
             opens: false,
             closes: false,
+            odd: false,
             hops: self.hops,
             network: blurred(self.at),
             transport: blurred(self.transport),

@@ -18,6 +18,7 @@ pub const fn action(reason: Reason) -> u32 {
         | Reason::ReplyLocal
         | Reason::ReplyTooBig
         | Reason::ErrorUnresolved
+        | Reason::NotUnicast
         | Reason::NotIp
         | Reason::VlanTags
         | Reason::OtherProtocol
@@ -36,6 +37,7 @@ pub const fn action(reason: Reason) -> u32 {
         Reason::ReplyUnroutable
         | Reason::MartianSource
         | Reason::Land
+        | Reason::BadFlags
         | Reason::FragmentTiny
         | Reason::FragmentLength
         | Reason::FragmentTooLong

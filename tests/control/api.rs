@@ -378,6 +378,27 @@ fn whois_answers_with_every_decision() {
             "unknown field `colour`",
         ),
         (
+            "client=198.51.100.7&dscp=af99",
+            422,
+            "dscp `af99`: no code point; write 0 to 63, or a name",
+        ),
+        (
+            "client=198.51.100.7&dscp=8-15",
+            422,
+            "dscp `8-15`: a packet has one code point; name one",
+        ),
+        (
+            "client=198.51.100.7&vlan=4095",
+            422,
+            "vlan 4095: no VLAN id; choose one from 1 to 4094",
+        ),
+        ("client=198.51.100.7&ttl=256", 422, "ttl: "),
+        (
+            "client=198.51.100.7&mss=1400&established=true",
+            422,
+            "mss: only the first packet of a TCP connection announces one",
+        ),
+        (
             "client=198.51.100.7&listener=tcp://192.0.2.9:443",
             409,
             "no listener `tcp://192.0.2.9:443`; it has",

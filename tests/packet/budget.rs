@@ -9,7 +9,7 @@ use std::{
 use aya::{maps::MapInfo, programs::Program, util::nr_cpus};
 use lb_common::{
     bench,
-    maps::{PROGRAM, WHOIS, aside, name},
+    maps::{DEFAULT_FLOWS, PROGRAM, WHOIS, aside, name},
     pool::SLOT_COUNT,
 };
 use lb_userspace::object;
@@ -37,6 +37,8 @@ const MEASURING: [&str; 6] = [
 ];
 /// What each further CPU adds: counters, and the flow table's own lists.
 const CPU_BYTES: u64 = 1 << 20;
+/// All maps at the default size, but tables, on a host of one CPU.
+const DEFAULT_BYTES: u64 = 170 << 20;
 /// A connection in the flow table: the default of a million takes 128 MiB at most.
 const FLOW_BYTES: u64 = 128;
 
@@ -97,6 +99,16 @@ fn the_maps_fit_into_their_budget() {
     let measuring = small.iter().filter(|(map, _)| MEASURING.contains(map));
     let measuring: u64 = measuring.map(|(_, bytes)| bytes).sum();
     assert!(measuring < MEASURING_BYTES, "{measuring} bytes: {small:?}");
+    let usual = locked(DEFAULT_FLOWS);
+    let whole: u64 = usual.iter().map(|(_, bytes)| bytes).sum();
+    println!(
+        "{} MiB at the default of {DEFAULT_FLOWS} connections",
+        whole >> 20
+    );
+    assert!(
+        whole < DEFAULT_BYTES + cpus * CPU_BYTES,
+        "{whole} bytes: {usual:?}"
+    );
     let flows = |maps: &[(&str, u64)]| {
         let flows = maps.iter();
         let flows = flows.filter(|(map, _)| [name::FLOWS, name::HALF_OPEN].contains(map));

@@ -56,6 +56,7 @@ mod rest;
 mod restart;
 mod sessions;
 mod signal;
+mod stack;
 mod taken;
 mod whois;
 

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use lb_common::{protocol::TCP, reason::Reason};
+use lb_common::{node::Node, protocol::TCP, reason::Reason};
 
 use crate::{
     case::{Case, check},
     frame::{ETHERNET, Frame, extension},
-    lab::Lab,
+    lab::{Lab, node},
     world::{FAMILIES, Family, KINDS, Protocol, at_rest, client, request, server, vip},
 };
 
@@ -31,6 +31,23 @@ fn other_protocols_of_ethernet_pass() {
             Case::passed("802.3 length", with_type([0x00, 0x2b]), Reason::NotIp),
         ],
     );
+}
+
+/// Every host of the link has them, and none forwards them; nor may an answer go to a group.
+#[test]
+fn frames_to_a_group_of_the_link_pass() {
+    let mut lab = Lab::of_node(&at_rest(), node().with(Node::ANSWER_ECHO));
+    let echo = Frame::icmp(client(Family::V4, 7), vip(Family::V4), [8, 0], [0; 4]);
+    let frames = KINDS.map(|(family, protocol)| request(family, protocol));
+    for frame in frames.into_iter().chain([echo]) {
+        for destination_mac in [[0xff; 6], [1, 0, 0x5e, 0, 0, 80], [0x33, 0x33, 0, 0, 0, 80]] {
+            let input = Frame {
+                destination_mac,
+                ..frame.clone()
+            };
+            Case::passed(format!("{input:?}"), input.bytes(), Reason::NotUnicast).check(&mut lab);
+        }
+    }
 }
 
 #[test]

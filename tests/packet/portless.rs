@@ -7,12 +7,13 @@ use lb_common::{
 
 use crate::{
     case::Case,
-    frame::Frame,
+    frame::{Frame, flag},
     lab::Lab,
     outcome::Verdict,
     passed::edited,
     world::{
-        Family, KINDS, OLD, Protocol, at_rest, client, endpoint, request, server, translated, vip,
+        FAMILIES, Family, KINDS, OLD, Protocol, at_rest, client, endpoint, request, server,
+        translated, vip,
     },
 };
 
@@ -104,7 +105,11 @@ fn sources_that_no_client_has_are_dropped_by_name() {
         (Family::V4, "0.1.2.3", Reason::MartianSource),
         (Family::V4, "224.0.0.1", Reason::MartianSource),
         (Family::V4, "255.255.255.255", Reason::MartianSource),
+        (Family::V4, "169.254.0.1", Reason::MartianSource),
+        (Family::V4, "169.254.255.254", Reason::MartianSource),
         (Family::V4, "192.0.2.80", Reason::Land),
+        (Family::V6, "fe80::1", Reason::MartianSource),
+        (Family::V6, "febf:ffff::1", Reason::MartianSource),
         (Family::V6, "::1", Reason::MartianSource),
         (Family::V6, "::", Reason::MartianSource),
         (Family::V6, "ff02::1", Reason::MartianSource),
@@ -117,6 +122,61 @@ fn sources_that_no_client_has_are_dropped_by_name() {
                 .source
                 .set_ip(source.parse().expect("a literal address"));
             Case::dropped(source, &input, reason).check(&mut lab);
+        }
+    }
+}
+
+#[test]
+fn sources_beside_those_are_clients() {
+    let mut lab = Lab::new(&with_keys());
+    for (family, source) in [
+        (Family::V4, "169.253.255.255"),
+        (Family::V4, "169.255.0.0"),
+        (Family::V6, "fe7f:ffff::1"),
+        (Family::V6, "fec0::1"),
+    ] {
+        let mut input = request(family, Protocol::Tcp);
+        input
+            .source
+            .set_ip(source.parse().expect("a literal address"));
+        let outcome = lab.send_frame(&input);
+        assert_eq!(outcome.reason, Reason::Transmitted, "{source}");
+    }
+}
+
+#[test]
+fn flags_that_no_segment_has_are_dropped_by_name() {
+    use flag::{ACK, FIN, PSH, RST, SYN};
+    let mut lab = Lab::new(&with_keys());
+    let (urgent, all) = (1 << 5, 0x3f);
+    for family in FAMILIES {
+        let reason = |lab: &mut Lab, flags| {
+            let input = Frame::tcp(client(family, 7), vip(family), flags);
+            lab.send_frame(&input).reason
+        };
+        for flags in [
+            0,
+            PSH,
+            urgent | PSH,
+            SYN | FIN,
+            SYN | RST,
+            SYN | FIN | ACK,
+            SYN | RST | ACK,
+            all,
+        ] {
+            assert_eq!(reason(&mut lab, flags), Reason::BadFlags, "{flags:#x}");
+        }
+        for flags in [
+            SYN,
+            ACK,
+            SYN | ACK,
+            ACK | PSH,
+            FIN | ACK,
+            FIN,
+            RST,
+            RST | ACK,
+        ] {
+            assert_eq!(reason(&mut lab, flags), Reason::Transmitted, "{flags:#x}");
         }
     }
 }

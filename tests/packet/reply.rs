@@ -1,6 +1,6 @@
 //! `forward = "nat"`, from the backend to the client: the route is the kernel's to tell.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use lb_common::reason::Reason;
 use nix::net::if_::if_nametoindex;
@@ -161,14 +161,32 @@ fn a_reply_that_the_host_may_not_route_is_dropped() {
 }
 
 #[test]
-fn a_reply_towards_an_interface_that_is_not_ours_to_send_on_is_dropped_and_not_counted() {
+fn a_reply_towards_an_interface_that_is_not_ours_to_send_on_is_left_to_the_kernel_rewritten() {
     let (mut lab, _) = routed();
     lab.change(|image| image.ports.clear());
     for (family, protocol) in KINDS {
         let input = reply(family, protocol, client(family, 7));
-        Case::dropped(format!("{family:?} {protocol:?}"), &input, Reason::NoPort).check(&mut lab);
+        let output = from_vip(&input, family);
+        Case::transmitted(format!("{family:?} {protocol:?}"), &input, &output)
+            .by(Verdict::Pass, Reason::ReplyUnresolved)
+            .check(&mut lab);
     }
-    assert_eq!(lab.counters().backends[&OLD].reply_packets, 0);
+    assert_eq!(lab.counters().backends[&OLD].reply_packets, 4);
+}
+
+/// By such an address one would pose as an IPv4 backend.
+#[test]
+fn ipv6_from_an_embedded_ipv4_address_is_no_backends() {
+    let (mut lab, _) = routed();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let at = server(Family::V4, OLD);
+        let IpAddr::V4(address) = at.ip() else {
+            panic!("an IPv4 backend");
+        };
+        let source = SocketAddr::new(address.to_ipv6_mapped().into(), at.port());
+        let input = reply(Family::V6, protocol, client(Family::V6, 7)).from(source);
+        Case::passed("mapped", input.bytes(), Reason::NotListening).check(&mut lab);
+    }
 }
 
 #[test]

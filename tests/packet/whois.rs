@@ -165,11 +165,7 @@ fn a_question_is_the_packet_that_it_describes() {
         ] {
             let mut lab = Lab::new(&with_record(ramping(SHARE)));
             let listener: Endpoint = endpoint(to, protocol);
-            let question = Question {
-                client: from,
-                listener,
-                opens,
-            };
+            let question = Question::new(from, listener, opens);
             assert_eq!(lab.tell(&question.frame()), lab.tell(&frame.bytes()));
             lab.pass_through(&question.frame());
             assert_eq!(lab.pins().len(), usize::from(protocol == 6));
@@ -186,11 +182,8 @@ fn a_question_of_quic_opens_a_connection_or_goes_on_with_one() {
     let mut lab = Lab::new(&image);
     for family in FAMILIES {
         let mut ask = |opens| {
-            let question = Question {
-                client: client_in(family, SHARE, true),
-                listener: endpoint(vip(family), 17),
-                opens,
-            };
+            let from = client_in(family, SHARE, true);
+            let question = Question::new(from, endpoint(vip(family), 17), opens);
             lab.tell(&question.frame()).chosen
         };
         assert_eq!((ask(true), ask(false)), (NEW, OLD), "{family:?}");

@@ -64,7 +64,9 @@ fn traffic_follows_a_backend_whose_entry_is_deleted() -> Result<()> {
 
 #[test]
 fn traffic_follows_a_route_to_another_interface() -> Result<()> {
-    let stage = Stage::with(Way::Nat, Attach::Native, 2, |_| ())?;
+    let stage = Stage::configured(Way::Nat, Attach::Native, 2, |config| {
+        config.node.interfaces.push("detour".to_owned());
+    })?;
     let _pass = add_detour(&stage)?;
     let crowd = Crowd::gather(&stage.lab)?;
     crowd.round()?;

@@ -17,6 +17,7 @@ use serin_tests::{
 
 use crate::{
     crowd::Crowd,
+    report,
     stage::{Stage, VIPS, Way, user},
 };
 
@@ -163,6 +164,65 @@ fn an_interface_that_was_made_anew_while_no_daemon_ran_is_attached_at_the_start(
     let all = indices(&stage.lab, &[FRONT, "back0", "back1"])?;
     assert_eq!(links(&stage)?, all);
     deadline::until("answers", LIMIT, || Ok(ask_all(&stage.lab).ok()))
+}
+
+/// Native XDP would lose what it sends to a device without a program, and nobody would be told.
+#[test]
+fn a_backend_behind_an_interface_that_is_not_listed_is_refused_or_reached_in_generic_mode()
+-> Result<()> {
+    let lab = Lab::routed(2)?;
+    let mut daemon = prepare(&lab);
+    daemon.config.node.interfaces.retain(|name| name != "back1");
+    daemon.write_config()?;
+    let refused = daemon.attempt(&lab, &daemon.config_path(), &[])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success(), "{said}");
+    assert!(
+        said.contains("backend `g1`") && said.contains("none of node.interfaces"),
+        "{said}"
+    );
+
+    daemon.config.node.attach = Attach::Auto;
+    daemon.write_config()?;
+    daemon.start(&lab)?;
+    assert_eq!(condition(&daemon, FRONT)?, "attached, generic");
+    let log = daemon.log();
+    assert!(log.contains("none of node.interfaces"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_route_that_comes_to_an_unlisted_interface_is_told_and_not_taken() -> Result<()> {
+    let stage = Stage::with(Way::Nat, Attach::Native, 2, |_| ())?;
+    stage.serin("cutover shop")?;
+    let edge = &stage.lab.edge;
+    edge.ip("link add aside0 type veth peer far0\nlink set aside0 up\nlink set far0 up")?;
+    let g1 = stage.lab.backends[1].v4;
+    edge.ip(&format!(
+        "neigh add {g1} lladdr 02:00:00:00:00:77 dev aside0 nud permanent\n\
+         route add {g1}/32 dev aside0"
+    ))?;
+    let next_hop = |wanted: &str| {
+        deadline::until(&format!("g1 to be {wanted}"), LIMIT, || {
+            let status = stage.status()?;
+            let g1 = report::find(&status, "g1").context("no g1")?;
+            Ok((g1["next_hop"] == wanted).then_some(()))
+        })
+    };
+    next_hop("unlisted-interface")?;
+    let log = stage.daemon.log();
+    assert!(log.contains("is routed over `aside0`"), "{log}");
+    let drops = || {
+        let status = stage.serin("status")?;
+        status["reasons"]["no_port"].as_u64().context("a count")
+    };
+    let before = drops()?;
+    assert!(client::get(&stage.lab.clients, user(1, VIPS[0]), VIPS[0]).is_err());
+    assert!(drops()? > before, "a drop that is counted");
+
+    edge.ip(&format!("route del {g1}/32 dev aside0"))?;
+    next_hop("resolved")?;
+    ask_all(&stage.lab)
 }
 
 fn prepare(lab: &Lab) -> Daemon {

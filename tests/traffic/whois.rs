@@ -96,13 +96,23 @@ fn an_audience_is_told_by_name_and_share() -> Result<()> {
                 vec![toml::Value::from(i64::from(PORT))].into(),
             ),
         ]),
+        audience::table([
+            ("name", "marked".into()),
+            ("pool", "candidate".into()),
+            ("dscp", "ef".into()),
+            ("vlan", 12.into()),
+            ("ttl", 57.into()),
+            ("mss", 1200.into()),
+        ]),
     ];
     stage.apply()?;
-    let told = |number, port, vip: SocketAddr| -> Result<_> {
+    let asked = |number, port, vip: SocketAddr, marks: &str| -> Result<_> {
         let client = SocketAddr::new(user(number, vip), port);
-        let answer = stage.serin(&format!("whois shop {client} --listener tcp://{vip} --syn"))?;
+        let line = format!("whois shop {client} --listener tcp://{vip} --syn {marks}");
+        let answer = stage.serin(line.trim_end())?;
         Ok((answer["audience"].clone(), answer["share_ppm"].clone()))
     };
+    let told = |number, port, vip| asked(number, port, vip, "");
     for vip in VIPS {
         assert_eq!(told(7, PORT, vip)?, ("staff".into(), 1_000_000.into()));
         assert_eq!(told(100, PORT, vip)?, ("probes".into(), 500_000.into()));
@@ -110,6 +120,12 @@ fn an_audience_is_told_by_name_and_share() -> Result<()> {
             told(100, PORT + 1, vip)?,
             (serde_json::Value::Null, 0.into())
         );
+        let marked = |rest| asked(100, PORT + 1, vip, &format!("--dscp ef --ttl 57 {rest}"));
+        assert_eq!(
+            marked("--vlan 12 --mss 1200")?,
+            ("marked".into(), 1_000_000.into())
+        );
+        assert_eq!(marked("--vlan 12")?, (serde_json::Value::Null, 0.into()));
         let client = SocketAddr::new(user(7, vip), PORT);
         let line = format!("whois shop {client} --listener tcp://{vip}");
         let said = stage.daemon.output(&words(&line))?.stdout;

@@ -152,18 +152,18 @@ pub fn reply<M: Mode>(
         let end = parsed.network + usize::from(hop.mtu);
         parsed.end > end && !too_big::is_joined(packet, parsed)
     };
-    let hop = match route::to_client(packet, parsed, reply)? {
-        Some(hop) if !exceeds(&hop) => hop,
+    let way = match route::to_client(packet, parsed, reply)? {
+        Some(hop) if !exceeds(&hop) => route::send(packet, &hop).ok().map(|sent| (hop, sent)),
         // The kernel finds it too big as well, and tells the backend.
         Some(_) if !too_big::may_be_cut(packet, parsed) => return Err(Reason::ReplyTooBig),
-        _ => {
-            // The kernel forwards it, in pieces if need be, and counts the hop.
-            nat::rewrite_source(packet, parsed, &from, 0)?;
-            count::reply::<M>(reply.backend(), size(packet, parsed));
-            return Ok(Reason::ReplyUnresolved);
-        }
+        _ => None,
     };
-    let sent = route::send(packet, &hop)?;
+    let Some((hop, sent)) = way else {
+        // The kernel forwards it, in pieces if need be, and counts the hop.
+        nat::rewrite_source(packet, parsed, &from, 0)?;
+        count::reply::<M>(reply.backend(), size(packet, parsed));
+        return Ok(Reason::ReplyUnresolved);
+    };
     nat::rewrite_source(packet, parsed, &from, 1)?;
     l2::rewrite(packet, hop.macs)?;
     count::reply::<M>(reply.backend(), size(packet, parsed));

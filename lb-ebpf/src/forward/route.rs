@@ -7,7 +7,7 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{
         BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
-        bpf_fib_lookup as FibLookup,
+        BPF_FIB_LKUP_RET_UNSUPP_LWT, bpf_fib_lookup as FibLookup,
     },
     helpers::generated::bpf_fib_lookup,
 };
@@ -67,7 +67,8 @@ pub fn to_backend(packet: &Packet<'_>, parsed: &Parsed, backend: &Backend) -> Re
     }
 }
 
-/// The way to a client; `None` where the kernel must resolve the next hop first.
+/// The way to a client; `None` where the kernel must resolve the next hop first, or puts the packet
+/// into another one (a route with `encap`).
 #[inline(always)]
 pub fn to_client(
     packet: &Packet<'_>,
@@ -77,7 +78,7 @@ pub fn to_client(
     let ends = (reply.address(), &parsed.destination);
     match ask_kernel(packet, parsed, parsed.v6, ends) {
         (BPF_FIB_LKUP_RET_SUCCESS, hop) => Ok(Some(hop)),
-        (BPF_FIB_LKUP_RET_NO_NEIGH, _) => Ok(None),
+        (BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_UNSUPP_LWT, _) => Ok(None),
         // The host itself is what the backend talks to: a health check's answer, say.
         (BPF_FIB_LKUP_RET_NOT_FWDED, _) => Err(Reason::ReplyLocal),
         _ => Err(Reason::ReplyUnroutable),

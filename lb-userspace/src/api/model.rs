@@ -340,6 +340,18 @@ pub struct WhoisQuery {
     /// A packet amid its connection rather than one that starts one.
     #[serde(default)]
     pub established: bool,
+    /// Differentiated services code point, by number or name; else 0.
+    #[serde(default)]
+    pub dscp: Option<String>,
+    /// Time to live, or hop limit; else 64.
+    #[serde(default)]
+    pub ttl: Option<u8>,
+    /// Id of its VLAN tag; else it has no tag.
+    #[serde(default)]
+    pub vlan: Option<u16>,
+    /// The segment size that its TCP options announce, in bytes; else it has no options.
+    #[serde(default)]
+    pub mss: Option<u16>,
 }
 
 /// `serin whois`: what the loaded program would do with one packet, and why.

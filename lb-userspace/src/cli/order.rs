@@ -70,6 +70,8 @@ pub enum Order {
         /// Of a connection that is under way
         #[arg(long, conflicts_with = "syn")]
         established: bool,
+        #[command(flatten)]
+        marks: Marks,
     },
     /// Wait until a release ends: 0 promoted, 1 aborted, rolled back or taken over, 3 timed out or
     /// inconclusive
@@ -102,6 +104,46 @@ pub enum Order {
 }
 
 /// What changes a service.
+/// What a packet shows of its client beside the address.
+#[derive(Debug, Args)]
+pub struct Marks {
+    /// Its DSCP: 0 to 63, or a name such as ef [default: 0]
+    #[arg(long)]
+    dscp: Option<String>,
+    /// Its TTL or hop limit [default: 64]
+    #[arg(long)]
+    ttl: Option<u8>,
+    /// Id of its VLAN tag [default: no tag]
+    #[arg(long)]
+    vlan: Option<u16>,
+    /// The segment size that a TCP connection's first packet announces, in bytes [default: none]
+    #[arg(long)]
+    mss: Option<u16>,
+}
+
+impl Marks {
+    fn query(&self) -> String {
+        let Self {
+            dscp,
+            ttl,
+            vlan,
+            mss,
+        } = self;
+        let all = [
+            ("dscp", dscp.as_deref().map(escape)),
+            ("ttl", ttl.map(|hops| hops.to_string())),
+            ("vlan", vlan.map(|id| id.to_string())),
+            ("mss", mss.map(|size| size.to_string())),
+        ];
+        let given = all
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
+        given
+            .map(|(key, value)| format!("&{key}={value}"))
+            .collect()
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Change {
     /// Send a share of the clients to the candidate
@@ -169,12 +211,14 @@ impl Order {
                 listener,
                 syn: _,
                 established,
+                marks,
             } => {
                 let listener = listener.map(|text| format!("&listener={}", escape(&text)));
                 let query = format!(
-                    "/whois?client={}&established={established}{}",
+                    "/whois?client={}&established={established}{}{}",
                     escape(&who),
-                    listener.unwrap_or_default()
+                    listener.unwrap_or_default(),
+                    marks.query()
                 );
                 Answer::Whois(Box::new(client.get(&resource(&service, &query)).await?))
             }

@@ -19,7 +19,8 @@ use super::{
 use crate::share::Share;
 
 const PORTS: RangeInclusive<u16> = 0..=u16::MAX;
-const VLANS: RangeInclusive<u16> = 1..=4094;
+/// Ids of VLANs (IEEE 802.1Q): 0 is none, 4095 reserved.
+pub const VLANS: RangeInclusive<u16> = 1..=4094;
 const SEGMENTS: RangeInclusive<u16> = 1..=u16::MAX;
 const HOPS: RangeInclusive<u16> = 1..=255;
 const DSCPS: RangeInclusive<u16> = 0..=63;
@@ -193,17 +194,19 @@ fn range(text: &str, bounds: &RangeInclusive<u16>) -> Result<RangeInclusive<u16>
 /// Code points as a bit each; nothing if the key is not there.
 fn read_dscp(section: &mut Section) -> Option<u64> {
     let numbers = section.value::<Numbers>("dscp")?;
-    let point = |text: &str| {
-        let name = text.to_ascii_lowercase();
-        let named = DSCP_NAMES.iter().find(|(known, _)| *known == name);
-        match named {
-            Some(&(_, point)) => Ok(point..=point),
-            None => range(text, &DSCPS).map_err(|_| SettingError::Dscp),
-        }
-    };
-    let points = section.meanings("dscp", &numbers.get_ref().0, point);
+    let points = section.meanings("dscp", &numbers.get_ref().0, code_points);
     let points = points.into_iter().flatten().flatten();
     Some(points.fold(0, |all, point| all | 1 << point))
+}
+
+/// Differentiated services code points: `46`, `ef` or `8-15`.
+pub fn code_points(text: &str) -> Result<RangeInclusive<u16>, SettingError> {
+    let name = text.to_ascii_lowercase();
+    let named = DSCP_NAMES.iter().find(|(known, _)| *known == name);
+    match named {
+        Some(&(_, point)) => Ok(point..=point),
+        None => range(text, &DSCPS).map_err(|_| SettingError::Dscp),
+    }
 }
 
 /// The candidate's share among these clients, in parts per million.

@@ -42,6 +42,7 @@ use faults::Faults;
 use raw::Section;
 
 pub use address::AddressError;
+pub use audience::{VLANS, code_points};
 pub use clash::Clash;
 pub use errors::{ConfigError, Fault, Position, Problem, ValueError};
 pub use gate::{GateError, GateFault};

@@ -220,6 +220,7 @@ impl<D: Dataplane> Control<D> {
                 Some(Reach::Via(_)) => worst,
                 Some(Reach::Resolving { .. }) | None => "resolving",
                 Some(Reach::Local) => "local",
+                Some(Reach::Unlisted { .. }) => return "unlisted-interface",
                 Some(Reach::NoRoute) => return "no-route",
             };
         }

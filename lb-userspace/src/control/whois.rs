@@ -7,7 +7,7 @@ use lb_common::{backend::NONE, maps::TABLES_PER_POOL, reason::Reason, trace::Tra
 use super::{Control, ControlError, orders::list};
 use crate::{
     api::model::{Change, Pinned, Server, Way, Whois, WhoisQuery},
-    config::{Listen, Protocol},
+    config::{Listen, Protocol, VLANS, code_points},
     dataplane::{Dataplane, question::Question},
     state::{ServiceState, compose},
 };
@@ -26,11 +26,7 @@ impl<D: Dataplane> Control<D> {
         let (client, any_port) = client(&query.client).map_err(ControlError::Usage)?;
         let state = self.state.service(service)?;
         let (text, listen) = listener(state, client, query.listener.as_deref()).map_err(unfit)?;
-        let question = Question {
-            client,
-            listener: compose::endpoint(&listen),
-            opens: !query.established,
-        };
+        let question = question(client, &listen, query).map_err(ControlError::Usage)?;
         let trace = self.dataplane.whois(&question)?;
         let state = self.state.service(service)?;
         Ok(Whois {
@@ -58,6 +54,35 @@ impl<D: Dataplane> Control<D> {
                 .flatten(),
             reason: reason(&trace).to_owned(),
         })
+    }
+}
+
+/// The packet that is asked about.
+fn question(client: SocketAddr, listen: &Listen, query: &WhoisQuery) -> Result<Question, String> {
+    let plain = Question::new(client, compose::endpoint(listen), !query.established);
+    if let Some(id) = query.vlan.filter(|id| !VLANS.contains(id)) {
+        return Err(format!("vlan {id}: no VLAN id; choose one from 1 to 4094"));
+    }
+    if query.mss.is_some() && (listen.protocol != Protocol::Tcp || query.established) {
+        return Err(
+            "mss: only the first packet of a TCP connection announces one; leave it out".to_owned(),
+        );
+    }
+    Ok(Question {
+        dscp: query.dscp.as_deref().map_or(Ok(plain.dscp), code_point)?,
+        hops: query.ttl.unwrap_or(plain.hops),
+        vlan: query.vlan,
+        mss: query.mss,
+        ..plain
+    })
+}
+
+fn code_point(text: &str) -> Result<u8, String> {
+    let unfit = |why| format!("dscp `{}`: {why}", text.escape_debug());
+    let points = code_points(text).map_err(|error| unfit(error.to_string()))?;
+    match u8::try_from(*points.start()) {
+        Ok(point) if points.start() == points.end() => Ok(point),
+        _ => Err(unfit("a packet has one code point; name one".to_owned())),
     }
 }
 

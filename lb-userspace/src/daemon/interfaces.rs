@@ -10,7 +10,7 @@ use crate::{
     config::{Attach, Config},
     control::{Control, ControlError},
     dataplane::kernel::{Kernel, KernelError, Mode},
-    neighbour::{Link, View},
+    neighbour::{Link, Reach, View},
 };
 
 /// Said of an interface that has not been there since the start.
@@ -32,7 +32,7 @@ pub fn attach_all(
     match config.node.attach {
         Attach::Native => put_on(kernel, &there, Mode::Native)?,
         Attach::Generic => put_on(kernel, &there, Mode::Generic)?,
-        Attach::Auto => put_on_as_all_can(kernel, &there)?,
+        Attach::Auto => put_on_as_all_can(kernel, &there, config, view)?,
     }
     let mut conditions = BTreeMap::new();
     for name in names {
@@ -83,6 +83,45 @@ pub fn keep_renamed(interfaces: &[String], before: &View, view: &mut View) {
             let link = *link;
             view.links.insert(name.clone(), link);
         }
+    }
+}
+
+/// Whether the program is in drivers.
+pub fn are_native(kernel: &mut Kernel, config: &Config, view: &View) -> Result<bool, KernelError> {
+    let modes = modes(kernel, indices(config, view).into_iter())?;
+    Ok(modes.contains(&Mode::Native))
+}
+
+/// Lets no packet go where native XDP may lose it. Such a frame leaves by a driver that takes it
+/// (`ndo_xdp_xmit`), which many do only while a program is on their own interface, and VLAN devices and
+/// bridges never do; the kernel drops all others after the program has sent them.
+pub fn confine(interfaces: &[String], view: &mut View) {
+    let listed: Vec<u32> = interfaces
+        .iter()
+        .filter_map(|name| Some(view.links.get(name)?.ifindex))
+        .collect();
+    for reach in view.reach.values_mut() {
+        if let Some(ifindex) = reach.egress().filter(|egress| !listed.contains(egress)) {
+            *reach = Reach::Unlisted { ifindex };
+        }
+    }
+}
+
+/// As [`confine`], and tells of backends that were reached before.
+pub fn confine_anew(interfaces: &[String], before: &View, view: &mut View) {
+    confine(interfaces, view);
+    let unlisted = view.reach.iter();
+    let unlisted = unlisted.filter(|(_, reach)| matches!(reach, Reach::Unlisted { .. }));
+    for (address, reach) in unlisted.filter(|(at, reach)| before.reach.get(at) != Some(reach)) {
+        let index = reach.egress();
+        let mut links = view.links.iter();
+        let interface = links.find(|(_, link)| Some(link.ifindex) == index);
+        let name = interface.map_or("?", |(name, _)| name);
+        tracing::warn!(
+            "backend {address} is routed over `{name}`, which is none of node.interfaces, so that \
+             native XDP may lose what it sends there: the backend gets nothing until the interface is \
+             listed, or the route is back",
+        );
     }
 }
 
@@ -183,9 +222,24 @@ fn put_on(kernel: &mut Kernel, there: &[(&str, &Link)], mode: Mode) -> Result<()
 
 /// In the drivers if they all can, else in the network stack. A frame that is sent natively leaves
 /// by a driver that takes such (`ndo_xdp_xmit`), or not at all, so one mode is for all.
-fn put_on_as_all_can(kernel: &mut Kernel, there: &[(&str, &Link)]) -> Result<(), KernelError> {
+fn put_on_as_all_can(
+    kernel: &mut Kernel,
+    there: &[(&str, &Link)],
+    config: &Config,
+    view: &View,
+) -> Result<(), KernelError> {
     let indices = there.iter().map(|(_, link)| link.ifindex);
-    if modes(kernel, indices)?.contains(&Mode::Generic) {
+    let modes = modes(kernel, indices)?;
+    if modes.contains(&Mode::Generic) {
+        return put_on(kernel, there, Mode::Generic);
+    }
+    let mut confined = view.clone();
+    confine(&config.node.interfaces, &mut confined);
+    if modes.is_empty() && confined != *view {
+        tracing::warn!(
+            "a backend is routed over an interface that is none of node.interfaces; all interfaces \
+             are attached in generic mode, which is slower, since native XDP may not send there"
+        );
         return put_on(kernel, there, Mode::Generic);
     }
     match put_on(kernel, there, Mode::Native) {

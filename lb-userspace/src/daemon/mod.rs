@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     api::server::{Shared, router},
-    config::{Config, ConfigError},
+    config::{Attach, Config, ConfigError},
     control::{Control, ControlError, Parts, node},
     dataplane::kernel::{Kernel, KernelError, Settings, abandon, now},
     neighbour::{self, NeighbourError, View},
@@ -120,6 +120,8 @@ struct Before {
     /// Those of the configuration in force.
     interfaces: Vec<String>,
     view: View,
+    /// The program is in drivers.
+    native: bool,
 }
 
 /// Next hops of everything that configuration and state name, and all interfaces.
@@ -136,6 +138,10 @@ async fn look_around(
     let mut view = neighbour::survey(&wanted, PATIENCE).await?;
     if let Some(before) = before {
         interfaces::keep_renamed(&config.node.interfaces, &before.view, &mut view);
+    }
+    let always = config.node.attach == Attach::Native;
+    if before.map_or(always, |before| before.native) {
+        interfaces::confine(&config.node.interfaces, &mut view);
     }
     let in_force = before.map(|before| &*before.interfaces);
     preflight::check_interfaces(config, &view, in_force)?;
@@ -175,7 +181,7 @@ fn start(
     mut kernel: Kernel,
     config: Config,
     file: &Path,
-    view: View,
+    mut view: View,
 ) -> Result<Control<Kernel>, DaemonError> {
     let image = kernel.image()?;
     let mut saved = match StateFile::new(&config.node.state).load()? {
@@ -194,6 +200,9 @@ fn start(
         services.for_each(|service| service.adopt_sets(&before));
     } else {
         conditions = interfaces::attach_all(&mut kernel, &config, &view)?;
+    }
+    if interfaces::are_native(&mut kernel, &config, &view)? {
+        interfaces::confine(&config.node.interfaces, &mut view);
     }
     let source = file.to_owned();
     let parts = Parts {

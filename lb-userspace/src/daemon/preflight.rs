@@ -200,6 +200,10 @@ fn check_reach(service: &Service, view: &View, known: &BTreeSet<IpAddr>) -> Resu
             let why = match view.reach.get(&address) {
                 Some(Reach::NoRoute) => "no route to it",
                 Some(Reach::Local) => "it is this host's own address",
+                Some(Reach::Unlisted { .. }) => {
+                    "it is routed over an interface that is none of node.interfaces, where native \
+                     XDP may lose what it sends: list that one as well, or set attach = \"generic\""
+                }
                 Some(Reach::Via(_) | Reach::Resolving { .. }) | None => continue,
             };
             return Err(Unfit::Unreachable {

@@ -145,9 +145,15 @@ impl Loop {
     fn follow(&mut self) {
         let mut view = self.views.borrow_and_update().clone();
         let mut control = self.shared.control();
-        let configured = control.config().node.interfaces.clone();
-        interfaces::keep_renamed(&configured, control.view(), &mut view);
+        let config = control.config().clone();
+        let configured = &config.node.interfaces;
+        interfaces::keep_renamed(configured, control.view(), &mut view);
         self.unattached = !interfaces::follow(&mut control, &view);
+        match interfaces::are_native(control.dataplane(), &config, &view) {
+            Ok(true) => interfaces::confine_anew(configured, control.view(), &mut view),
+            Ok(false) => {}
+            Err(error) => tracing::error!("{error}"),
+        }
         if let Err(error) = control.follow(view) {
             tracing::error!("following routes and neighbours: {error}");
         }
@@ -218,10 +224,13 @@ impl Loop {
         by: &Actor,
     ) -> Result<Applied, ControlError> {
         let (state, before) = {
-            let control = self.shared.control();
+            let mut control = self.shared.control();
+            let (config, view) = (control.config().clone(), control.view().clone());
+            let native = interfaces::are_native(control.dataplane(), &config, &view)?;
             let before = Before {
-                interfaces: control.config().node.interfaces.clone(),
-                view: control.view().clone(),
+                interfaces: config.node.interfaces,
+                view,
+                native,
             };
             (control.state().clone(), before)
         };

@@ -13,13 +13,24 @@ pub struct Question {
     pub listener: Endpoint,
     /// It starts a connection: of TCP, or of QUIC where that is listened for.
     pub opens: bool,
+    /// Differentiated services code point, 0 to 63.
+    pub dscp: u8,
+    /// Time to live, or hop limit.
+    pub hops: u8,
+    /// Id of its VLAN tag; nothing for a frame without one.
+    pub vlan: Option<u16>,
+    /// The segment size that its TCP options announce, in bytes; nothing for a header without options.
+    pub mss: Option<u16>,
 }
 
 /// Hops enough to get anywhere.
 const HOPS: u8 = 64;
+const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
-const TCP_HEADER: u8 = 20;
+const TCP_HEADER: usize = 20;
+/// Kind and length of the option "maximum segment size" (RFC 9293, section 3.2).
+const SEGMENT_SIZE: [u8; 2] = [2, 4];
 const UDP_HEADER: usize = 8;
 /// The start of QUIC's long header that an Initial of version 1 has, its connection ids empty
 /// (RFC 9000, section 17.2.2), and of a short one (section 17.3).
@@ -31,6 +42,19 @@ const SYN: u8 = 1 << 1;
 const ACK: u8 = 1 << 4;
 
 impl Question {
+    /// A packet that shows nothing of its client but the address.
+    pub const fn new(client: SocketAddr, listener: Endpoint, opens: bool) -> Self {
+        Self {
+            client,
+            listener,
+            opens,
+            dscp: 0,
+            hops: HOPS,
+            vlan: None,
+            mss: None,
+        }
+    }
+
     /// The frame, as it would come in. Without checksums: nobody receives it.
     pub fn frame(&self) -> Vec<u8> {
         let transport = self.transport();
@@ -39,7 +63,11 @@ impl Question {
         } else {
             (ETHERTYPE_IPV6, self.ipv6(transport.len()))
         };
-        let ethernet = [&[0; 12][..], &ethertype.to_be_bytes()].concat();
+        let tag = self
+            .vlan
+            .map(|id| [ETHERTYPE_VLAN, id].map(u16::to_be_bytes));
+        let tag = tag.as_ref().map_or(&[][..], |tag| tag.as_flattened());
+        let ethernet = [&[0; 12], tag, &ethertype.to_be_bytes()].concat();
         [ethernet, network, transport].concat()
     }
 
@@ -47,8 +75,9 @@ impl Question {
         const HEADER: usize = 20;
         let mut header = vec![0; HEADER];
         header[0] = 0x45;
+        header[1] = self.dscp << 2;
         header[2..4].copy_from_slice(&word(HEADER + payload));
-        header[8] = HOPS;
+        header[8] = self.hops;
         header[9] = self.listener.protocol();
         header[12..16].copy_from_slice(&self.addresses()[0][12..]);
         header[16..20].copy_from_slice(&self.addresses()[1][12..]);
@@ -58,10 +87,10 @@ impl Question {
     fn ipv6(&self, payload: usize) -> Vec<u8> {
         const HEADER: usize = 40;
         let mut header = vec![0; HEADER];
-        header[0] = 0x60;
+        header[..2].copy_from_slice(&(0x6000 | u16::from(self.dscp) << 6).to_be_bytes());
         header[4..6].copy_from_slice(&word(payload));
         header[6] = self.listener.protocol();
-        header[7] = HOPS;
+        header[7] = self.hops;
         header[8..24].copy_from_slice(&self.addresses()[0]);
         header[24..40].copy_from_slice(&self.addresses()[1]);
         header
@@ -88,10 +117,13 @@ impl Question {
             let length = word(UDP_HEADER + payload.len());
             [&length[..], &[0, 0], &payload].concat()
         } else {
-            let flags = if self.opens { SYN } else { ACK };
-            let mut rest = vec![0; usize::from(TCP_HEADER) - ports.len()];
-            (rest[8], rest[9]) = ((TCP_HEADER / 4) << 4, flags);
-            rest
+            let options = self.mss.map(|size| [SEGMENT_SIZE, size.to_be_bytes()]);
+            let options = options.as_ref().map_or(&[][..], |all| all.as_flattened());
+            let words = (TCP_HEADER + options.len()) / 4;
+            let mut rest = vec![0; TCP_HEADER - ports.len()];
+            rest[8] = u8::try_from(words << 4).expect("6 words at most");
+            rest[9] = if self.opens { SYN } else { ACK };
+            [&rest, options].concat()
         };
         [ports, rest].concat()
     }

@@ -64,9 +64,8 @@ impl Keeper {
             Some(remedy) if !self.refused => {
                 self.refused = true;
                 warn!(
-                    ifindex, %address, %error,
-                    "the kernel refuses to keep a next hop resolved, so its MAC address may be \
-                     missing or old; {remedy}",
+                    "the kernel refuses to keep next hop {address} resolved ({error}), so its MAC \
+                     address may be missing or old; {remedy}",
                 );
             }
             Some(_) | None => {

@@ -54,8 +54,25 @@ pub enum Reach {
     },
     /// No route, or one that no Ethernet frame can take (a tunnel, a black hole).
     NoRoute,
+    /// By an interface where the program is not, and native XDP may lose what it sends.
+    Unlisted {
+        /// Egress interface.
+        ifindex: u32,
+    },
     /// The address is this host's own.
     Local,
+}
+
+impl Reach {
+    /// The interface that packets would leave by.
+    pub const fn egress(&self) -> Option<u32> {
+        match self {
+            Self::Via(Hop { ifindex, .. })
+            | Self::Resolving { ifindex }
+            | Self::Unlisted { ifindex } => Some(*ifindex),
+            Self::NoRoute | Self::Local => None,
+        }
+    }
 }
 
 /// An interface.

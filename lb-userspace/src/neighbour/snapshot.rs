@@ -37,7 +37,7 @@ impl Snapshot {
         for target in targets {
             let route = match kernel.route(*target).await {
                 Err(error @ NeighbourError::Silent(_)) => {
-                    warn!(%target, %error, "the route to a backend is taken to be the same");
+                    warn!("the route to backend {target} is taken to be the same: {error}");
                     before.routes.get(target).copied().unwrap_or(Route::Missing)
                 }
                 answer => answer?,

@@ -84,8 +84,7 @@ impl Watcher {
         let stranded = self.snapshot.stranded();
         for address in stranded.difference(&self.stranded) {
             warn!(
-                %address,
-                "a backend is routed into a tunnel, where XDP's Ethernet frames can't go; \
+                "backend {address} is routed into a tunnel, where XDP's Ethernet frames can't go; \
                  route it over an interface that has a MAC address",
             );
         }
@@ -106,7 +105,7 @@ pub(super) async fn run(
             () = views.closed() => return,
             () = changed(&mut targets) => {}
             news = watcher.news() => if let Err(error) = news {
-                error!(%error, "next hops are no longer followed");
+                error!("next hops are no longer followed: {error}");
                 return;
             },
             () = sleep(rest) => {}
@@ -122,7 +121,7 @@ async fn look(
     let rest = match watcher.refresh(targets).await {
         Ok(rest) => rest,
         Err(error) => {
-            warn!(%error, "the next hops known so far stay in use");
+            warn!("the next hops known so far stay in use: {error}");
             return RETRY;
         }
     };

@@ -68,7 +68,7 @@ fn ports(config: &Config, view: &View) -> BTreeSet<u32> {
     ports.extend(view.reach.values().filter_map(|reach| match reach {
         Reach::Via(hop) => Some(hop.ifindex),
         Reach::Resolving { ifindex } => Some(*ifindex),
-        Reach::NoRoute | Reach::Local => None,
+        Reach::NoRoute | Reach::Unlisted { .. } | Reach::Local => None,
     }));
     ports
 }

@@ -1,12 +1,12 @@
 //! Each condition by itself, and several together.
 
 use lb_common::audience::{RANGES, Range, condition};
-use lb_userspace::dataplane::Dataplane as _;
+use lb_userspace::dataplane::{Dataplane as _, question::Question};
 
 use super::*;
 use crate::{
     frame::{Transport, tag},
-    world::{FAMILIES, Family, KINDS, Protocol, bucket_of, client, vip},
+    world::{FAMILIES, Family, KINDS, Protocol, bucket_of, client, endpoint, vip},
 };
 
 /// A packet that begins something: a SYN, or a datagram.
@@ -253,6 +253,62 @@ fn all_conditions_must_hold() {
             };
             let expected = (number, port, hops) == (1, 550, 64);
             assert_eq!(is_new(&mut lab, &frame), expected, "{frame:?}");
+        }
+    }
+}
+
+#[test]
+fn a_question_shows_what_an_audience_asks_for() {
+    let rule = Rule {
+        conditions: condition::DSCP | condition::VLAN | condition::TTL | condition::MSS,
+        dscp: 1 << 46,
+        vlan: ranges(&[(12, 12)]),
+        ttl: Range { low: 57, high: 57 },
+        mss: Range {
+            low: 1200,
+            high: 1200,
+        },
+        ..staff(1)
+    };
+    let mut lab = Lab::new(&image(&[(rule, Vec::new())]));
+    for family in FAMILIES {
+        let plain = Question::new(client(family, 7), endpoint(vip(family), 6), true);
+        let staff = Question {
+            dscp: 46,
+            hops: 57,
+            vlan: Some(12),
+            mss: Some(1200),
+            ..plain
+        };
+        for (question, chosen) in [
+            (staff, NEW),
+            (Question { dscp: 47, ..staff }, OLD),
+            (Question { hops: 58, ..staff }, OLD),
+            (
+                Question {
+                    vlan: Some(13),
+                    ..staff
+                },
+                OLD,
+            ),
+            (
+                Question {
+                    vlan: None,
+                    ..staff
+                },
+                OLD,
+            ),
+            (
+                Question {
+                    mss: Some(1201),
+                    ..staff
+                },
+                OLD,
+            ),
+            (Question { mss: None, ..staff }, OLD),
+        ] {
+            assert_eq!(lab.tell(&question.frame()).chosen, chosen, "{question:?}");
+            assert_eq!(is_new_bytes(&mut lab, &question.frame()), chosen == NEW);
         }
     }
 }

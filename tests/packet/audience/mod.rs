@@ -84,8 +84,11 @@ pub fn half(comes: bool) -> Image {
 
 /// Whether the packet goes to the new pool.
 fn is_new(lab: &mut Lab, frame: &Frame) -> bool {
-    let outcome = lab.send_frame(frame);
-    match chosen(&outcome.frame) {
+    is_new_bytes(lab, &frame.bytes())
+}
+
+fn is_new_bytes(lab: &mut Lab, frame: &[u8]) -> bool {
+    match chosen(&lab.pass_through(frame).1) {
         NEW => true,
         OLD => false,
         other => panic!("{other} is in neither pool"),

@@ -65,7 +65,10 @@ fn of_a_hundred_thousand_prefixes_every_edge_is_where_it_should_be() {
 /// No client has such an address, so no packet gets as far as an audience.
 fn is_martian(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_loopback() || v4.octets()[0] >= 224,
+        IpAddr::V4(v4) => {
+            let first = v4.octets()[0];
+            first == 0 || v4.is_loopback() || v4.is_link_local() || first >= 224
+        }
         IpAddr::V6(_) => false,
     }
 }

@@ -41,6 +41,9 @@ pub enum State {
     Rest,
     /// At rest, with an audience of a hundred thousand prefixes that changes nobody's answer.
     Audience,
+    /// At rest, with a deny list of a hundred thousand prefixes that holds nobody, and a limit of
+    /// SYNs that nobody reaches.
+    Guarded,
     /// A cutover that has not settled, with the known flows pinned.
     Change,
     /// A settled release, with the known flows measured.
@@ -96,15 +99,17 @@ pub fn groups() -> Vec<Vec<Case>> {
             groups.push(group.into_iter().filter(Case::is_real).collect());
         }
     }
-    groups.extend([V4, V6].map(|family| {
-        let group = FLOWS.map(|flows| Case {
-            forward: Forward::L2,
-            family,
-            flows,
-            state: State::Audience,
-        });
-        group.into()
-    }));
+    for state in [State::Audience, State::Guarded] {
+        groups.extend([V4, V6].map(|family| {
+            let group = FLOWS.map(|flows| Case {
+                forward: Forward::L2,
+                family,
+                flows,
+                state,
+            });
+            group.into()
+        }));
+    }
     groups.extend(measured());
     groups
 }
@@ -203,6 +208,7 @@ impl fmt::Display for State {
         f.pad(match self {
             Self::Rest => "rest",
             Self::Audience => "audience",
+            Self::Guarded => "guarded",
             Self::Change => "change",
             Self::Measured => "measured",
         })

@@ -91,8 +91,13 @@ pub fn targets(rows: &[Row], swaps: &[Swap]) {
             flatness(rows, forward, family);
         }
     }
-    for family in [Family::V4, Family::V6] {
-        audience(rows, family);
+    for (state, what) in [
+        (State::Audience, "audience of 100 000 prefixes"),
+        (State::Guarded, "deny list of 100 000 and a limit of SYNs"),
+    ] {
+        for family in [Family::V4, Family::V6] {
+            more(rows, (state, what), family);
+        }
     }
     for forward in [Forward::L2, Forward::Nat, Forward::NatReply] {
         for family in [Family::V4, Family::V6] {
@@ -124,18 +129,18 @@ fn above_floor(rows: &[Row], forward: Forward, family: Family, most: f64) {
     );
 }
 
-fn audience(rows: &[Row], family: Family) {
+fn more(rows: &[Row], (state, what): (State, &str), family: Family) {
     const MOST: f64 = 60.0;
     let judged = rows
         .iter()
-        .filter(|row| row.case.state == State::Audience && row.case.family == family);
+        .filter(|row| row.case.state == state && row.case.family == family);
     let more = judged.filter_map(|judged| {
         let mut plain = at_rest(rows, judged.case.forward, family);
         let plain = plain.find(|row| row.case.flows == judged.case.flows)?;
         Some(judged.above_floor() - plain.above_floor())
     });
     verdict(
-        &format!("{family} audience of 100 000 prefixes: most ns more than without"),
+        &format!("{family} {what}: most ns more than without"),
         more.fold(f64::NEG_INFINITY, f64::max),
         MOST,
     );

@@ -16,6 +16,7 @@ use lb_common::{
     hash::mix,
     listener::{Endpoint, Listener, Reply},
     pool::Slot,
+    protect::Protect,
     protocol::TCP,
     release::Record,
 };
@@ -42,6 +43,8 @@ const PORT: u16 = 80;
 const AUDIENCE: u32 = 1;
 /// Prefixes that it has.
 const PREFIXES: u64 = 100_000;
+/// SYNs that a source may send in a second.
+const SYNS: u32 = 1_000_000;
 const BACKEND_PORT: u16 = 8080;
 /// The addresses in a frame before the wrapper writes the flow into them.
 const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -94,36 +97,48 @@ pub fn image(case: &Case, wan: u32) -> Image {
     }
     image.records.insert(0, record(case));
     if case.state == State::Audience {
-        let prefixes = (0..PREFIXES).map(|number| (prefix(case.family, number), 1));
+        let clients = match case.family {
+            Family::V4 => [10, 0],
+            Family::V6 => [0xfd, 0x10],
+        };
+        let prefixes = (0..PREFIXES).map(|number| (prefix(case.family, clients, number), 1));
         let (prefixes, block) = compile(prefixes);
         let set = AudienceSet::new(&[(Rule::new(AUDIENCE, 0), true)], prefixes);
         image.blocks.insert(prefixes.base(), block);
         image.audiences.insert(AUDIENCE, set);
     }
+    if case.state == State::Guarded {
+        // Even numbers alone: none where clients are.
+        let strangers = (0..PREFIXES).map(|number| prefix(case.family, [0x20, 0x01], 2 * number));
+        let (prefixes, block) = compile(strangers.map(|net| (net, 1)));
+        image.blocks.insert(prefixes.base(), block);
+        image.protect = Some(Protect::new(prefixes, SYNS, SYNS));
+    }
     image
 }
 
-/// Networks of every size, half of them among the clients' addresses.
-fn prefix(family: Family, number: u64) -> IpNet {
+/// Networks of every size, of even numbers among the addresses that start so.
+fn prefix(family: Family, among: [u8; 2], number: u64) -> IpNet {
     let drawn = mix(number);
     let length = u8::try_from(drawn >> 60).expect("four bits");
     let net = match family {
         Family::V4 => {
             let [a, b, c, d, ..] = drawn.to_be_bytes();
-            let first = if number.is_multiple_of(2) { 10 } else { a };
+            let first = if number.is_multiple_of(2) {
+                among[0]
+            } else {
+                a
+            };
             IpNet::new(IpAddr::from([first, b & 7, c, d]), 32 - length)
         }
         Family::V6 => {
             let [first, rest @ ..] = drawn.to_be_bytes();
             let mut at = [0; 16];
-            (at[0], at[1]) = (
-                0xfd,
-                if number.is_multiple_of(2) {
-                    0x10
-                } else {
-                    first
-                },
-            );
+            [at[0], at[1]] = if number.is_multiple_of(2) {
+                among
+            } else {
+                [0xfd, first]
+            };
             at[2..9].copy_from_slice(&rest);
             IpNet::new(IpAddr::from(at), 64 - length)
         }
@@ -209,7 +224,7 @@ fn record(case: &Case) -> Record {
         ..Record::default()
     };
     match case.state {
-        State::Rest => rest,
+        State::Rest | State::Guarded => rest,
         State::Audience => Record {
             candidate: new,
             origin_candidate: new,

@@ -14,13 +14,16 @@ use nix::{
 
 use super::KernelError;
 
-/// Present and 1 where softirqs run in threads that may be preempted.
-const REALTIME: &str = "/sys/kernel/realtime";
+/// What the kernel was built as, of `uname -v`.
+const VERSION: &str = "/proc/sys/kernel/version";
+/// In it where softirqs run in threads that may be preempted (scripts/mkcompile_h and init/Makefile).
+const REALTIME: &str = "PREEMPT_RT";
 
 /// Returns when every packet that was being handled at the call has been.
 pub fn wait_for_packets() -> Result<(), KernelError> {
-    let realtime = std::fs::read_to_string(REALTIME).is_ok_and(|text| text.trim() == "1");
-    if !realtime && visit_every_cpu().is_ok() {
+    let version = std::fs::read_to_string(VERSION);
+    let ordinary = version.is_ok_and(|text| text.split_whitespace().all(|word| word != REALTIME));
+    if ordinary && visit_every_cpu().is_ok() {
         return Ok(());
     }
     wait_for_grace_period()

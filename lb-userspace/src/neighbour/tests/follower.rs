@@ -121,7 +121,7 @@ pub(super) const fn peer_mac(subnet: u8) -> [u8; 6] {
 pub(super) fn next_hop_mac(view: &View, target: IpAddr) -> Option<[u8; 6]> {
     match view.reach.get(&target)? {
         Reach::Via(hop) => Some(hop.next_hop_mac),
-        Reach::Resolving { .. } | Reach::NoRoute | Reach::Local => None,
+        Reach::Resolving { .. } | Reach::NoRoute | Reach::Unlisted { .. } | Reach::Local => None,
     }
 }
 

@@ -1,9 +1,15 @@
 //! One request and its answer over a connection of its own.
 
+#[cfg(test)]
+pub mod authority;
+mod call;
+
+pub use self::call::{Unanswered, call};
+
 use std::error::Error;
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::{Method, Request, Response, body::Bytes, client::conn::http1, header};
+use hyper::{Method, Request, Response, StatusCode, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -18,6 +24,23 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// What was read of a body: nothing if it was longer than asked for, or why it broke off.
 pub type Body = Result<Option<Bytes>, Failure>;
+
+/// An answer that did not break off.
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Nothing if it was longer than asked for.
+    pub body: Option<Bytes>,
+}
+
+impl Answer {
+    /// What was read of an answer, if it is whole or was longer than asked for.
+    pub fn of(response: Response<Body>) -> Result<Self, Failure> {
+        let status = response.status();
+        let body = response.into_body()?;
+        Ok(Self { status, body })
+    }
+}
 
 /// A request for a path of a host, after which the connection ends.
 pub fn get(path: &str, host: &str) -> hyper::http::Result<Request<Full<Bytes>>> {

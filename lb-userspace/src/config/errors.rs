@@ -212,6 +212,9 @@ pub enum Fault {
     /// An authority that may not be asked.
     #[error("names a `ca`, but sets verify = false; remove one of them")]
     UnaskedAuthority,
+    /// Authorities where there is no certificate.
+    #[error("names a `ca`, but a URL without TLS; write https://, or leave `ca` out")]
+    PlainAuthority,
     /// A health check that may still wait when the next one is due.
     #[error(
         "waits {} for an answer, longer than its interval of {}; shorten `timeout` or lengthen \

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 use hyper::Uri;
 
 use super::{
+    authority,
     model::Statuses,
     raw::Section,
     setting::{self, SettingError},
@@ -266,6 +267,12 @@ fn read_probe(section: &mut Section) -> Option<Probe> {
     }
     fits(section, "user", "gates with `exec`", exec_there);
     fits(section, "status", "gates with `http`", http_there);
+    fits(
+        section,
+        "ca",
+        "gates with `http` (in `prometheus`, it stands beside `url`)",
+        http_there,
+    );
     let exec = read_exec(section);
     let http = read_http(section);
     let prometheus = section.table("prometheus", read_prometheus).flatten();
@@ -320,10 +327,12 @@ fn user(name: &str) -> Result<String, GateError> {
 fn read_http(section: &mut Section) -> Option<Probe> {
     let given = section.contains("status");
     let status = section.setting("status", |codes: &Codes| setting::statuses(&codes.0));
-    let url = section.setting("http", |text: &String| url(text))?;
+    let url = section.setting("http", |text: &String| url(text));
+    let ca = authority::read(section, url.as_deref());
+    let url = url?;
     let Statuses(status) = if given { status? } else { Statuses(vec![GOOD]) };
     let status = status.into_iter().map(RangeInclusive::into_inner).collect();
-    Some(Probe::Http { url, status })
+    Some(Probe::Http { url, status, ca })
 }
 
 fn read_prometheus(section: &mut Section) -> Option<Probe> {
@@ -333,6 +342,7 @@ fn read_prometheus(section: &mut Section) -> Option<Probe> {
     // The API's path comes behind it.
     let base = |text: &String| url(text).and_then(|url| plain(url).ok_or(GateError::Url));
     let url = section.setting("url", base);
+    let ca = authority::read(section, url.as_deref());
     let query = section.setting("query", |text: &String| {
         let fits = !text.trim().is_empty() && text.len() <= TEXT_BYTES;
         fits.then(|| text.clone()).ok_or(GateError::Query)
@@ -344,6 +354,7 @@ fn read_prometheus(section: &mut Section) -> Option<Probe> {
         url: url?,
         query: query?,
         condition: condition?.to_string(),
+        ca,
     })
 }
 
@@ -449,6 +460,7 @@ mod tests {
         let http = |status: &[(u16, u16)]| Probe::Http {
             url: "https://shop.example.net:8443/smoke?x=1".to_owned(),
             status: status.to_vec(),
+            ca: None,
         };
         let url = "http = \"https://shop.example.net:8443/smoke?x=1\"";
         assert_eq!(probe(url), http(&[(200, 299)]));
@@ -460,9 +472,35 @@ mod tests {
             url: "http://[::1]:9090".to_owned(),
             query: "up".to_owned(),
             condition: "< 0.01".to_owned(),
+            ca: None,
         };
         assert_eq!(probe(prometheus), expected);
         assert_eq!(probe("approval = true"), Probe::Approval);
+    }
+
+    #[test]
+    fn a_gate_that_asks_over_tls_may_name_who_vouches_for_its_server() {
+        let ca = |lines: &str| match gate(&format!("before = 1\n{lines}")).probe {
+            Probe::Http { ca, .. } | Probe::Prometheus { ca, .. } => ca,
+            Probe::Exec { .. } | Probe::Approval => panic!("{lines} asks no URL"),
+        };
+        let http = "http = \"https://a/\"\nca = \"/ca.pem\"";
+        let prometheus = "prometheus = { url = \"https://a\", query = \"up\", condition = \"< 1\", ca = \
+                          \"/ca.pem\" }";
+        for lines in [http, prometheus] {
+            assert_eq!(ca(lines).as_deref(), Some("/ca.pem".as_ref()), "{lines}");
+            let clear = with(&[&format!("name = \"smoke\"\nbefore = 1\n{lines}")]);
+            refuses(
+                &clear.replace("https://a", "http://a"),
+                "names a `ca`, but a URL without TLS; write https://, or leave `ca` out",
+            );
+        }
+        let relative = with(&["name = \"smoke\"\nbefore = 1\nhttp = \"https://a/\"\nca = \"x\""]);
+        refuses(&relative, "sets `ca` to `x`");
+        let unused = with(&[&format!(
+            "name = \"smoke\"\nbefore = 1\n{EXEC}\nca = \"/ca.pem\""
+        )]);
+        refuses(&unused, "sets `ca`, which is for gates with `http`");
     }
 
     #[test]
@@ -630,6 +668,10 @@ mod tests {
             (
                 format!("{promote}\n{EXEC}\non_inconclusive = \"ask\""),
                 "`on_inconclusive` to `ask`: unknown word",
+            ),
+            (
+                format!("{promote}\nhttps = \"https://x/\""),
+                "unknown key `https`; did you mean `http`?",
             ),
             (
                 format!("{promote}\n{EXEC}\nintervall = \"9s\""),

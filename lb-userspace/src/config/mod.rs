@@ -6,6 +6,7 @@
 
 mod address;
 mod audience;
+mod authority;
 mod clash;
 mod colours;
 mod endpoint;

@@ -408,6 +408,14 @@ pub enum Verify {
     File(PathBuf),
 }
 
+impl Verify {
+    /// What is asked of a server that is told a secret, or believed: that these vouch for it, or else
+    /// the host's authorities.
+    pub fn by(authorities: Option<&PathBuf>) -> Self {
+        authorities.map_or(Self::System, |file| Self::File(file.clone()))
+    }
+}
+
 /// HTTP statuses, as a list of ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statuses(pub Vec<RangeInclusive<u16>>);

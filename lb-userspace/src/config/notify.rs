@@ -9,6 +9,7 @@ use serde::{
 };
 
 use super::{
+    authority,
     errors::Fault,
     model::{Notify, NotifyFormat, Service},
     raw::Section,
@@ -41,7 +42,8 @@ fn read(
     let events = section.settings("events", event);
     let of = section.settings("services", |text| service(text, services));
     let secret_file = section.setting("secret_file", |text: &String| setting::path(text));
-    let ca = section.setting("ca", |text: &String| setting::path(text));
+    let shown = uri.as_ref().map(ToString::to_string);
+    let ca = authority::read(section, shown.as_deref());
     let format = section.setting("format", |text: &String| setting::word(text, FORMATS, &[]));
     let url = uri?;
     let is_named = own.is_some();
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "name = \"chat\"\nurl = \"http://[::1]:80/\"\nevents = [\"step\", \"rolled-back\", \"verdict\"]\n\
+        let text = "name = \"chat\"\nurl = \"https://[::1]:80/\"\nevents = [\"step\", \"rolled-back\", \"verdict\"]\n\
                     services = [\"shop\"]\nsecret_file = \"/k\"\nca = \"/ca\"\nformat = \"slack\"";
         let config = Config::parse(&with(text)).expect("valid");
         let notify = &config.notify[0];
@@ -162,6 +164,10 @@ mod tests {
             refuses(&with(&format!("url = \"{url}\"")), "no URL; write it as");
         }
         refuses(&with(""), "notify 1 has no `url`; add one such as");
+        refuses(
+            &with("url = \"http://a\"\nca = \"/ca\""),
+            "notify 1 names a `ca`, but a URL without TLS; write https://, or leave `ca` out",
+        );
         let service = "url = \"https://a\"\nservices = [\"mail\"]";
         refuses(
             &with(service),

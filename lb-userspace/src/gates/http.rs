@@ -1,33 +1,19 @@
 //! A gate that asks a URL once, without following redirections.
 
-use hyper::{StatusCode, Uri, body::Bytes};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
-    task::spawn_blocking,
-};
-use tokio_rustls::rustls::pki_types::ServerName;
+use hyper::Uri;
 
 use crate::{
     config::Verify,
-    health::Trust,
-    http::{self, Failure, HTTP_1},
+    http::{self, Answer, Failure},
     release::engine::Outcome,
 };
 
 /// How much of an answer is read whose status is all that matters.
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// An answer.
-pub struct Answer {
-    pub status: StatusCode,
-    /// Nothing if it was longer than asked for.
-    pub body: Option<Bytes>,
-}
-
 /// Whether a URL answers with a good status; without an answer, nobody can tell.
-pub async fn ask(url: &str, good: &[(u16, u16)]) -> Outcome {
-    match get(url, ANSWER_BYTES).await {
+pub async fn ask(url: &str, verify: &Verify, good: &[(u16, u16)]) -> Outcome {
+    match get(url, verify, ANSWER_BYTES).await {
         Ok(Answer { status, .. }) => {
             let code = status.as_u16();
             if good
@@ -38,50 +24,17 @@ pub async fn ask(url: &str, good: &[(u16, u16)]) -> Outcome {
             }
             Outcome::Failed(format!("HTTP status {status}"))
         }
-        Err(why) => Outcome::Inconclusive(format!("no HTTP answer: {why}")),
+        Err(why) => Outcome::Inconclusive(why.to_string()),
     }
 }
 
 /// Asks a URL, and reads so much of the answer at most.
-pub async fn get(url: &str, limit: usize) -> Result<Answer, Failure> {
+pub async fn get(url: &str, verify: &Verify, limit: usize) -> Result<Answer, Failure> {
     let url: Uri = url.parse()?;
-    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-    let secure = url.scheme_str() == Some("https");
-    let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = connect(host, port).await?;
-    if !secure {
-        return request(stream, &url, limit).await;
-    }
-    let trust = spawn_blocking(|| Trust::load(&Verify::System)).await??;
-    let name = ServerName::try_from(host.to_owned())?;
-    let stream = trust.connect(stream, name, HTTP_1).await;
-    let stream = stream.map_err(|error| format!("TLS: {error}"))?;
-    request(stream, &url, limit).await
-}
-
-/// Tries each address of a host in turn.
-async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
-    let mut last = format!("{host} has no address").into();
-    for address in lookup_host((host, port)).await? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = format!("{address}: {error}").into(),
-        }
-    }
-    Err(last)
-}
-
-async fn request(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    url: &Uri,
-    limit: usize,
-) -> Result<Answer, Failure> {
     let path = url.path_and_query().map_or("/", |path| path.as_str());
     let host = url.authority().map_or("", |authority| authority.as_str());
-    let answer = http::exchange(stream, http::get(path, host)?, limit).await?;
-    let status = answer.status();
-    let body = answer.into_body()?;
-    Ok(Answer { status, body })
+    let response = http::call(&url, verify, http::get(path, host)?, limit).await?;
+    Answer::of(response)
 }
 
 #[cfg(test)]
@@ -108,7 +61,7 @@ mod tests {
             String::from_utf8_lossy(&asked[..length]).into_owned()
         };
         let url = format!("http://{at}/smoke?x=1");
-        tokio::join!(ask(&url, GOOD), serve)
+        tokio::join!(ask(&url, &Verify::System, GOOD), serve)
     }
 
     #[tokio::test]
@@ -142,7 +95,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let at = listener.local_addr().expect("bound");
         drop(listener);
-        let outcome = ask(&format!("http://{at}/"), GOOD).await;
+        let outcome = ask(&format!("http://{at}/"), &Verify::System, GOOD).await;
         let Outcome::Inconclusive(why) = outcome else {
             panic!("{outcome:?}");
         };

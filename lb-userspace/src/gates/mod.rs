@@ -21,6 +21,7 @@ use tokio::{sync::Semaphore, task::AbortHandle, time::timeout};
 
 use crate::{
     api::server::Shared,
+    config::Verify,
     control::{Ask, Unheard},
     dataplane::{Dataplane, kernel::now},
     release::engine::{Outcome, Probe},
@@ -135,12 +136,15 @@ pub async fn outcome(ask: &Ask) -> Outcome {
     let asked = async {
         match &ask.gate.probe {
             Probe::Exec { command, user } => exec::ask(ask, command, user, patience).await,
-            Probe::Http { url, status } => http::ask(url, status).await,
+            Probe::Http { url, status, ca } => {
+                http::ask(url, &Verify::by(ca.as_ref()), status).await
+            }
             Probe::Prometheus {
                 url,
                 query,
                 condition,
-            } => prometheus::ask(url, query, condition).await,
+                ca,
+            } => prometheus::ask(url, &Verify::by(ca.as_ref()), query, condition).await,
             // Nobody asks for it: a person comes by themselves.
             Probe::Approval => Outcome::Inconclusive("waits for `serin promote`".to_owned()),
         }
@@ -155,4 +159,33 @@ pub async fn outcome(ask: &Ask) -> Outcome {
         Outcome::Inconclusive(format!("no answer within {patience}"))
     };
     timeout(limit, asked).await.unwrap_or_else(|_| late())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::authority::Authority;
+
+    /// What Prometheus says, which is a good answer to everybody else.
+    const ONE: &str = r#"{"data":{"resultType":"scalar","result":[1.5,"1"]}}"#;
+
+    /// Whoever can't be believed has not answered: that is neither good nor bad.
+    #[tokio::test]
+    async fn gates_ask_over_tls_and_can_not_tell_of_a_stranger() {
+        let (authority, stranger) = (Authority::new(), Authority::new());
+        let url = format!("https://{}/", authority.serve(ONE).await);
+        for (verify, is_known) in [(authority.verify(), true), (stranger.verify(), false)] {
+            let status = http::ask(&url, &verify, &[(200, 299)]).await;
+            let value = prometheus::ask(&url, &verify, "up", "== 1").await;
+            for outcome in [status, value] {
+                match outcome {
+                    Outcome::Passed => assert!(is_known),
+                    Outcome::Inconclusive(why) if !is_known => {
+                        assert!(why.contains("invalid peer certificate"), "{why}");
+                    }
+                    Outcome::Failed(why) | Outcome::Inconclusive(why) => panic!("{why}"),
+                }
+            }
+        }
+    }
 }

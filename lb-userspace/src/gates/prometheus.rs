@@ -6,7 +6,10 @@ use hyper::StatusCode;
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::http;
-use crate::release::{condition::Condition, engine::Outcome};
+use crate::{
+    config::Verify,
+    release::{condition::Condition, engine::Outcome},
+};
 
 /// A longer answer is none.
 const ANSWER_BYTES: usize = 1 << 20;
@@ -41,13 +44,13 @@ struct Sample {
 }
 
 /// Whether the condition holds for every value of the answer.
-pub async fn ask(url: &str, query: &str, condition: &str) -> Outcome {
+pub async fn ask(url: &str, verify: &Verify, query: &str, condition: &str) -> Outcome {
     let Ok(condition) = condition.parse::<Condition>() else {
         return Outcome::Inconclusive(format!("`{condition}` is no condition"));
     };
     let url = url.trim_end_matches('/');
     let url = format!("{url}/api/v1/query?query={}", encoded(query));
-    match http::get(&url, ANSWER_BYTES).await {
+    match http::get(&url, verify, ANSWER_BYTES).await {
         Ok(answer) => judge(answer.status, answer.body.as_deref(), condition),
         Err(why) => Outcome::Inconclusive(format!("Prometheus gave no answer: {why}")),
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{GrpcProbe, HttpProbe, Probe},
-    http::{self, Failure, HTTP_1},
+    http::{self, Answer, Failure, HTTP_1},
 };
 
 /// How much of an answer is read, so that the server sees an orderly end; its bytes don't matter.
@@ -183,10 +183,8 @@ async fn request(
     probe: &HttpProbe,
 ) -> Result<StatusCode, Failure> {
     let request = http::get(&probe.path, &authority(probe.host.as_deref(), at))?;
-    let answer = http::exchange(stream, request, ANSWER_BYTES).await?;
-    let status = answer.status();
-    // A longer answer is an answer; one that breaks off is none.
-    answer.into_body().map(|_| status)
+    let response = http::exchange(stream, request, ANSWER_BYTES).await?;
+    Answer::of(response).map(|answer| answer.status)
 }
 
 #[cfg(test)]

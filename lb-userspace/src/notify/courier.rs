@@ -167,11 +167,9 @@ impl Courier {
 const fn waited_for(error: &Failed) -> Option<Duration> {
     match error {
         Failed::Busy { asked, .. } => *asked,
-        Failed::Connect(_)
-        | Failed::Trust(_)
-        | Failed::Tls(_)
+        Failed::Unanswered(_)
         | Failed::Secret(_)
-        | Failed::Http(_)
+        | Failed::Request(_)
         | Failed::TimedOut
         | Failed::Elsewhere(_)
         | Failed::Refused(_) => None,

@@ -1,20 +1,11 @@
 //! One attempt to tell a target.
 
-use std::{
-    io,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::Full;
-use hyper::{Request, Response, StatusCode, Uri, body::Bytes, header};
+use hyper::{Request, Response, StatusCode, body::Bytes, header};
 use thiserror::Error;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    task::spawn_blocking,
-    time::timeout,
-};
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio::time::timeout;
 
 use super::{
     message::{self, Host},
@@ -23,8 +14,7 @@ use super::{
 };
 use crate::{
     config::{Notify, Verify},
-    health::{Trust, TrustError},
-    http::{self, Body, HTTP_1},
+    http::{self, Body, Unanswered},
     journal::Entry,
 };
 
@@ -36,21 +26,15 @@ const ANSWER_BYTES: usize = 64 << 10;
 /// Why an attempt has failed.
 #[derive(Debug, Error)]
 pub enum Failed {
-    /// No connection.
-    #[error("no connection: {0}; see whether it runs, and whether a firewall lets serin through")]
-    Connect(io::Error),
-    /// Nobody can be trusted.
+    /// No answer.
     #[error(transparent)]
-    Trust(#[from] TrustError),
-    /// No TLS, or a certificate that will not do.
-    #[error("TLS: {0}; if an authority of your own signs its certificate, name it with `ca`")]
-    Tls(io::Error),
+    Unanswered(#[from] Unanswered),
     /// It can't be signed.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// No answer, or none of HTTP.
-    #[error("no HTTP answer: {0}; see whether `url` names a server of HTTP")]
-    Http(Box<dyn std::error::Error + Send + Sync>),
+    /// It can't be asked.
+    #[error("no request: {0}; see whether `url` is one")]
+    Request(#[from] hyper::http::Error),
     /// Nothing in time.
     #[error("no answer within {}", humantime::format_duration(PATIENCE))]
     TimedOut,
@@ -78,15 +62,10 @@ pub async fn post(target: &Notify, host: &Host, entry: &Entry) -> Result<(), Fai
 
 async fn attempt(target: &Notify, host: &Host, entry: &Entry) -> Result<(), Failed> {
     let request = request(target, host, entry)?;
-    let stream = connect(&target.url).await.map_err(Failed::Connect)?;
-    let response = if target.url.scheme_str() == Some("https") {
-        let stream = secure(target, stream).await?;
-        http::exchange(stream, request, ANSWER_BYTES).await
-    } else {
-        http::exchange(stream, request, ANSWER_BYTES).await
-    };
+    let verify = Verify::by(target.ca.as_ref());
+    let response = http::call(&target.url, &verify, request, ANSWER_BYTES).await;
     // The status has been heard, however the body ends.
-    judge(&response.map_err(Failed::Http)?)
+    judge(&response?)
 }
 
 fn request(target: &Notify, host: &Host, entry: &Entry) -> Result<Request<Full<Bytes>>, Failed> {
@@ -115,36 +94,7 @@ fn request(target: &Notify, host: &Host, entry: &Entry) -> Result<Request<Full<B
         // Read each time: a new secret is taken without a word.
         request = request.header("webhook-signature", sign(file, &id, time, &body)?);
     }
-    let request = request.body(Full::new(body.into()));
-    request.map_err(|error| Failed::Http(error.into()))
-}
-
-/// The host as a certificate or the resolver has it.
-fn name(url: &Uri) -> &str {
-    url.host().unwrap_or_default().trim_matches(['[', ']'])
-}
-
-async fn connect(url: &Uri) -> io::Result<TcpStream> {
-    let default = if url.scheme_str() == Some("https") {
-        443
-    } else {
-        80
-    };
-    TcpStream::connect((name(url), url.port_u16().unwrap_or(default))).await
-}
-
-async fn secure(
-    target: &Notify,
-    stream: TcpStream,
-) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Failed> {
-    let verify = target.ca.clone().map_or(Verify::System, Verify::File);
-    // Files again each time, which an authority may have replaced.
-    let trust = spawn_blocking(move || Trust::load(&verify)).await;
-    let trust = trust.map_err(|error| Failed::Tls(io::Error::other(error)))??;
-    let name = ServerName::try_from(name(&target.url).to_owned());
-    let name = name.map_err(|error| Failed::Tls(io::Error::other(error)))?;
-    let stream = trust.connect(stream, name, HTTP_1).await;
-    stream.map_err(Failed::Tls)
+    Ok(request.body(Full::new(body.into()))?)
 }
 
 fn judge(response: &Response<Body>) -> Result<(), Failed> {

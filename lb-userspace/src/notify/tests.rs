@@ -9,15 +9,17 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpListener,
     time::{Instant, sleep},
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::{
     api::model::NotifyStatus,
     config::NotifyFormat,
+    http::authority::Authority,
     journal::{self, Entry, Happened},
 };
 
@@ -45,8 +47,16 @@ struct Server {
     heard: Arc<Mutex<Vec<Heard>>>,
 }
 
+/// A connection, in the clear or by TLS.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 impl Server {
     async fn start(answers: &'static [&'static str]) -> Self {
+        Self::start_with(answers, None).await
+    }
+
+    async fn start_with(answers: &'static [&'static str], tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let at = listener.local_addr().expect("bound").to_string();
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -54,8 +64,16 @@ impl Server {
         tokio::spawn(async move {
             let mut held = Vec::new();
             for number in 0.. {
-                let (mut stream, _) = listener.accept().await.expect("a client");
-                let request = hear(&mut stream).await;
+                let (stream, _) = listener.accept().await.expect("a client");
+                let mut stream: Box<dyn Stream> = match &tls {
+                    None => Box::new(stream),
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => Box::new(stream),
+                        // A client that does not take the certificate goes away.
+                        Err(_) => continue,
+                    },
+                };
+                let request = hear(&mut *stream).await;
                 told.lock().expect("whole").push(request);
                 let answer = answers[number.min(answers.len() - 1)];
                 stream.write_all(answer.as_bytes()).await.expect("sent");
@@ -95,7 +113,7 @@ impl Server {
     }
 }
 
-async fn hear(stream: &mut TcpStream) -> Heard {
+async fn hear(stream: &mut dyn Stream) -> Heard {
     let mut bytes = Vec::new();
     loop {
         stream.read_buf(&mut bytes).await.expect("a request");
@@ -232,6 +250,33 @@ async fn a_target_that_asks_for_patience_gets_it() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[tokio::test]
+async fn a_target_with_tls_is_told_only_if_its_authority_vouches_for_it() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let server = Server::start_with(&[OK], Some(authority.acceptor.clone())).await;
+    let target = |name: &str, authority: &Authority| Notify {
+        url: format!("https://{}/hook?a=b", server.at)
+            .parse()
+            .expect("a URL"),
+        ca: Some(authority.file()),
+        ..server.target(name)
+    };
+    let targets = [target("good", &authority), target("wrong", &stranger)];
+    let directory = directory();
+    let daemon = Daemon::start(&directory, &targets);
+    daemon.steps(2);
+    until(|| daemon.status("good").delivered == 2).await;
+    until(|| daemon.status("wrong").failing >= 2).await;
+    let wrong = daemon.status("wrong");
+    assert_eq!((wrong.delivered, wrong.pending), (0, 2), "nothing is lost");
+    let error = wrong.error.expect("an error");
+    assert!(
+        error.contains("invalid peer certificate") && error.ends_with("name it with `ca`"),
+        "{error}"
+    );
+    assert_eq!(server.seqs(), [1, 2], "nothing was said to the wrong one");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Gates: what is asked of the outside before a release may go on.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,9 @@ pub enum Probe {
         url: String,
         /// Ranges of good statuses, both ends included.
         status: Vec<(u16, u16)>,
+        /// A file of those who may vouch for it, instead of the host's.
+        #[serde(default)]
+        ca: Option<PathBuf>,
     },
     /// A query to Prometheus: passes if the condition holds for every value of the answer.
     Prometheus {
@@ -66,6 +69,9 @@ pub enum Probe {
         query: String,
         /// A comparison with a number, such as `< 0.01`.
         condition: String,
+        /// A file of those who may vouch for it, instead of the host's.
+        #[serde(default)]
+        ca: Option<PathBuf>,
     },
     /// A person: passes by `serin promote`.
     Approval,

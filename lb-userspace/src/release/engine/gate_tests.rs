@@ -12,6 +12,7 @@ pub(super) fn gate(name: &str, point: Point) -> Gate {
         name: name.to_owned(),
         point,
         probe: Probe::Http {
+            ca: None,
             url: "http://192.0.2.1/ready".to_owned(),
             status: vec![(200, 299)],
         },

@@ -79,6 +79,8 @@ pub enum Happened {
     Approved,
     /// It waits for a time of day.
     Scheduled,
+    /// It does not wait for a time of day any more.
+    CalledOff,
     /// A gate answers otherwise than before.
     Gate,
     /// The judge has found something at the present step, for the first time.
@@ -143,6 +145,7 @@ impl fmt::Display for Happened {
             Self::AwaitsEvidence => "awaits-evidence",
             Self::AwaitsBackends => "awaits-backends",
             Self::AwaitsToggle => "awaits-toggle",
+            Self::CalledOff => "called-off",
             Self::Promoted => "promoted",
             Self::Baked => "baked",
             Self::Aborted => "aborted",

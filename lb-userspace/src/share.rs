@@ -33,6 +33,17 @@ impl FromStr for Share {
     }
 }
 
+/// Whom a step of a release sends to the candidate: an audience, beside the share of others that is
+/// out by then, or a share.
+pub fn whom(audience: Option<&str>, share_ppm: u32) -> String {
+    let share = Share { ppm: share_ppm };
+    match audience {
+        Some(audience) if share_ppm == 0 => format!("audience {audience}"),
+        Some(audience) => format!("audience {audience} beside {share}"),
+        None => share.to_string(),
+    }
+}
+
 /// Where the true part lies of which so many were seen, with a confidence of 95%: Wilson's score
 /// interval (Wilson 1927, doi:10.1080/01621459.1927.10502953). All of 0 to 1 where nothing was seen.
 #[expect(clippy::cast_precision_loss, reason = "exact to 2^53")]

@@ -133,12 +133,29 @@ impl World {
     }
 
     pub fn cut_over_together(&mut self, services: &[&str]) -> Result<Together, ControlError> {
+        self.cut_over_together_at(services, None)
+    }
+
+    /// The same, not before a time.
+    pub fn cut_over_together_at(
+        &mut self,
+        services: &[&str],
+        at_ms: Option<u64>,
+    ) -> Result<Together, ControlError> {
         let tick = self.tick();
         let order = TogetherOrder {
             services: services.iter().map(|&service| service.to_owned()).collect(),
+            at_ms,
             ..TogetherOrder::default()
         };
         self.control().cut_over_together(&order, tick)
+    }
+
+    /// The time of day so many seconds from now, in milliseconds since the epoch.
+    pub fn at_ms(&self, seconds: u64) -> u64 {
+        let edge = self.twin.edge();
+        let now_ms = (edge.now / 1_000_000).saturating_add_signed(edge.wall_ms);
+        now_ms + seconds * 1000
     }
 
     pub fn rollback(&mut self, service: &str) -> Result<Done, ControlError> {

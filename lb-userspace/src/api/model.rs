@@ -142,9 +142,9 @@ pub struct ReleaseStatus {
     pub step: Option<usize>,
     /// How many steps it has before the promotion.
     pub steps: usize,
-    /// The audience that the step is for; null if it is for a share.
+    /// The audience that gets the candidate by the step; null if it is for a share.
     pub audience: Option<String>,
-    /// The share that the step asks for, in parts per million; null once it is over.
+    /// The share of all others that the step asks for, in parts per million; null once it is over.
     pub asked_share_ppm: Option<u32>,
     /// How long the step is held, in seconds; null once it is over.
     pub hold_s: Option<u64>,
@@ -158,6 +158,10 @@ pub struct ReleaseStatus {
     /// When it goes on at the earliest, in milliseconds since the epoch; null if no time was set.
     #[serde(default)]
     pub scheduled_ms: Option<u64>,
+    /// The services that it goes on with at one moment, its own among them; empty where it goes by
+    /// itself.
+    #[serde(default)]
+    pub together: Vec<String>,
     /// What is asked before it may go on, as planned; empty once it is over.
     #[serde(default)]
     pub gates: Vec<GateStatus>,
@@ -200,6 +204,9 @@ pub struct AudienceStatus {
     pub name: String,
     /// The candidate's share among its clients, in parts per million.
     pub share_ppm: u32,
+    /// They have none of it yet: the release has not come to the step that names the audience.
+    #[serde(default)]
+    pub hidden: bool,
     /// Packets from its clients.
     pub packets: u64,
     /// Their bytes, from the Ethernet header on.
@@ -477,7 +484,7 @@ pub struct TogetherOrder {
     /// The pool, where it is not the only other one; all of them must have it.
     #[serde(default)]
     pub to: Option<String>,
-    /// A time can be set for one service alone: it is refused.
+    /// Not before this time, in milliseconds since the epoch.
     #[serde(default)]
     pub at_ms: Option<u64>,
     /// Why, in a person's words.

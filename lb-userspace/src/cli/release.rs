@@ -10,7 +10,7 @@ use crate::{
         client::{Client, ClientError},
         model::{Done, GateStatus, PromoteOrder, ReasonOrder, ReleaseStatus, StartOrder},
     },
-    share::Share,
+    share::whom,
 };
 
 /// What moves a release.
@@ -117,28 +117,35 @@ pub fn text(release: &ReleaseStatus) -> String {
         let reason = reason
             .map(|reason| format!(": {reason}"))
             .unwrap_or_default();
-        let at = release.scheduled_ms.map(cutover::show);
-        let at = at.map(|at| format!(" for {at}")).unwrap_or_default();
+        let at = scheduled(release);
         let left = release.left_s.filter(|&left| left > 0);
         let left = left.map(|left| format!(", {} of its bake left", span(left)));
         let left = left.unwrap_or_default();
         return format!("{number}, {candidate} {state}{at}{left}{reason}");
     };
-    let asked = match &release.audience {
-        Some(audience) => format!("audience {audience}"),
-        None => Share { ppm: share_ppm }.to_string(),
-    };
+    let asked = whom(release.audience.as_deref(), share_ppm);
     let left = release.left_s.filter(|&left| left > 0);
     let left = left.map(|left| format!(", {} of its hold left", span(left)));
     let deadline = release.deadline_left_s;
     let deadline = deadline.map(|left| format!(", deadline in {}", span(left)));
-    let at = release.scheduled_ms.map(cutover::show);
-    let at = at.map(|at| format!(" for {at}")).unwrap_or_default();
+    let at = scheduled(release);
     format!(
         "{number}, {candidate} at step {step} of {steps} ({asked}), {state}{at}{}{}",
         left.unwrap_or_default(),
         deadline.unwrap_or_default()
     )
+}
+
+/// The time that it waits for, and with whom; empty if none was set.
+fn scheduled(release: &ReleaseStatus) -> String {
+    let Some(at_ms) = release.scheduled_ms else {
+        return String::new();
+    };
+    let at = cutover::show(at_ms);
+    match &release.together[..] {
+        [] => format!(" for {at}"),
+        services => format!(" for {at}, as one with all of {}", services.join(", ")),
+    }
 }
 
 /// A gate on a line.
@@ -185,6 +192,7 @@ mod tests {
             deadline_left_s: None,
             strategy: Strategy::Canary,
             scheduled_ms: None,
+            together: Vec::new(),
             gates: Vec::new(),
             unseen: None,
         }
@@ -225,7 +233,8 @@ mod tests {
             deadline_left_s: Some(3600),
             ..held
         };
-        let expected = "3, green at step 2 of 4 (audience staff), awaits-approval, deadline in 1h";
+        let expected = "3, green at step 2 of 4 (audience staff beside 5%), awaits-approval, deadline in \
+                        1h";
         assert_eq!(text(&waiting), expected);
         let over = ReleaseStatus {
             state: "aborted".to_owned(),
@@ -247,5 +256,13 @@ mod tests {
         };
         let expected = "3, green scheduled for 2026-05-04T20:00:00Z";
         assert_eq!(text(&scheduled), expected);
+        let bound = ReleaseStatus {
+            together: vec!["mail".to_owned(), "shop".to_owned()],
+            ..scheduled
+        };
+        assert_eq!(
+            text(&bound),
+            format!("{expected}, as one with all of mail, shop")
+        );
     }
 }

@@ -219,8 +219,13 @@ fn status(status: &Status, output: Format) {
         let share = Share {
             ppm: audience.share_ppm,
         };
+        let from = if audience.hidden {
+            " from its step on"
+        } else {
+            ""
+        };
         println!(
-            "  audience  {}: {share} to the candidate; {} connections, {} packets, {} bytes",
+            "  audience  {}: {share} to the candidate{from}; {} connections, {} packets, {} bytes",
             audience.name, audience.connections, audience.packets, audience.bytes
         );
     }

@@ -59,12 +59,12 @@ pub enum PlanFault {
         /// The one before.
         before: Share,
     },
-    /// An audience that would have had the candidate before its step.
+    /// A step that shows the candidate to nobody who has not seen it.
     #[error(
-        "names an audience, but is not the first step; all audiences get the candidate from the \
-         start of a release, so put it first, or leave it out"
+        "names audience `{0}`, as a step before it does, after which that has the candidate; leave \
+         one of them out, or name another audience"
     )]
-    LateAudience,
+    Again(String),
     /// An audience that the candidate is not shown to.
     #[error("names audience `{0}`, which never gets the candidate; give that pool = \"candidate\"")]
     Unmoved(String),
@@ -94,12 +94,6 @@ pub enum PlanFault {
         /// How long the steps take.
         shortest: Duration,
     },
-    /// More than one step before a cutover.
-    #[error(
-        "is blue-green and has {0} steps; keep one that shows the idle pool to an `audience`, or \
-         none, or write strategy = \"canary\""
-    )]
-    ManyPreviews(usize),
     /// A step by share before a cutover.
     #[error(
         "has a share, but a blue-green release moves all users at once; name an `audience`, or write \
@@ -142,7 +136,7 @@ fn read_release(
     let bake = section.setting("bake", |text: &String| setting::time(text, &HOLD));
     let shorthand = SHORTHAND.into_iter().find(|key| section.contains(key));
     let steps = match shorthand {
-        _ if strategy == Strategy::BlueGreen => read_preview(section, audiences, shorthand),
+        _ if strategy == Strategy::BlueGreen => read_previews(section, audiences, shorthand),
         Some(key) if section.contains("steps") => {
             section.refuse(PlanFault::Twice(key).into());
             read_steps(section, audiences);
@@ -194,8 +188,8 @@ fn read_shorthand(section: &mut Section) -> Option<Vec<Step>> {
     Some(shares.map(step).collect())
 }
 
-/// What a blue-green release shows before its cutover: nothing, or the idle pool to an audience.
-fn read_preview(
+/// What a blue-green release shows before its cutover: nothing, or the idle pool to audiences.
+fn read_previews(
     section: &mut Section,
     audiences: &[Audience],
     shorthand: Option<&'static str>,
@@ -209,36 +203,45 @@ fn read_preview(
     if !section.contains("steps") {
         return Some(Vec::new());
     }
-    let steps = section.tables("steps", "step", |step| {
+    let steps = read_each(section, audiences, |step| {
         if step.contains("share") && !step.contains("audience") {
             step.refuse(PlanFault::SharedPreview.into());
         }
-        // Each is read as if it were the only one: that there are more is said once.
-        read_step(step, audiences, None)
     })?;
-    if steps.len() > 1 {
-        section.refuse(PlanFault::ManyPreviews(steps.len()).into());
-    }
     steps.into_iter().collect()
 }
 
 fn read_steps(section: &mut Section, audiences: &[Audience]) -> Option<Vec<Step>> {
-    let mut before = None;
-    let steps = section.tables("steps", "step", |step| {
-        let step = read_step(step, audiences, before)?;
-        before = Some(step.share_ppm);
-        Some(step)
-    })?;
-    match steps.len() {
-        0 => section.refuse(PlanFault::NoStep.into()),
-        count if count > STEPS => section.refuse(PlanFault::ManySteps(count).into()),
-        _ => {}
+    let steps = read_each(section, audiences, |_| ())?;
+    if steps.is_empty() {
+        section.refuse(PlanFault::NoStep.into());
     }
     steps.into_iter().collect()
 }
 
-/// A step, given the share before it; nothing only where a problem has been reported.
-fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>) -> Option<Step> {
+/// The steps, each of which is looked at first; nothing for those in which a problem has been
+/// reported.
+fn read_each(
+    section: &mut Section,
+    audiences: &[Audience],
+    look: impl Fn(&Section),
+) -> Option<Vec<Option<Step>>> {
+    let mut before = Vec::new();
+    let steps = section.tables("steps", "step", |step| {
+        look(step);
+        let step = read_step(step, audiences, &before)?;
+        before.push(step.clone());
+        Some(step)
+    })?;
+    if steps.len() > STEPS {
+        section.refuse(PlanFault::ManySteps(steps.len()).into());
+    }
+    Some(steps)
+}
+
+/// A step, given those before it; nothing only where a problem has been reported.
+fn read_step(section: &mut Section, audiences: &[Audience], before: &[Step]) -> Option<Step> {
+    let share_before = before.last().map(|step| step.share_ppm);
     let given = (section.contains("audience"), section.contains("share"));
     match given {
         (false, false) => section.refuse(PlanFault::Nobody.into()),
@@ -251,7 +254,7 @@ fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>)
         Ok::<_, ValueError>(share)
     });
     if let Some(share) = share {
-        check_share(section, share, before);
+        check_share(section, share, share_before);
     }
     let approve = section.value::<bool>("approve");
     let approve = approve.is_some_and(toml::Spanned::into_inner);
@@ -262,7 +265,8 @@ fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>)
     let hold = section.setting("hold", |text: &String| read_hold(text));
     let limit = section.setting("at_most", |text: &String| setting::time(text, &HOLD));
     let evidence = hold == Some(None);
-    let share_ppm = share.map_or(0, |share| share.ppm);
+    // An audience comes beside the share that is out already.
+    let share_ppm = share.map_or(share_before.unwrap_or(0), |share| share.ppm);
     let compared = Step {
         share_ppm,
         ..Step::default()
@@ -278,11 +282,9 @@ fn read_step(section: &mut Section, audiences: &[Audience], before: Option<u32>)
     }
     let hold = if evidence { limit } else { hold.flatten() };
     let toggle = toggle::read_guard(section);
-    let share_ppm = match given {
-        (_, true) => share?.ppm,
-        (true, false) => 0,
-        (false, false) => return None,
-    };
+    if given == (false, false) || (given.1 && share.is_none()) {
+        return None;
+    }
     Some(Step {
         audience,
         share_ppm,
@@ -301,11 +303,7 @@ fn read_hold(text: &str) -> Result<Option<Duration>, SettingError> {
     setting::time(text, &HOLD).map(Some)
 }
 
-fn read_audience(
-    section: &mut Section,
-    audiences: &[Audience],
-    before: Option<u32>,
-) -> Option<String> {
+fn read_audience(section: &mut Section, audiences: &[Audience], before: &[Step]) -> Option<String> {
     let name = section.setting("audience", |name: &String| {
         let known = audiences.iter().map(|audience| audience.name.as_str());
         if known.clone().any(|known| known == name) {
@@ -316,8 +314,11 @@ fn read_audience(
             known => known,
         }))
     })?;
-    if before.is_some() {
-        section.refuse(PlanFault::LateAudience.into());
+    if before
+        .iter()
+        .any(|step| step.audience.as_ref() == Some(&name))
+    {
+        section.refuse(PlanFault::Again(name.clone()).into());
     }
     let found = audiences.iter().find(|audience| audience.name == name);
     if found.is_some_and(|audience| audience.share_ppm == 0) {
@@ -395,6 +396,40 @@ mod tests {
     }
 
     #[test]
+    fn an_audience_comes_beside_the_share_that_is_out_before_or_after_it() {
+        let beta = STAFF.replace("staff", "beta").replace('7', "8");
+        let read = |lines: &str| {
+            let text =
+                with(lines).replace("[service.release]", &format!("{beta}[service.release]"));
+            let config = Config::parse(&text).expect("valid");
+            config.services[0].release.clone().expect("given").steps
+        };
+        let in_a_row = "steps = [{ audience = \"staff\", hold = \"1m\" }, { audience = \"beta\", hold \
+                        = \"2m\" }, { share = \"1%\", hold = \"5m\" }]";
+        let expected = [
+            step(Some("staff"), 0, 1, false),
+            step(Some("beta"), 0, 2, false),
+            step(None, 10_000, 5, false),
+        ];
+        assert_eq!(read(in_a_row), expected);
+        let late = "steps = [{ share = \"1%\", hold = \"5m\" }, { audience = \"beta\", hold = \
+                    \"2m\" }, { share = \"5%\", hold = \"1m\" }]";
+        let expected = [
+            step(None, 10_000, 5, false),
+            step(Some("beta"), 10_000, 2, false),
+            step(None, 50_000, 1, false),
+        ];
+        assert_eq!(read(late), expected);
+        let previews = "strategy = \"blue-green\"\nsteps = [{ audience = \"staff\", hold = \"1m\" }, { \
+                        audience = \"beta\", approve = true }]";
+        let expected = [
+            step(Some("staff"), 0, 1, false),
+            step(Some("beta"), 0, 0, true),
+        ];
+        assert_eq!(read(previews), expected);
+    }
+
+    #[test]
     fn the_shorthand_becomes_steps_that_end_at_its_highest_weight() {
         let shares = |text: &str| -> Vec<u32> {
             let plan = plan(text);
@@ -437,8 +472,14 @@ mod tests {
                 "step 2 has a share of 1%, less than the 5% of the step before it",
             ),
             (
-                "{ share = \"5%\", hold = \"1m\" }, { audience = \"staff\", hold = \"1m\" }",
-                "step 2 names an audience, but is not the first step",
+                "{ audience = \"staff\", hold = \"1m\" }, { share = \"5%\", hold = \"1m\" }, { \
+                 audience = \"staff\", hold = \"1m\" }",
+                "step 3 names audience `staff`, as a step before it does, after which that has the \
+                 candidate; leave one of them out",
+            ),
+            (
+                "{ share = \"60%\", hold = \"1m\" }, { share = \"101%\", hold = \"1m\" }",
+                "step 2 sets `share` to `101%`: no share; write it as \"50%\" or \"0.01%\"",
             ),
             ("{ share = \"5%\" }", "step 1 has no end; add hold"),
             (
@@ -535,11 +576,6 @@ mod tests {
             (
                 "steps = [{ share = \"5%\", hold = \"5m\" }]",
                 "step 1 has a share, but a blue-green release moves all users at once; name an",
-            ),
-            (
-                "steps = [{ audience = \"staff\", hold = \"1m\" }, { audience = \"staff\", hold = \
-                 \"1m\" }]",
-                "release is blue-green and has 2 steps; keep one that shows the idle pool",
             ),
             (
                 "stepWeight = 10\nmaxWeight = 50\ninterval = \"1m\"",

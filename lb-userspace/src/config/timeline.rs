@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     release::engine::{Gate, Plan, Point, Probe, Step, Strategy},
-    share::Share,
+    share::whom,
 };
 
 /// A release in time, for programs.
@@ -183,13 +183,7 @@ fn outline_gate(plan: &Plan, gate: &Gate) -> String {
 }
 
 fn outline_step(number: u32, begins: Duration, step: &Step) -> String {
-    let who = match &step.audience {
-        Some(audience) => format!("audience {audience}"),
-        None => Share {
-            ppm: step.share_ppm,
-        }
-        .to_string(),
-    };
+    let who = whom(step.audience.as_deref(), step.share_ppm);
     let hold = format_duration(step.hold);
     let hold = match step.hold {
         Duration::ZERO => String::new(),
@@ -267,6 +261,16 @@ mod tests {
     rollback: new connections in one store; older ones end by themselves, settled after 15m
 ";
         assert_eq!(outline(&config("").services[0]), expected);
+    }
+
+    #[test]
+    fn an_audience_beside_a_share_is_shown_with_both() {
+        let text = RELEASE.replace("{ share = \"25%\",", "{ audience = \"beta\",");
+        let beta = "[[service.audience]]\nname = \"beta\"\nvlan = 8\nshare = \"50%\"\n";
+        let config = Config::parse(&format!("{}{beta}{text}", shop(""))).expect("valid");
+        let shown = outline(&config.services[0]);
+        let expected = "step 3 after 15m: audience beta beside 1%, until approved\n";
+        assert!(shown.contains(expected), "{shown}");
     }
 
     #[test]

@@ -23,9 +23,6 @@ impl<D: Dataplane> Control<D> {
         let began = Instant::now();
         let state = self.state.service(service)?;
         let pool = state.candidate_for(service, to)?;
-        if share_ppm > 0 || state.position.now.audiences != 0 {
-            require_servable(service, state, &pool)?;
-        }
         let seed = self.seed.clone();
         let salts = |number| seed.salt(service, number);
         let id = state.pools[&pool].id;
@@ -101,7 +98,11 @@ impl<D: Dataplane> Control<D> {
                 refusal,
             }
         })?;
-        require_position_servable(service, state, &next)?;
+        let back = matches!(order, Order::Rollback);
+        let run = self.touched_by_hand(service, state, &next);
+        let next = Position { run, ..next };
+        let shown = self.shown(service, &next, back, tick)?;
+        require_served(service, state, &shown)?;
         let happened = match &order {
             Order::Share { .. } => Happened::Share,
             Order::Rollback => Happened::RolledBack,
@@ -116,23 +117,23 @@ impl<D: Dataplane> Control<D> {
             "" => format!("`{order}` by hand"),
             reason => reason.to_owned(),
         };
-        let touched = (!state.position.covers(&next)).then_some(next.touched_ppm);
+        let touched = (!state.position.covers(&shown)).then_some(shown.touched_ppm);
         if let Some(done) = self.arm(service, (order, reason), touched, began, tick)? {
             return Ok(done);
         }
         let baseline = self.connections(self.state.service(service)?)?;
-        let back = happened == Happened::RolledBack;
         let stored = back.then(|| self.store_back(service, &next)).flatten();
         let state = self.state.service(service)?;
-        let run = self.touched_by_hand(service, state, &next);
-        let event = by_hand(state, run.as_ref(), happened);
+        let event = by_hand(state, next.run.as_ref(), happened);
         let mut whole = self.state.clone();
         let state = whole.service_mut(service)?;
         state.position = next;
         state.end_pending(None);
         state.baseline = baseline;
         state.reassign_dead(&self.seed, tick);
-        state.position.run = run;
+        if !back {
+            self.show(&mut whole, service, tick)?;
+        }
         self.will_note(service, event, &why);
         let commit = if back {
             self.commit_back(whole, stored)?
@@ -231,12 +232,16 @@ pub(super) fn require_servable(
     })
 }
 
-fn require_position_servable(
+/// Every pool that gets users at a position must be able to serve them.
+pub(super) fn require_served(
     service: &str,
     state: &ServiceState,
     position: &Position,
 ) -> Result<(), ControlError> {
-    require_servable(service, state, state.pool_name(position.now.active))
+    let now = &position.now;
+    let candidate = now.sends_to_candidate().then_some(now.candidate);
+    let mut pools = candidate.into_iter().chain([now.active]);
+    pools.try_for_each(|pool| require_servable(service, state, state.pool_name(pool)))
 }
 
 pub(super) fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {

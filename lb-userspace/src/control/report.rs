@@ -119,6 +119,7 @@ impl<D: Dataplane> Control<D> {
         let counters = self.dataplane.audience_counters(&numbers)?;
         let configured = self.config.service(service).into_iter();
         let audiences = configured.flat_map(|service| &service.audiences);
+        let run = state.position.run.as_ref();
         let status = |audience: &Audience| {
             let number = state.audiences.numbers.get(&audience.name);
             let counted = number.and_then(|number| counters.get(number));
@@ -126,6 +127,7 @@ impl<D: Dataplane> Control<D> {
             AudienceStatus {
                 name: audience.name.clone(),
                 share_ppm: audience.share_ppm,
+                hidden: run.is_some_and(|run| run.hidden.contains(&audience.name)),
                 packets: counted.packets,
                 bytes: counted.bytes,
                 connections: counted.connections,

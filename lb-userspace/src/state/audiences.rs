@@ -23,6 +23,7 @@ use crate::{
         Image,
         prefixes::{Block, compile},
     },
+    release::Position,
 };
 
 /// Counters by name, and sets by number.
@@ -134,6 +135,15 @@ impl ServiceState {
         let numbers = &mut self.audiences.numbers;
         numbers.retain(|name, number| names.contains(name) || counted.contains(number));
         Ok(())
+    }
+
+    /// Whether clients are judged by these audiences, and by no others, at a position.
+    pub(super) fn looks_at(&self, open: &[&Audience], position: &Position) -> bool {
+        let set = self.audiences.sets.get(&position.now.audiences);
+        let rules = set.into_iter().flat_map(|compiled| compiled.set.rules());
+        let open = open.iter();
+        let open = open.map(|audience| self.audiences.numbers.get(&audience.name).copied());
+        open.eq(rules.map(|rule| Some(rule.number)))
     }
 
     fn set_of(&mut self, audiences: &[&Audience], ids: &mut Ids) -> Result<u32, StateError> {

@@ -38,7 +38,7 @@ pub fn reconcile(
             Some(kept) => {
                 let fresh = !image.records.contains_key(&kept.id);
                 let mut next = keep(kept, service, seed, tick, &mut state, &mut ids)?;
-                let open = state.open_audiences(service);
+                let open = state.open_audiences(service, next.position.run.as_ref());
                 next.judge_by(service, &open, &mut ids, tick)?;
                 // Nobody was judged before, or it is not known by what.
                 let begins = fresh && next.position.epoch == 0;
@@ -100,7 +100,7 @@ fn create(
         audiences: Audiences::default(),
         baseline: BTreeMap::new(),
     };
-    next.judge_by(service, &state.open_audiences(service), ids, 0)?;
+    next.judge_by(service, &state.open_audiences(service, None), ids, 0)?;
     next.position = next.position.settled().swept();
     for pool in &service.pools {
         let table = PoolTable::new(&next.owners(&pool.name, seed));

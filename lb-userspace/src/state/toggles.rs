@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, StateError, ids::Ids};
+use super::{ServiceState, State, StateError, ids::Ids};
 use crate::{
     config::{Audience, Config, Service, Toggle},
     dataplane::Image,
     journal::Actor,
+    release::{Position, engine::Run},
 };
 
 /// The runtime state of one toggle.
@@ -62,11 +63,61 @@ impl State {
         off.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The audiences of a service that are looked at.
-    pub(super) fn open_audiences<'c>(&self, service: &'c Service) -> Vec<&'c Audience> {
+    /// The audiences of a service that are looked at, given its release.
+    pub(super) fn open_audiences<'c>(
+        &self,
+        service: &'c Service,
+        run: Option<&Run>,
+    ) -> Vec<&'c Audience> {
+        let hides = |name: &String| run.is_some_and(|run| run.hidden.contains(name));
         let audiences = service.audiences.iter();
         let open = audiences.filter(|audience| self.is_open(audience.toggle.as_deref()));
-        open.collect()
+        open.filter(|audience| !hides(&audience.name)).collect()
+    }
+
+    /// Has a service's clients judged by the audiences that are looked at, since its release or a
+    /// toggle has moved.
+    pub fn show(&mut self, service: &Service, image: &Image, tick: u32) -> Result<(), StateError> {
+        let state = self.services.get(&service.name);
+        let looked = state.map(|state| self.looked(service, state, &state.position, image, tick));
+        if let Some(next) = looked.transpose()?.flatten() {
+            self.services.insert(service.name.clone(), next);
+        }
+        Ok(())
+    }
+
+    /// A position of a service, as it is once clients are judged so.
+    pub fn shown(
+        &self,
+        service: &Service,
+        position: Position,
+        image: &Image,
+        tick: u32,
+    ) -> Result<Position, StateError> {
+        let state = self.service(&service.name)?;
+        let looked = self.looked(service, state, &position, image, tick)?;
+        Ok(looked.map_or(position, |looked| looked.position))
+    }
+
+    /// A service at a position, once clients are judged so; nothing where they are.
+    fn looked(
+        &self,
+        service: &Service,
+        state: &ServiceState,
+        position: &Position,
+        image: &Image,
+        tick: u32,
+    ) -> Result<Option<ServiceState>, StateError> {
+        let open = self.open_audiences(service, position.run.as_ref());
+        if state.looks_at(&open, position) {
+            return Ok(None);
+        }
+        let mut next = ServiceState {
+            position: position.clone(),
+            ..state.clone()
+        };
+        next.judge_by(service, &open, &mut Ids::of(self, image), tick)?;
+        Ok(Some(next))
     }
 
     /// Turns a toggle: the clients of the audiences that it guards begin to move, and releases know of
@@ -79,19 +130,9 @@ impl State {
         image: &Image,
         tick: u32,
     ) -> Result<(), StateError> {
-        let mut ids = Ids::of(self, image);
         self.toggles.insert(name.to_owned(), to);
-        let guards = |service: &&Service| {
-            let mut audiences = service.audiences.iter();
-            audiences.any(|audience| audience.toggle.as_deref() == Some(name))
-        };
-        for service in config.services.iter().filter(guards) {
-            let Some(mut state) = self.services.remove(&service.name) else {
-                continue;
-            };
-            let judged = state.judge_by(service, &self.open_audiences(service), &mut ids, tick);
-            self.services.insert(service.name.clone(), state);
-            judged?;
+        for service in &config.services {
+            self.show(service, image, tick)?;
         }
         self.tell_releases();
         Ok(())

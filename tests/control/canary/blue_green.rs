@@ -35,10 +35,8 @@ pub(super) fn cut_over(world: &mut World) {
 }
 
 fn at_time(world: &World, seconds: u64) -> CutoverOrder {
-    let edge = world.twin.edge();
-    let now_ms = (edge.now / 1_000_000).saturating_add_signed(edge.wall_ms);
     CutoverOrder {
-        at_ms: Some(now_ms + seconds * 1000),
+        at_ms: Some(world.at_ms(seconds)),
         ..CutoverOrder::default()
     }
 }

@@ -40,7 +40,7 @@ fn a_release_is_steered_by_commands_and_shown_by_status() {
             "number": 1, "candidate": "p1", "state": "holding", "under_way": true,
             "reason": null, "inconclusive": false, "step": 1,
             "steps": 3, "audience": "staff", "asked_share_ppm": 0, "hold_s": 20, "left_s": 20,
-            "deadline_left_s": null, "strategy": "canary", "scheduled_ms": null, "gates": [],
+            "deadline_left_s": null, "strategy": "canary", "scheduled_ms": null, "together": [], "gates": [],
             "unseen": null
         })
     );

@@ -1,5 +1,6 @@
 //! Releases that go by a plan: steps by time and by order, over crashes, restarts and reboots.
 
+mod audiences;
 mod blue_green;
 mod crash;
 mod drift;
@@ -11,6 +12,7 @@ mod orders;
 mod restart;
 mod sessions;
 mod together;
+mod together_at;
 mod ways_back;
 
 use std::time::Duration;

@@ -8,7 +8,11 @@ use std::{
 use humantime::format_rfc3339_seconds;
 
 use super::{
-    super::{Control, ControlError, orders::require_servable, pending::occupied},
+    super::{
+        Control, ControlError,
+        orders::{require_servable, require_served},
+        pending::occupied,
+    },
     by_hand,
     tell::{happened, why},
 };
@@ -23,6 +27,14 @@ use crate::{
     },
     state::{Order, ServiceState},
 };
+
+/// Why a cutover that is made by hand can't be set for later.
+pub(super) const UNTIMED: &str = "no blue-green release can wait for a time; add [service.release] \
+                                  with strategy = \"blue-green\", or give the order at that time";
+
+/// Why a service with sessions goes by itself.
+pub(super) const PINS_FIRST: &str = "its sessions are pinned before a cutover, which takes its \
+                                     `idle`; cut it over by itself";
 
 /// What several services that were cut over as one report.
 #[derive(Debug)]
@@ -55,11 +67,7 @@ impl<D: Dataplane> Control<D> {
         self.require_future(order.at_ms)?;
         let Some(event) = self.cutover_event(service, to, order.at_ms)? else {
             if order.at_ms.is_some() {
-                return Err(unfit(
-                    service,
-                    "no blue-green release can wait for a time; add [service.release] with strategy \
-                     = \"blue-green\", or give the order at that time",
-                ));
+                return Err(unfit(service, UNTIMED));
             }
             return self.cutover(service, to, reason, tick);
         };
@@ -80,10 +88,8 @@ impl<D: Dataplane> Control<D> {
             let why = "services: name each once, and at least one";
             return Err(ControlError::Usage(why.to_owned()));
         }
-        if order.at_ms.is_some() {
-            let why = "at: a time can be set for one service alone; set it for each, or give the \
-                       order at that time";
-            return Err(ControlError::Usage(why.to_owned()));
+        if let Some(at_ms) = order.at_ms {
+            return self.bind_together(order, &names, at_ms, tick);
         }
         let mut moves = Vec::new();
         for service in &order.services {
@@ -95,6 +101,7 @@ impl<D: Dataplane> Control<D> {
             state.position = to.position.clone();
             state.baseline.clone_from(&to.baseline);
             state.reassign_dead(&self.seed, tick);
+            self.show(&mut whole, service, tick)?;
         }
         for (service, to) in &moves {
             self.will_note(service, to.event, &to.why);
@@ -129,11 +136,7 @@ impl<D: Dataplane> Control<D> {
         let sessions = self.config.service(service);
         let sessions = sessions.is_some_and(|config| config.datagram == Datagram::Session);
         if sessions && !state.position.covers(&position) {
-            return Err(unfit(
-                service,
-                "its sessions are pinned before a cutover, which takes its `idle`; cut it over by \
-                 itself",
-            ));
+            return Err(unfit(service, PINS_FIRST));
         }
         let baseline = self.connections(state)?;
         Ok(Move {
@@ -160,16 +163,10 @@ impl<D: Dataplane> Control<D> {
             refusal,
         })?;
         if run.is_ahead() {
-            return Err(unfit(
-                service,
-                &format!(
-                    "its release waits for {} before the cutover; cut it over by itself, or the \
-                     others without it",
-                    self.awaited(service, &run)
-                ),
-            ));
+            return Err(waits_alone(service, &self.awaited(service, &run)));
         }
         let mut position = self.position_after(service, event, &actions, tick)?;
+        require_served(service, state, &position)?;
         let told = happened(event, before, &run).unwrap_or(Happened::Promoted);
         let why = why(event, reason, before, &run);
         position.run = Some(run);
@@ -206,7 +203,7 @@ impl<D: Dataplane> Control<D> {
 
     /// What a cutover means to the service's blue-green release: the one under way, or the one that
     /// is configured; nothing where it is made by hand.
-    fn cutover_event(
+    pub(super) fn cutover_event(
         &self,
         service: &str,
         to: Option<&str>,
@@ -275,7 +272,16 @@ impl<D: Dataplane> Control<D> {
     }
 }
 
-fn awaited(run: &Run) -> String {
+/// Why one of several can't go at one moment with the others.
+pub(super) fn waits_alone(service: &str, what: &str) -> ControlError {
+    let why = format!(
+        "its release waits for {what} before the cutover; cut it over by itself, or the others \
+         without it"
+    );
+    unfit(service, &why)
+}
+
+pub(super) fn awaited(run: &Run) -> String {
     if let Some(at_ms) = run.scheduled_ms {
         return moment(at_ms);
     }
@@ -290,13 +296,13 @@ fn awaited(run: &Run) -> String {
 }
 
 /// A time of day, in UTC; the last one that there is for those that are later still.
-fn moment(at_ms: u64) -> String {
+pub(super) fn moment(at_ms: u64) -> String {
     const LAST: Duration = Duration::from_secs(253_402_300_799);
     let at: SystemTime = UNIX_EPOCH + Duration::from_millis(at_ms).min(LAST);
     format_rfc3339_seconds(at).to_string()
 }
 
-fn unfit(service: &str, why: &str) -> ControlError {
+pub(super) fn unfit(service: &str, why: &str) -> ControlError {
     ControlError::Unfit {
         service: service.to_owned(),
         why: why.to_owned(),

@@ -1,5 +1,6 @@
 //! Releases that go by a plan: from an order, or from time that has passed, to one store.
 
+mod bound;
 mod cutover;
 mod gates;
 mod many;
@@ -17,7 +18,12 @@ pub(super) use self::{tell::found, time::age};
 use std::time::Instant;
 
 use self::tell::{happened, why};
-use super::{Control, ControlError, audit::Subject, back::is_way_back, orders::require_servable};
+use super::{
+    Control, ControlError,
+    audit::Subject,
+    back::is_way_back,
+    orders::{require_servable, require_served},
+};
 use crate::{
     api::model::Done,
     dataplane::Dataplane,
@@ -155,7 +161,16 @@ impl<D: Dataplane> Control<D> {
                     refusal,
                 }
             })?;
+        let back = is_way_back(&actions);
         let next = self.position_after(service, event, &actions, tick)?;
+        let next = Position {
+            run: Some(run.clone()),
+            ..next
+        };
+        let shown = self.shown(service, &next, back, tick)?;
+        if !actions.is_empty() && !back {
+            require_served(service, state, &shown)?;
+        }
         let found = if let Event::Judged { round, opinion } = event {
             found(before, *round, opinion)
         } else {
@@ -166,14 +181,11 @@ impl<D: Dataplane> Control<D> {
         let told = told.or_else(|| gates::changed(event, before, &run));
         Ok(Turn {
             order: Order::Release(event.clone()),
-            moves: !actions.is_empty() || next.now != state.position.now,
-            back: is_way_back(&actions),
-            touched: (!state.position.covers(&next)).then_some(next.touched_ppm),
+            moves: !actions.is_empty() || shown.now != state.position.now,
+            back,
+            touched: (!state.position.covers(&shown)).then_some(shown.touched_ppm),
             told: found.into_iter().chain(told).collect(),
-            position: Position {
-                run: Some(run),
-                ..next
-            },
+            position: next,
         })
     }
 
@@ -203,13 +215,46 @@ impl<D: Dataplane> Control<D> {
         if turn.moves {
             state.reassign_dead(&self.seed, tick);
         }
+        // Whoever is taken back gets the active pool, by whatever audience.
+        if !turn.back {
+            self.show(whole, service, tick)?;
+        }
         for subject in turn.told {
             self.will_note_about(service, subject);
         }
         Ok(())
     }
 
-    /// Where a service is after an event, if every pool that gets users can serve them.
+    /// A position of a service, as it is once clients are judged by the audiences that its release
+    /// shows the candidate to. Who is taken back gets the active pool by any of them.
+    pub(super) fn shown(
+        &self,
+        service: &str,
+        position: &Position,
+        back: bool,
+        tick: u32,
+    ) -> Result<Position, ControlError> {
+        let position = position.clone();
+        match self.config.service(service).filter(|_| !back) {
+            Some(config) => Ok(self.state.shown(config, position, &self.image, tick)?),
+            None => Ok(position),
+        }
+    }
+
+    /// The same for a service of a state that is to be.
+    pub(super) fn show(
+        &self,
+        whole: &mut State,
+        service: &str,
+        tick: u32,
+    ) -> Result<(), ControlError> {
+        match self.config.service(service) {
+            Some(config) => Ok(whole.show(config, &self.image, tick)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Where a service is after an event.
     pub(super) fn position_after(
         &self,
         service: &str,
@@ -226,14 +271,6 @@ impl<D: Dataplane> Control<D> {
             refusal,
         })?;
         self.require_way_back(service, event, actions, &next)?;
-        // Who takes users back does not ask whether the pool that they came from is well.
-        if !actions.is_empty() && !is_way_back(actions) {
-            let now = &next.now;
-            let candidate = now.sends_to_candidate().then_some(now.candidate);
-            for pool in candidate.into_iter().chain([now.active]) {
-                require_servable(service, state, state.pool_name(pool))?;
-            }
-        }
         Ok(next)
     }
 
@@ -268,7 +305,10 @@ impl<D: Dataplane> Control<D> {
         state: &ServiceState,
         next: &Position,
     ) -> Option<Run> {
-        let run = state.position.run.as_ref()?;
+        let mut run = state.position.run.clone()?;
+        if !state.position.now.sends_to_candidate() {
+            run = run.unhidden();
+        }
         // A share by hand ends the watch of a promoted one, too.
         let watched = run.is_under_way() && next.now.sends_to_candidate();
         let event = if run.is_ahead() || watched {
@@ -276,9 +316,9 @@ impl<D: Dataplane> Control<D> {
         } else if next.now.active != run.candidate {
             Event::RollBack
         } else {
-            return Some(run.clone());
+            return Some(run);
         };
-        let touched = engine::advance(Some(run), &event, self.moment(service));
+        let touched = engine::advance(Some(&run), &event, self.moment(service));
         touched.ok().map(|(run, _)| run)
     }
 }

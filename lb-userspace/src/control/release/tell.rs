@@ -42,6 +42,7 @@ impl<D: Dataplane> Control<D> {
             deadline_left_s: run.deadline_left_ms().map(seconds),
             strategy: run.plan.strategy,
             scheduled_ms: run.scheduled_ms,
+            together: run.bound.iter().cloned().collect(),
             gates: gates::status(&run),
             unseen: (run.is_ahead() && run.plan.judge.is_some())
                 .then(|| unseen(state.forward))
@@ -110,6 +111,8 @@ pub(super) fn happened(event: &Event, before: Option<&Run>, run: &Run) -> Option
         | (Event::CutOver { at_ms: Some(_) }, Stage::Waiting | Stage::Step(_)) => {
             Happened::Scheduled
         }
+        (Event::Bind { .. }, _) => Happened::Scheduled,
+        (Event::LetGo { .. }, Stage::Waiting | Stage::Step(_)) => Happened::CalledOff,
         (Event::Start { straight: true, .. }, Stage::Bake | Stage::Promoted) => Happened::Promoted,
         (Event::Start { .. }, _) => Happened::Started,
         (Event::Pause, _) => Happened::Paused,
@@ -147,6 +150,7 @@ pub(super) fn why(event: &Event, said: &str, before: Option<&Run>, run: &Run) ->
     }
     let why = match (event, held) {
         _ if !said.is_empty() => said.to_owned(),
+        (Event::LetGo { why }, _) => why.clone(),
         (Event::Gate { gate, outcome, .. }, _) => gates::said(gate, outcome),
         (Event::Judged { .. }, _) => "the judge has found the candidate no worse".to_owned(),
         (Event::Tick, Some(step)) => {

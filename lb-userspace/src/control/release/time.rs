@@ -6,7 +6,7 @@ use super::super::{Control, ControlError};
 use crate::{
     dataplane::Dataplane,
     health::Name,
-    release::engine::{Event, Stage},
+    release::engine::{Event, Run, Stage},
     state::{BackendState, ServiceState},
 };
 
@@ -19,6 +19,7 @@ impl<D: Dataplane> Control<D> {
     /// Lets time pass for all releases; each makes at most one step.
     pub(in super::super) fn advance_releases(&mut self, tick: u32) -> Result<(), ControlError> {
         let now_ms = self.dataplane.clock_ms();
+        self.advance_bound(now_ms, tick)?;
         let fates = self.steer_all(self.due(now_ms), tick);
         let refused = fates.refused.into_iter().map(|(_, error)| error);
         for error in refused.chain(fates.fault) {
@@ -51,7 +52,11 @@ impl<D: Dataplane> Control<D> {
             }
             let run = state.position.run.as_ref()?;
             let scheduled = run.scheduled_ms.is_some_and(|at| at <= time_of_day_ms);
-            let event = if scheduled { Event::Due } else { Event::Tick };
+            let event = if scheduled && !run.is_bound() {
+                Event::Due
+            } else {
+                Event::Tick
+            };
             (self.due_ms(name, state, now_ms) == Some(0)).then(|| (name.clone(), event))
         };
         self.state.services.iter().filter_map(event).collect()
@@ -120,6 +125,7 @@ impl<D: Dataplane> Control<D> {
             let run = state.position.run.as_ref();
             let scheduled = run.is_some_and(|run| run.scheduled_ms.is_some());
             let step = step.map(|left| if scheduled { left.min(RETRY) } else { left });
+            let bound = run.is_some_and(Run::is_bound).then_some(RETRY);
             let keep = state.unkept_ms(now_ms);
             let keep = keep.map(|ms| Duration::from_millis(KEEP_MS.saturating_sub(ms).max(1)));
             let gate = state.gates_due_in_ms(now_ms);
@@ -128,7 +134,7 @@ impl<D: Dataplane> Control<D> {
                 0 => RETRY,
                 ms => Duration::from_millis(ms),
             });
-            [step, keep, gate]
+            [step, bound, keep, gate]
         });
         due.flatten().chain(self.next_look()).min()
     }
@@ -162,7 +168,8 @@ impl ServiceState {
         }
         let run = run.aged(now_ms);
         if !run.is_ahead() || self.can_serve(self.pool_name(run.candidate)) {
-            let scheduled = run.scheduled_ms.map(|at| at.saturating_sub(time_of_day_ms));
+            let scheduled = run.scheduled_ms.filter(|_| !run.is_bound());
+            let scheduled = scheduled.map(|at| at.saturating_sub(time_of_day_ms));
             run.due_in_ms().into_iter().chain(scheduled).min()
         } else {
             run.deadline_left_ms()

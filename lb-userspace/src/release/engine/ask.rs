@@ -78,6 +78,7 @@ impl Run {
         self.is_held()
             && self.judge_lets()
             && self.scheduled_ms.is_none()
+            && !self.is_bound()
             && !self.lacks_approval()
             && !self.awaits_toggle()
     }

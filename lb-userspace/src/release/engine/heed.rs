@@ -22,6 +22,11 @@ impl Run {
         }
         let mut next = self.rested();
         next.come_to(self.found(seen));
+        if let Some(step) = next.step() {
+            let come_to = self.plan.steps.iter().take(step + 1);
+            let shown: Vec<_> = come_to.filter_map(|step| step.audience.as_ref()).collect();
+            next.hidden.retain(|name| !shown.contains(&name));
+        }
         Some(next)
     }
 

@@ -6,6 +6,7 @@
 //! goes on from where it was.
 
 mod ask;
+mod bound;
 mod gate;
 mod heed;
 mod judged;
@@ -62,6 +63,16 @@ pub enum Event {
         /// Not before this time, in milliseconds since the epoch.
         at_ms: Option<u64>,
     },
+    /// Go at the time that was set only at the same moment as these services' releases.
+    Bind {
+        /// Each of them, its own among them.
+        services: BTreeSet<String>,
+    },
+    /// One of those that it was bound to does not go with it.
+    LetGo {
+        /// Which, and why.
+        why: String,
+    },
     /// A gate has answered.
     Gate {
         /// Its name.
@@ -108,7 +119,10 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Start { straight: true, .. } | Self::CutOver { .. } => "cutover",
+            Self::Start { straight: true, .. } | Self::CutOver { .. } | Self::Bind { .. } => {
+                "cutover"
+            }
+            Self::LetGo { .. } => "the end of a cutover of several",
             Self::Start { .. } => "start",
             Self::Due => "the time that was set",
             Self::Gate { .. } => "a gate's answer",
@@ -195,6 +209,8 @@ pub fn advance(
         Event::RollBack => next.roll_back(),
         Event::Due => next.due(heard),
         Event::CutOver { at_ms } => next.cut_over(*at_ms, heard)?,
+        Event::Bind { services } => next.bind(services)?,
+        Event::LetGo { why } => next.let_go(why),
         Event::Gate {
             gate,
             round,

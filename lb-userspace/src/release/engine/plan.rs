@@ -14,7 +14,7 @@ pub struct Plan {
     #[serde(default)]
     pub strategy: Strategy,
     /// Each with a share no smaller than the one before. A canary has at least one; blue-green
-    /// none, or one that shows the idle colour to an audience.
+    /// none, or such as show the idle colour to an audience.
     pub steps: Vec<Step>,
     /// What is asked before it may go on.
     #[serde(default)]
@@ -43,9 +43,10 @@ pub enum Strategy {
 /// One step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// Who alone gets the candidate, while the share is 0.
+    /// Who gets the candidate from here on, beside those of the steps before.
     pub audience: Option<String>,
-    /// The candidate's part of the clients, in parts per million; 0 where only audiences see it.
+    /// The candidate's part of all other clients, in parts per million; 0 where only audiences see
+    /// it.
     pub share_ppm: u32,
     /// How long it lasts, pauses not counted.
     pub hold: Duration,
@@ -98,6 +99,11 @@ impl Plan {
     /// Whether it has steps, and none of them is there while these toggles are off.
     pub(super) fn is_closed(&self, off: &BTreeSet<String>) -> bool {
         !self.steps.is_empty() && self.steps.iter().all(|step| step.is_closed(off))
+    }
+
+    /// The audiences that its steps name.
+    pub(super) fn audiences(&self) -> impl Iterator<Item = &String> {
+        self.steps.iter().filter_map(|step| step.audience.as_ref())
     }
 
     /// The toggles that guard its steps.

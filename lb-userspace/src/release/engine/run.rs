@@ -39,6 +39,9 @@ pub struct Run {
     /// It does not leave the present stage before this time, in milliseconds since the epoch.
     #[serde(default)]
     pub scheduled_ms: Option<u64>,
+    /// The services whose releases it goes with, its own among them, if it waits for others.
+    #[serde(default)]
+    pub bound: BTreeSet<String>,
     /// Counts the stages that it has come to: answers of gates carry it.
     #[serde(default)]
     pub round: u64,
@@ -48,6 +51,9 @@ pub struct Run {
     /// Those toggles of its steps that are off.
     #[serde(default)]
     pub off: BTreeSet<String>,
+    /// Audiences that don't see the candidate: it has not come to a step that names them.
+    #[serde(default)]
+    pub hidden: BTreeSet<String>,
     /// What the judge says at the present stage.
     #[serde(default)]
     pub opinion: Option<Opinion>,
@@ -190,10 +196,12 @@ impl Run {
             approved: false,
             straight: *straight,
             scheduled_ms: *at_ms,
+            bound: BTreeSet::new(),
             // An answer that the release before still waits for is not this one's.
             round: before.map_or(0, |before| before.round + 1),
             checks: BTreeMap::new(),
             off: BTreeSet::new(),
+            hidden: plan.audiences().cloned().collect(),
             opinion: None,
             findings: BTreeSet::new(),
             extended: false,
@@ -365,6 +373,7 @@ impl Run {
             return Err(Refusal::OtherStep { expected, found });
         }
         (self.paused, self.scheduled_ms, self.approved) = (false, None, true);
+        self.bound.clear();
         if full && self.is_ahead() {
             if !heard {
                 return Err(Refusal::Unheard);
@@ -388,6 +397,7 @@ impl Run {
         }
         (self.paused, self.straight, self.approved) = (false, true, true);
         self.scheduled_ms = at_ms;
+        self.bound.clear();
         Ok(self.tick(heard))
     }
 
@@ -414,9 +424,20 @@ impl Run {
             return Err(Refusal::NotAborted);
         }
         (self.age_ms, self.straight) = (0, false);
+        self.hidden = self.plan.audiences().cloned().collect();
         self.require_open()?;
         self.come_to(Stage::Waiting);
         Ok(self.begin())
+    }
+
+    /// The same release, of which nothing is left to hide from an audience: users are given its
+    /// candidate by hand, or another one.
+    #[must_use]
+    pub fn unhidden(&self) -> Self {
+        Self {
+            hidden: BTreeSet::new(),
+            ..self.clone()
+        }
     }
 
     pub(super) fn take_over(&mut self) -> Vec<Action> {
@@ -435,7 +456,7 @@ impl Run {
     }
 
     /// Takes all users back: the candidate is promoted already, or not.
-    fn withdraw(&mut self, cause: Cause) -> Vec<Action> {
+    pub(super) fn withdraw(&mut self, cause: Cause) -> Vec<Action> {
         let Cause { why, inconclusive } = cause;
         self.paused = false;
         let action = if self.stage == Stage::Bake {
@@ -519,6 +540,8 @@ impl Run {
             return vec![Action::Promote { candidate }];
         };
         let share_ppm = step.share_ppm;
+        self.hidden
+            .retain(|name| Some(name) != step.audience.as_ref());
         self.come_to(Stage::Step(index));
         vec![Action::Share {
             candidate,
@@ -527,8 +550,12 @@ impl Run {
     }
 
     pub(super) fn come_to(&mut self, stage: Stage) {
+        if matches!(stage, Stage::Bake | Stage::Promoted) {
+            self.hidden.clear();
+        }
         self.stage = stage;
         (self.held_ms, self.approved, self.scheduled_ms) = (0, false, None);
+        self.bound.clear();
         self.round += 1;
         self.checks.clear();
         (self.opinion, self.extended) = (None, false);
@@ -544,7 +571,7 @@ impl Run {
         Err(Refusal::Closed(names.collect::<Vec<_>>().join(", ")))
     }
 
-    fn require_under_way(&self) -> Result<(), Refusal> {
+    pub(super) fn require_under_way(&self) -> Result<(), Refusal> {
         let over = |how, remedy| Err(Refusal::Over(how, remedy));
         match self.stage {
             Stage::Waiting | Stage::Step(_) | Stage::Bake => Ok(()),

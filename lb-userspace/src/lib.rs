@@ -11,6 +11,7 @@ pub mod seed;
 pub mod share;
 pub mod state;
 
+mod fault;
 mod http;
 
 pub mod control;

@@ -74,6 +74,7 @@ impl Daemon {
             .open(self.log_path())?;
         let mut command = lab.edge.command(&self.binary);
         command.args(["run", "--config"]).arg(self.config_path());
+        command.env("SERIN_DIE_AFTER", self.fault_path());
         command.stdout(log.try_clone()?).stderr(log);
         self.process = Some(Process::start(&mut command)?);
         self.wait_until_ready(limit)
@@ -106,6 +107,27 @@ impl Daemon {
         self.process()?.stop(Signal::SIGKILL, STOPPED)?;
         self.process = None;
         Ok(())
+    }
+
+    /// Has it end as by a crash, before the write that comes after so many others.
+    pub fn die_after(&self, writes: u64) -> Result<()> {
+        fs::write(self.fault_path(), writes.to_string()).context("ordering a death")
+    }
+
+    /// Whether it has ended so in the middle of an order, which is all over; it does not any more from
+    /// now on.
+    pub fn has_died(&mut self, order: &Output) -> Result<bool> {
+        let ended = if order.status.success() {
+            self.process()?.ended()?
+        } else {
+            let what = format!("the daemon's end in an order ({})", complaint(order));
+            Some(deadline::until(&what, STOPPED, || self.process()?.ended())?)
+        };
+        fs::remove_file(self.fault_path()).context("taking a death back")?;
+        if ended.is_some() {
+            self.process = None;
+        }
+        Ok(ended.is_some())
     }
 
     /// Sends any other signal, such as SIGHUP.
@@ -172,6 +194,10 @@ impl Daemon {
     /// Everything the daemon has written so far, over all its starts.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn fault_path(&self) -> PathBuf {
+        self.directory.path().join("fault")
     }
 
     fn log_path(&self) -> PathBuf {

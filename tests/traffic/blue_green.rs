@@ -1,11 +1,11 @@
 //! Blue-green releases under load: a preview for staff, a cutover of all at once, a bake, and every
 //! way back; nobody notices but by the version.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, env, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use serin_tests::{config::Attach, deadline};
+use serin_tests::{config::Attach, deadline, real::Nginx, unique};
 
 use crate::{
     audience::{assert_staff_alone, audience, staff, table},
@@ -82,6 +82,97 @@ fn a_blue_green_goes_from_its_staff_to_all_and_both_ways(attach: Attach) -> Resu
         "{} requests, 0 failed, 0 at the wrong version",
         story.requests()
     );
+    Ok(())
+}
+
+/// A gate that is asked every second.
+fn gate(name: &str, point: (&str, &str), probe: (&str, toml::Value)) -> toml::Table {
+    let point = (point.0, point.1.into());
+    table([
+        ("name", name.into()),
+        ("interval", "1s".into()),
+        point,
+        probe,
+    ])
+}
+
+/// A file that a gate looks for; gone when dropped.
+struct Alarm(PathBuf);
+
+impl Alarm {
+    fn new() -> Self {
+        Self(env::temp_dir().join(unique::name()))
+    }
+
+    fn raise(&self) -> Result<()> {
+        Ok(fs::write(&self.0, "")?)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        // It may never have been raised.
+        let _gone = fs::remove_file(&self.0);
+    }
+}
+
+/// A command before the start, a person and a real server before the cutover, and a command in the bake,
+/// which fails at last.
+#[test]
+fn a_blue_green_goes_by_its_gates_and_one_that_fails_in_its_bake_takes_it_back() -> Result<()> {
+    const READY: u16 = 9000;
+    let alarm = Alarm::new();
+    let mut stage = stage(Attach::Native)?;
+    let url = format!("http://{}:{READY}/", stage.lab.backends[2].v4);
+    let shell = |script: &str| ("exec", vec!["/bin/sh", "-c", script].into());
+    let checks = shell("test $SERIN_CANDIDATE = green && test $SERIN_STEP = 0");
+    let watch = shell(&format!("! test -e {}", alarm.0.display()));
+    let boss = table([
+        ("name", "boss".into()),
+        ("before", "promote".into()),
+        ("approval", true.into()),
+    ]);
+    let gates = vec![
+        gate("checks", ("before", "start"), checks),
+        boss,
+        gate("smoke", ("before", "promote"), ("http", url.into())),
+        gate("watch", ("after", "promote"), watch),
+    ];
+    let preview = table([("audience", "staff".into()), ("hold", "1s".into())]);
+    stage.shop().release = Some(table([
+        ("strategy", "blue-green".into()),
+        ("bake", "1h".into()),
+        ("steps", vec![preview].into()),
+        ("gate", gates.into()),
+    ]));
+    stage.apply()?;
+    let crowd = Crowd::gather(&stage.lab)?;
+
+    stage.serin("start shop")?;
+    until(&stage, "awaits-approval")?;
+    assert_staff_alone(&crowd.round()?);
+    stage.serin("promote shop")?;
+    let waits = until(&stage, "awaits-gates")?;
+    assert_staff_alone(&crowd.round()?);
+    assert_eq!(waits["step"], 1);
+    let nginx = Nginx::start(&stage.lab.backends[2], "v2", "g1", READY)?;
+    until(&stage, "baking")?;
+    drop(nginx);
+    assert_all_on(&crowd, "v2")?;
+
+    alarm.raise()?;
+    let back = until(&stage, "rolled-back")?;
+    let reason = back["reason"].as_str().unwrap_or_default();
+    ensure!(
+        reason.starts_with("gate `watch` failed: exit status 1"),
+        "{reason}"
+    );
+    assert_all_on(&crowd, "v1")?;
+    let waited = stage.daemon.output(&["wait", "shop"])?;
+    assert_eq!(waited.status.code(), Some(1));
+    let story = crowd.disperse()?;
+    story.assert_unharmed();
+    println!("{} requests, 0 failed", story.requests());
     Ok(())
 }
 

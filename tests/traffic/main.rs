@@ -22,6 +22,7 @@ mod cut;
 mod cutover;
 mod dashboard;
 mod echo;
+mod fault_points;
 mod flood;
 mod footprint;
 mod fragments;

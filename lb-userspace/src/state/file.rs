@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{State, Unsound};
+use crate::fault;
 
 /// Changes with the meaning of the document. Version 1 had orders that wait without numbers, and
 /// nothing of who gave them.
@@ -151,7 +152,9 @@ impl StateFile {
         let mut file = File::create(&beside)?;
         file.write_all(&text)?;
         file.sync_all()?;
+        fault::write();
         fs::rename(&beside, &self.path)?;
+        fault::write();
         // The rename itself must outlive a crash.
         File::open(directory)?.sync_all()
     }

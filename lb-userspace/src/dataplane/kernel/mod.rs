@@ -16,7 +16,6 @@ mod clock;
 pub mod decap;
 mod directories;
 mod error;
-mod fault;
 mod ledger;
 mod link;
 mod maps;
@@ -64,6 +63,7 @@ use super::{
     Counters, Cursor, Dataplane, Image, Write, prefixes::Block, question::Question,
     signals::Signals,
 };
+use crate::fault;
 
 /// What one data plane is made from.
 pub struct Settings<'a> {
@@ -492,6 +492,7 @@ impl Dataplane for Kernel {
     }
 
     fn write(&mut self, write: &Write) -> Result<Option<SystemTime>, KernelError> {
+        fault::write();
         match write {
             Write::PutRecord(service, record) => {
                 let index = self.put_record(*service, record)?;
@@ -558,6 +559,7 @@ impl Dataplane for Kernel {
     }
 
     fn wait_for_packets(&mut self) -> Result<(), KernelError> {
+        fault::write();
         barrier::wait_for_packets()?;
         self.moved.clear();
         Ok(())

@@ -20,7 +20,16 @@ pub struct Expect {
     /// The clients of each share of this release so far.
     drawn: BTreeMap<u32, BTreeSet<u32>>,
     salt: Option<u64>,
+    /// The pool of the release by a plan, whether it goes on or has been aborted.
+    released: Option<String>,
+    /// The step that it is at, counted from 0.
+    step: Option<usize>,
 }
+
+/// Shares of the steps of a release; all last until somebody lets it go on.
+pub const STEPS: [u32; 3] = [10_000, 50_000, 250_000];
+/// The step that a toggle guards.
+pub const GUARDED: usize = 1;
 
 /// Clients that are looked at.
 const CLIENTS: u32 = 500;
@@ -34,7 +43,54 @@ impl Expect {
             previous: None,
             drawn: BTreeMap::new(),
             salt: None,
+            released: None,
+            step: None,
         }
+    }
+
+    /// Another release, of clients of its own.
+    pub fn start(&mut self, to: &str, is_open: impl Fn(usize) -> bool) {
+        self.drawn.clear();
+        self.candidate = Some(to.to_owned());
+        self.released = Some(to.to_owned());
+        self.step = None;
+        self.go_on(is_open);
+    }
+
+    /// The same again, after it was aborted.
+    pub fn retry(&mut self, is_open: impl Fn(usize) -> bool) {
+        if let Some(to) = self.released.clone() {
+            self.share(&to, 0);
+            self.go_on(is_open);
+        }
+    }
+
+    /// To the next step that is open, or to the end.
+    pub fn go_on(&mut self, is_open: impl Fn(usize) -> bool) {
+        let first = self.step.map_or(0, |step| step + 1);
+        match (first..STEPS.len()).find(|&step| is_open(step)) {
+            Some(step) => {
+                self.step = Some(step);
+                self.share_ppm = STEPS[step];
+            }
+            None => self.promote(),
+        }
+    }
+
+    pub fn promote(&mut self) {
+        if let Some(to) = self.released.clone() {
+            self.cutover(&to);
+        }
+    }
+
+    pub fn abort(&mut self) {
+        (self.share_ppm, self.step) = (0, None);
+    }
+
+    /// Where a cutover goes that names no pool.
+    pub fn other(&self, pools: &BTreeSet<String>) -> Option<String> {
+        let candidate = self.candidate.clone().filter(|_| self.share_ppm > 0);
+        candidate.or_else(|| pools.iter().find(|pool| **pool != self.active).cloned())
     }
 
     pub fn share(&mut self, to: &str, ppm: u32) {
@@ -42,11 +98,11 @@ impl Expect {
             self.drawn.clear();
         }
         self.candidate = Some(to.to_owned());
-        self.share_ppm = ppm;
+        (self.share_ppm, self.step) = (ppm, None);
     }
 
     pub fn cutover(&mut self, to: &str) {
-        self.share_ppm = 0;
+        (self.share_ppm, self.step) = (0, None);
         if to != self.active {
             self.previous = Some(std::mem::replace(&mut self.active, to.to_owned()));
             self.candidate = None;
@@ -56,7 +112,7 @@ impl Expect {
 
     pub fn rollback(&mut self) {
         if self.share_ppm > 0 {
-            self.share_ppm = 0;
+            self.abort();
         } else if let Some(previous) = self.previous.clone() {
             self.cutover(&previous);
             self.previous = None;
@@ -66,6 +122,7 @@ impl Expect {
     /// Pools that are left.
     pub fn keep(&mut self, pools: &BTreeSet<String>) {
         self.previous = self.previous.take().filter(|pool| pools.contains(pool));
+        self.released = self.released.take().filter(|pool| pools.contains(pool));
         if self
             .candidate
             .as_ref()

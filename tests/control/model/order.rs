@@ -38,6 +38,29 @@ pub enum Order {
         backend: u8,
         admin: Admin,
     },
+    /// Begins the service's release of a pool.
+    Start {
+        service: u8,
+        pool: u8,
+        replace: bool,
+    },
+    Promote {
+        service: u8,
+        full: bool,
+    },
+    Abort {
+        service: u8,
+    },
+    Retry {
+        service: u8,
+    },
+    /// The first two services, as one.
+    Together,
+    /// Turns the toggle that guards the service's second step.
+    Toggle {
+        service: u8,
+        on: bool,
+    },
     Apply(Vec<Change>),
     Restart,
     Pass(Duration),
@@ -112,6 +135,14 @@ fn order() -> impl Strategy<Value = Order> {
             .prop_map(|(service, backend, weight)| Order::Weight { service, backend, weight }),
         3 => (any(), any(), admin)
             .prop_map(|(service, backend, admin)| Order::Admin { service, backend, admin }),
+        4 => (any(), any(), prop::bool::ANY)
+            .prop_map(|(service, pool, replace)| Order::Start { service, pool, replace }),
+        5 => (any(), prop::bool::weighted(0.2))
+            .prop_map(|(service, full)| Order::Promote { service, full }),
+        2 => any().prop_map(|service| Order::Abort { service }),
+        2 => any().prop_map(|service| Order::Retry { service }),
+        2 => Just(Order::Together),
+        2 => (any(), prop::bool::ANY).prop_map(|(service, on)| Order::Toggle { service, on }),
         4 => prop::collection::vec(change(), 1..4).prop_map(Order::Apply),
         2 => Just(Order::Restart),
         5 => (0..12_000_u64).prop_map(|ms| Order::Pass(Duration::from_millis(ms))),

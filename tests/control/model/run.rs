@@ -8,11 +8,12 @@ use std::{
 use lb_userspace::{
     control::{ControlError, node},
     dataplane::kernel::KernelError,
+    release::engine::Event,
     state::State,
 };
 
 use super::{
-    expect::Expect,
+    expect::{Expect, GUARDED, STEPS},
     order::{Change, Order, Step, pick},
 };
 use crate::{
@@ -24,6 +25,8 @@ use crate::{
 pub struct Run {
     world: World,
     expected: BTreeMap<String, Expect>,
+    /// Toggles that are off.
+    off: BTreeSet<String>,
 }
 
 /// What must be as it was where an order fails.
@@ -35,12 +38,36 @@ struct Before {
 
 type Outcome = Result<(), ControlError>;
 
+/// A release whose steps last until somebody lets it go on, with a toggle of the service's name.
+fn release(service: &str) -> String {
+    let steps = STEPS.iter().enumerate().map(|(number, ppm)| {
+        let guard = match number {
+            GUARDED => format!(", toggle = \"{service}\""),
+            _ => String::new(),
+        };
+        format!("{{ share = \"{ppm}ppm\", approve = true{guard} }}")
+    });
+    let steps: Vec<_> = steps.collect();
+    format!(
+        "[service.release]\nsteps = [{}]\n[[toggle]]\nname = \"{service}\"\non = true\n",
+        steps.join(", ")
+    )
+}
+
 impl Run {
     pub fn new() -> Self {
-        let world = World::new(Site::new(&[&[2, 2, 1], &[1, 1]]));
+        let mut site = Site::new(&[&[2, 2, 1], &[1, 1]]);
+        for service in &mut site.services {
+            service.tables = release(&service.name());
+        }
+        let world = World::new(site);
         let names = world.site.services.iter().map(Service::name);
         let expected = names.map(|name| (name, Expect::new("p0"))).collect();
-        Self { world, expected }
+        Self {
+            world,
+            expected,
+            off: BTreeSet::new(),
+        }
     }
 
     pub fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -158,6 +185,25 @@ impl Run {
                 let (service, backend) = self.backend(*service, *backend);
                 self.world.admin(&service, backend, *admin).map(drop)
             }
+            Order::Start {
+                service,
+                pool,
+                replace,
+            } => self.start(*service, *pool, *replace),
+            Order::Promote { service, full } => self.promote(*service, *full),
+            Order::Abort { service } => {
+                let service = self.service(*service);
+                self.expect(&service).abort();
+                self.world.abort(&service).map(drop)
+            }
+            Order::Retry { service } => {
+                let service = self.service(*service);
+                let open = self.open(&service);
+                self.expect(&service).retry(open);
+                self.world.steer(&service, &Event::Retry).map(drop)
+            }
+            Order::Together => self.together(),
+            Order::Toggle { service, on } => self.toggle(*service, *on),
             Order::Apply(changes) => self.apply(changes),
             Order::Restart => self.restart(),
             Order::Pass(time) => self.world.pass(*time),
@@ -174,6 +220,66 @@ impl Run {
         let (service, pool) = self.pool(service, pool);
         self.expect(&service).cutover(&pool);
         self.world.cutover(&service, Some(&pool)).map(drop)
+    }
+
+    fn start(&mut self, service: u8, pool: u8, replace: bool) -> Outcome {
+        let (service, pool) = self.pool(service, pool);
+        let open = self.open(&service);
+        self.expect(&service).start(&pool, open);
+        let tick = self.world.tick();
+        let core = self.world.control();
+        core.start_release(&service, Some(&pool), replace, None, tick)
+            .map(drop)
+    }
+
+    fn promote(&mut self, service: u8, full: bool) -> Outcome {
+        let service = self.service(service);
+        let open = self.open(&service);
+        let expected = self.expect(&service);
+        if full {
+            expected.promote();
+        } else {
+            expected.go_on(open);
+        }
+        let expect_step = None;
+        let event = Event::Promote { full, expect_step };
+        self.world.steer(&service, &event).map(drop)
+    }
+
+    fn together(&mut self) -> Outcome {
+        let names: Vec<String> = self.expected.keys().take(2).cloned().collect();
+        for name in &names {
+            let services = self.world.site.services.iter();
+            let pools = services
+                .filter(|s| s.name() == *name)
+                .flat_map(|s| &s.pools);
+            let pools = pools.map(|pool| pool.name.clone()).collect();
+            let expected = self.expect(name);
+            if let Some(to) = expected.other(&pools) {
+                expected.cutover(&to);
+            }
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.world.cut_over_together(&names).map(drop)
+    }
+
+    fn toggle(&mut self, service: u8, on: bool) -> Outcome {
+        let toggle = self.service(service);
+        let turned = self.world.turn(&toggle, on).map(drop);
+        if matches!(turned, Ok(()) | Err(ControlError::Unfinished(_))) {
+            if on {
+                self.off.remove(&toggle);
+            } else {
+                self.off.insert(toggle);
+            }
+        }
+        turned
+    }
+
+    /// Which steps of a service's release are open.
+    fn open(&self, service: &str) -> impl Fn(usize) -> bool + use<> {
+        let is_off = self.off.contains(service);
+        move |step| step != GUARDED || !is_off
     }
 
     fn apply(&mut self, changes: &[Change]) -> Outcome {

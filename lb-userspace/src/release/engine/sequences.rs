@@ -10,27 +10,40 @@ use super::{
     tests::{GREEN, MINUTE, abort, plan},
     *,
 };
+use crate::judge::Settings;
 
 const DEADLINE: Duration = Duration::from_hours(1);
 const BAKE: Duration = Duration::from_mins(5);
 /// What guards the steps, each its own.
 const TOGGLES: [&str; 3] = ["one", "two", "three"];
-/// One before each stage that can be left, one that lasts.
-const GATES: [&str; 4] = ["start", "second", "promote", "watch"];
+/// One before each stage that can be left, one that lasts as long as the second step, and one as long as
+/// the bake time.
+const GATES: [&str; 5] = ["start", "second", "promote", "lasting", "watch"];
+/// Whom the first and the third step show the candidate to, the latter beside its share.
+const AUDIENCES: [Option<&str>; 3] = [Some("staff"), None, Some("testers")];
 
-fn start(replace: bool, straight: bool, gated: bool) -> Event {
+fn start(replace: bool, straight: bool, gated: bool, judged: Option<OnInconclusive>) -> Event {
     let points = [
         Point::Before(0),
         Point::Before(1),
         Point::Before(3),
+        Point::During(1),
         Point::After,
     ];
     let all = GATES.iter().zip(points);
     let all = all.map(|(name, point)| gate(name, point));
-    let steps = plan().steps.into_iter().zip(TOGGLES);
-    let steps = steps.map(|(step, toggle)| Step {
-        toggle: Some(toggle.to_owned()),
-        ..step
+    let steps = plan().steps.into_iter().zip(TOGGLES).zip(AUDIENCES);
+    let steps = steps
+        .enumerate()
+        .map(|(at, ((step, toggle), audience))| Step {
+            toggle: Some(toggle.to_owned()),
+            audience: audience.map(str::to_owned),
+            evidence: judged.is_some() && at == 1,
+            ..step
+        });
+    let judge = judged.map(|on_inconclusive| Judging {
+        settings: Settings::default(),
+        on_inconclusive,
     });
     Event::Start {
         plan: Plan {
@@ -38,6 +51,7 @@ fn start(replace: bool, straight: bool, gated: bool) -> Event {
             deadline: Some(DEADLINE),
             bake: BAKE,
             gates: all.filter(|_| gated).collect(),
+            judge,
             ..plan()
         },
         candidate: GREEN,
@@ -52,6 +66,8 @@ fn start(replace: bool, straight: bool, gated: bool) -> Event {
 enum Turn {
     Event(Event),
     Answer(usize, Outcome),
+    /// The judge has looked just now.
+    Judge(Opinion),
     /// One of the toggles.
     Toggle(usize),
 }
@@ -63,6 +79,19 @@ fn any_turn() -> impl strategy::Strategy<Value = Turn> {
         1 => Just(Outcome::Failed(String::new())),
         2 => Just(Outcome::Inconclusive(String::new())),
     ];
+    let policy = prop_oneof![
+        Just(OnInconclusive::Hold),
+        Just(OnInconclusive::Extend),
+        Just(OnInconclusive::Abort),
+        Just(OnInconclusive::Promote),
+    ];
+    let opinion = prop_oneof![
+        1 => Just(Opinion::Harm(String::new())),
+        4 => Just(Opinion::NoWorse),
+        3 => Just(Opinion::NoHarm),
+        2 => Just(Opinion::CantTell(String::new())),
+        1 => Just(Opinion::Unsound(String::new())),
+    ];
     let event = prop_oneof![
         8 => Just(Event::Tick),
         3 => promote.prop_map(|(full, expect_step)| Event::Promote { full, expect_step }),
@@ -70,8 +99,10 @@ fn any_turn() -> impl strategy::Strategy<Value = Turn> {
         2 => Just(Event::Resume),
         1 => Just(abort()),
         2 => Just(Event::Retry),
-        2 => (any::<bool>(), any::<bool>(), any::<bool>())
-            .prop_map(|(replace, straight, gated)| start(replace, straight, gated)),
+        2 => (any::<bool>(), any::<bool>(), any::<bool>(), prop::option::of(policy))
+            .prop_map(|(replace, straight, gated, judged)| {
+                start(replace, straight, gated, judged)
+            }),
         1 => prop::option::of(Just(1_000)).prop_map(|at_ms| Event::CutOver { at_ms }),
         1 => Just(Event::Due),
         1 => Just(Event::TakeOver),
@@ -81,6 +112,7 @@ fn any_turn() -> impl strategy::Strategy<Value = Turn> {
         1 => (0..TOGGLES.len()).prop_map(Turn::Toggle),
         6 => event.prop_map(Turn::Event),
         2 => (0..GATES.len(), outcome).prop_map(|(gate, outcome)| Turn::Answer(gate, outcome)),
+        2 => opinion.prop_map(Turn::Judge),
     ]
 }
 
@@ -119,7 +151,52 @@ impl Seen<'_> {
     fn check(&self) -> Result<(), TestCaseError> {
         self.stays_over()?;
         self.goes_on_soundly()?;
+        self.heeds_the_judge()?;
+        self.shows_no_more_than_its_steps()?;
         self.promotes_once()
+    }
+
+    /// Harm at a judged step takes all users back at once.
+    fn heeds_the_judge(&self) -> Result<(), TestCaseError> {
+        let judged = self.before.filter(|before| before.is_judged());
+        if let (
+            Some(_),
+            Event::Judged {
+                opinion: Opinion::Harm(_),
+                ..
+            },
+        ) = (judged, self.event)
+        {
+            let aborted = matches!(self.next.stage, Stage::Aborted { .. });
+            prop_assert!(aborted && self.actions == [Action::Withdraw]);
+        }
+        Ok(())
+    }
+
+    /// What the judge says of the stage of before, this opinion included.
+    fn opinion<'a>(&'a self, before: &'a Run) -> Option<&'a Opinion> {
+        if let Event::Judged { opinion, .. } = self.event
+            && before.is_judged()
+        {
+            return Some(opinion);
+        }
+        before.opinion.as_ref()
+    }
+
+    /// An audience sees the candidate from a step that names it on, to which the release has come, and
+    /// not before.
+    fn shows_no_more_than_its_steps(&self) -> Result<(), TestCaseError> {
+        let hidden = |run: &Run, name: &str| run.hidden.contains(name);
+        for (step, name) in AUDIENCES.iter().enumerate() {
+            let Some(name) = name else { continue };
+            let anew = matches!(self.event, Event::Start { .. } | Event::Retry);
+            let was = anew || self.before.is_some_and(|before| hidden(before, name));
+            let here = self.next.stage == Stage::Step(step);
+            let over = matches!(self.next.stage, Stage::Bake | Stage::Promoted);
+            let expected = was && !here && !over;
+            prop_assert_eq!(hidden(self.next, name), expected, "{}", name);
+        }
+        Ok(())
     }
 
     /// Nothing but a retry or a start moves a release that has ended.
@@ -140,7 +217,9 @@ impl Seen<'_> {
     /// approval and gates, in time; and a canary makes one before the promotion.
     fn goes_on_soundly(&self) -> Result<(), TestCaseError> {
         let under_way = self.before.filter(|before| before.is_under_way());
-        let (Some(before), Event::Tick | Event::Gate { .. }) = (under_way, self.event) else {
+        let (Some(before), Event::Tick | Event::Gate { .. } | Event::Judged { .. }) =
+            (under_way, self.event)
+        else {
             return Ok(());
         };
         // Nobody waits for a release that is to begin later.
@@ -155,7 +234,10 @@ impl Seen<'_> {
                 .clone()
                 .any(|check| matches!(check.outcome, Outcome::Failed(_)));
             prop_assert!(aborted || !late, "the deadline");
-            prop_assert!(!aborted || late || failed, "nothing was wrong");
+            let judging = before.plan.judge.as_ref();
+            let unsure = judging.is_some_and(|j| j.on_inconclusive == OnInconclusive::Abort);
+            let unsure = unsure && before.is_judged() && before.doubt().is_some();
+            prop_assert!(!aborted || late || failed || unsure, "nothing was wrong");
         }
         let (at, next) = (place(before), place(self.next));
         let Some(next) = next.filter(|next| Some(*next) != at) else {
@@ -179,8 +261,25 @@ impl Seen<'_> {
         let bake = (before.stage == Stage::Bake).then_some(BAKE);
         let hold = before.present().map(|step| step.hold).or(bake);
         let hold = hold.unwrap_or_default();
+        let hold = hold * if before.extended { 2 } else { 1 };
         let over = u128::from(before.held_ms + self.passed_ms) >= hold.as_millis();
-        prop_assert!(before.approved || over, "the hold");
+        let evidence = before.present().is_some_and(|step| step.evidence);
+        let opinion = self.opinion(before);
+        let shown = evidence && opinion == Some(&Opinion::NoWorse);
+        prop_assert!(before.approved || over || shown, "the hold");
+        if let Some(judging) = before.plan.judge.as_ref().filter(|_| before.is_judged()) {
+            let lets = match opinion {
+                Some(Opinion::NoWorse) => true,
+                Some(Opinion::NoHarm) => !evidence,
+                Some(Opinion::Harm(_) | Opinion::CantTell(_) | Opinion::Unsound(_)) | None => false,
+            };
+            let promotes = judging.on_inconclusive == OnInconclusive::Promote;
+            prop_assert!(
+                before.approved || lets || promotes,
+                "the judge: {:?}",
+                opinion
+            );
+        }
         let approve = before.present().is_some_and(|step| step.approve);
         prop_assert!(before.approved || !approve, "the approval");
         let first = (before.stage == Stage::Waiting).then_some("start");
@@ -190,7 +289,8 @@ impl Seen<'_> {
             Some(5) => Some("watch"),
             _ => None,
         };
-        let asked = first.into_iter().chain(then);
+        let lasting = (before.stage == Stage::Step(1) && !before.approved).then_some("lasting");
+        let asked = first.into_iter().chain(lasting).chain(then);
         for gate in asked.filter(|_| !before.plan.gates.is_empty()) {
             prop_assert!(self.open.contains(gate), "{} among {:?}", gate, self.open);
         }
@@ -237,6 +337,10 @@ fn event(turn: Turn, run: Option<&Run>) -> Option<Event> {
             gate: GATES[gate].to_owned(),
             round: run.map_or(0, |run| run.round),
             outcome,
+        }),
+        Turn::Judge(opinion) => Some(Event::Judged {
+            round: run.map_or(0, |run| run.round),
+            opinion,
         }),
         Turn::Toggle(_) => None,
     }

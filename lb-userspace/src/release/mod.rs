@@ -4,10 +4,12 @@
 
 pub mod condition;
 pub mod engine;
+mod mapping;
 mod position;
 mod table;
 
 pub use self::{
-    position::{Mapping, PoolId, Position, Refusal, Salts},
+    mapping::{Mapping, PoolId},
+    position::{Position, Refusal, Salts},
     table::{Cut, PoolTable},
 };

@@ -128,7 +128,7 @@ pub struct ReleaseStatus {
     pub number: u64,
     /// Name of the pool that is released.
     pub candidate: String,
-    /// `holding`, `paused`, `scheduled`, `awaits-approval`, `awaits-gates`, `awaits-evidence`, `awaits-backends`,
+    /// `holding`, `paused`, `scheduled`, `awaits-approval`, `awaits-gates`, `awaits-evidence`, `awaits-backends`, `awaits-others`,
     /// `awaits-toggle`, `baking`, `promoted`, `aborted`, `taken-over` or `rolled-back`.
     pub state: String,
     /// Whether it is not over yet.

@@ -68,6 +68,30 @@ pub enum PlanFault {
     /// An audience that the candidate is not shown to.
     #[error("names audience `{0}`, which never gets the candidate; give that pool = \"candidate\"")]
     Unmoved(String),
+    /// Users would be taken back.
+    #[error(
+        "names audience `{audience}`, which gets the candidate for {share} of its clients, while {before} \
+         of all have it by then; raise its share, or name it in an earlier step"
+    )]
+    Less {
+        /// The audience.
+        audience: String,
+        /// Its share.
+        share: Share,
+        /// That of the step before it.
+        before: Share,
+    },
+    /// Users would be taken back.
+    #[error(
+        "names audience `{audience}`, which stands before `{shown}` in the file and gives the candidate \
+         to fewer: clients in both would lose it again; list `{audience}` after `{shown}`"
+    )]
+    Covers {
+        /// The audience.
+        audience: String,
+        /// One that an earlier step names.
+        shown: String,
+    },
     /// A step of no length.
     #[error("has no end; add hold = \"5m\", or approve = true")]
     Endless,
@@ -320,11 +344,50 @@ fn read_audience(section: &mut Section, audiences: &[Audience], before: &[Step])
     {
         section.refuse(PlanFault::Again(name.clone()).into());
     }
-    let found = audiences.iter().find(|audience| audience.name == name);
-    if found.is_some_and(|audience| audience.share_ppm == 0) {
-        section.refuse(PlanFault::Unmoved(name.clone()).into());
+    let at = |name: &str| audiences.iter().position(|known| known.name == name);
+    if let Some(place) = at(&name) {
+        let shown = before.iter().filter_map(|step| step.audience.as_deref());
+        check_audience(
+            section,
+            audiences,
+            (place, before.last()),
+            shown.filter_map(at),
+        );
     }
     Some(name)
+}
+
+/// Nobody who has the candidate by then may lose it to an audience that a step begins to look at. All
+/// are places in the list of audiences.
+fn check_audience(
+    section: &Section,
+    audiences: &[Audience],
+    (place, before): (usize, Option<&Step>),
+    shown: impl Iterator<Item = usize>,
+) {
+    let Audience {
+        name, share_ppm, ..
+    } = &audiences[place];
+    let before = before.map_or(0, |step| step.share_ppm);
+    if *share_ppm == 0 {
+        section.refuse(PlanFault::Unmoved(name.clone()).into());
+    } else if *share_ppm < before {
+        let (share, before) = (Share { ppm: *share_ppm }, Share { ppm: before });
+        let audience = name.clone();
+        section.refuse(
+            PlanFault::Less {
+                audience,
+                share,
+                before,
+            }
+            .into(),
+        );
+    }
+    let mut covered = shown.filter(|&shown| place < shown);
+    if let Some(shown) = covered.find(|&shown| *share_ppm < audiences[shown].share_ppm) {
+        let (audience, shown) = (name.clone(), audiences[shown].name.clone());
+        section.refuse(PlanFault::Covers { audience, shown }.into());
+    }
 }
 
 fn check_share(section: &Section, share: Share, before: Option<u32>) {
@@ -527,6 +590,32 @@ mod tests {
             &text.replace("pool = \"candidate\"", "pool = \"active\""),
             "step 1 names audience `staff`, which never gets the candidate",
         );
+    }
+
+    /// Its clients would fall back from the share of all to its own.
+    #[test]
+    fn an_audience_that_would_take_the_candidate_from_users_is_no_step() {
+        let half = |share: &str| {
+            let text = with(
+                "steps = [{ share = \"25%\", hold = \"1m\" }, { audience = \"staff\", hold = \"1m\" }]",
+            );
+            text.replace("pool = \"candidate\"", &format!("share = \"{share}\""))
+        };
+        refuses(
+            &half("24.9%"),
+            "step 2 names audience `staff`, which gets the candidate for 24.9% of its clients, while 25%",
+        );
+        assert!(Config::parse(&half("25%")).is_ok());
+        // The first that a client is in answers.
+        let beta = "[[service.audience]]\nname = \"beta\"\nvlan = 8\nshare = \"50%\"\n";
+        let steps = "[service.release]\nsteps = [{ audience = \"staff\", hold = \"1m\" }, \
+                     { audience = \"beta\", hold = \"1m\" }]\n";
+        refuses(
+            &format!("{}{beta}{STAFF}{steps}", shop("")),
+            "step 2 names audience `beta`, which stands before `staff` in the file and gives",
+        );
+        let after = format!("{}{STAFF}{beta}{steps}", shop(""));
+        assert!(Config::parse(&after).is_ok());
     }
 
     #[test]

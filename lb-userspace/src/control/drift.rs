@@ -183,7 +183,7 @@ pub(super) fn take_drift(
             told.push((name.clone(), Subject::whole(Happened::Baked, &cause)));
         } else if let Some(audience) = lost_audience(&run, service).filter(|_| !run.paused) {
             let cause = format!(
-                "the file has no audience `{audience}` any more, which its step is for; put it \
+                "the file has no audience `{audience}` any more, which a step of it is for; put it \
                  back and give `serin resume {name}`, or end it with `serin abort {name}`"
             );
             let held = engine::advance(Some(&run), &Event::Pause, now_ms);
@@ -230,10 +230,13 @@ fn end(state: &mut ServiceState, reason: &str, tick: u32, now_ms: u64) {
     state.end_pending(Some(reason.to_owned()));
 }
 
-/// The audience that the present step is for, if the service has it no more.
+/// An audience that a step is for, if the service has it no more: its clients would lose the candidate,
+/// or never get it.
 fn lost_audience(run: &Run, service: &Service) -> Option<String> {
-    let audience = run.present()?.audience.as_ref()?;
-    let mut audiences = service.audiences.iter();
-    let there = audiences.any(|known| known.name == *audience && known.share_ppm > 0);
-    (!there).then(|| audience.clone())
+    let is_there = |name: &&String| {
+        let mut audiences = service.audiences.iter();
+        audiences.any(|known| known.name == **name && known.share_ppm > 0)
+    };
+    let mut named = run.plan.audiences().filter(|_| run.is_ahead());
+    named.find(|name| !is_there(name)).cloned()
 }

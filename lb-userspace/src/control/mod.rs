@@ -199,6 +199,11 @@ impl<D: Dataplane> Control<D> {
             takes_over,
         } = parts;
         saved.outbox = audit::unsent(&saved, &image);
+        // Until those are stored as well, another crash must find them named.
+        let mut together = saved.together.clone();
+        if adopt::left_of_together(&saved, &image).is_empty() {
+            together.clear();
+        }
         let mut written = saved.clone();
         if !takes_over {
             adopt::adopt(&mut saved, &image, tick);
@@ -243,7 +248,7 @@ impl<D: Dataplane> Control<D> {
         };
         control.note_drift(drift);
         control.note_found(&written, &state);
-        control.commit(state)?;
+        control.commit_together(state, together)?;
         control.note_continued(&written);
         Ok(control)
     }

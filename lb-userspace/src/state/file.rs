@@ -13,8 +13,8 @@ use super::{State, Unsound};
 use crate::fault;
 
 /// Changes with the meaning of the document. Version 1 had orders that wait without numbers, and
-/// nothing of who gave them.
-const VERSION: u32 = 2;
+/// nothing of who gave them; version 2 neither audiences that are hidden nor releases that are bound.
+const VERSION: u32 = 3;
 
 /// Where the state is kept.
 #[derive(Clone, Debug)]

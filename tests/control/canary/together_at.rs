@@ -148,7 +148,9 @@ fn one_that_can_not_serve_at_the_time_holds_both_back_until_it_can() {
     world.health("s1", &[(1, false)]).expect("told");
     seconds(&mut world, 200);
     assert_eq!(actives(&mut world), ["p0", "p0"]);
-    assert_eq!(states(&mut world), ["scheduled", "scheduled"]);
+    assert_eq!(states(&mut world), ["awaits-others", "awaits-backends"]);
+    let told = events(&mut world, "s1");
+    assert!(told.contains(&Happened::AwaitsBackends), "{told:?}");
     let writes = world.writes();
     seconds(&mut world, 20);
     assert_eq!(world.writes(), writes, "to wait writes nothing");
@@ -183,12 +185,95 @@ fn one_that_goes_its_own_way_calls_the_other_back_to_where_it_was() {
         order(&mut world);
         seconds(&mut world, 200);
         let [_, other] = states(&mut world);
-        assert_eq!(other, "awaits-approval", "{way}");
+        assert_eq!(other, "paused", "{way}");
         assert_eq!(actives(&mut world)[1], "p0", "{way}");
         let told = events(&mut world, "s1");
         assert!(told.contains(&Happened::CalledOff), "{way}: {told:?}");
         assert_whole(&mut world);
     }
+}
+
+/// Its hold is over long before the time, and nobody has said that it is to go without the other.
+#[test]
+fn one_whose_hold_is_over_does_not_go_when_the_other_is_aborted() {
+    let mut eager = site();
+    for service in &mut eager.services {
+        service.tables = blue_green::RELEASE.replace(", approve = true", "");
+    }
+    let mut world = World::new(eager);
+    world.start("s0", false).expect("a preview");
+    schedule(&mut world);
+    seconds(&mut world, 50);
+    assert_eq!(actives(&mut world), ["p0", "p0"], "it waits for the time");
+    world.abort("s1").expect("aborted");
+    seconds(&mut world, 200);
+    assert_eq!(actives(&mut world), ["p0", "p0"]);
+    assert_eq!(states(&mut world), ["paused", "aborted"]);
+    world.steer("s0", &Event::Resume).expect("by itself, then");
+    seconds(&mut world, 2);
+    assert_eq!(actives(&mut world), ["p1", "p0"]);
+}
+
+#[test]
+fn one_that_was_begun_for_later_by_itself_is_not_over_when_the_other_is() {
+    let mut world = World::new(site());
+    let later = world.at_ms(300);
+    let tick = world.tick();
+    let started = world
+        .control()
+        .start_release("s0", None, false, Some(later), tick);
+    started.expect("for later");
+    schedule(&mut world);
+    world.abort("s1").expect("aborted");
+    seconds(&mut world, 400);
+    assert_eq!(states(&mut world), ["paused", "aborted"]);
+    assert_eq!(actives(&mut world), ["p0", "p0"]);
+}
+
+/// At its deadline it is aborted, so the others would go without it.
+#[test]
+fn a_time_behind_a_deadline_is_refused_and_one_that_is_over_moves_nobody() {
+    let mut limited = site();
+    let deadline = "strategy = \"blue-green\"\ndeadline = \"60s\"";
+    limited.services[0].tables = blue_green::RELEASE.replace("strategy = \"blue-green\"", deadline);
+    let mut world = World::new(limited);
+    world.start("s0", false).expect("a preview");
+    let at_ms = world.at_ms(100);
+    let refused = world
+        .cut_over_together_at(&BOTH, Some(at_ms))
+        .expect_err("it is over by then");
+    let said = refused.to_string();
+    assert!(
+        said.contains("its release is aborted at its deadline, "),
+        "{said}"
+    );
+
+    let at_ms = world.at_ms(50);
+    world
+        .cut_over_together_at(&BOTH, Some(at_ms))
+        .expect("before it");
+    world.health("s1", &[(1, false)]).expect("told");
+    seconds(&mut world, 70);
+    world.health("s1", &[(1, true)]).expect("told");
+    seconds(&mut world, 10);
+    assert_eq!(actives(&mut world), ["p0", "p0"]);
+    assert_eq!(states(&mut world), ["aborted", "aborted"]);
+}
+
+#[test]
+fn a_time_is_no_reason_to_take_users_back_who_were_given_the_candidate_by_hand() {
+    let mut world = World::new(site());
+    world.share("s0", 50_000, None).expect("by hand");
+    let at_ms = world.at_ms(100);
+    let refused = world
+        .cut_over_together_at(&BOTH, Some(at_ms))
+        .expect_err("they would lose it now");
+    assert_eq!(
+        refused.to_string(),
+        "service `s0`: pool `p1` was given users by hand; take them back with `serin rollback s0` \
+         first, or leave out --at"
+    );
+    assert_eq!(world.status("s0").share_ppm, 50_000);
 }
 
 #[test]
@@ -226,36 +311,49 @@ fn the_same_order_again_sets_another_time_and_a_pause_holds_both() {
     assert_eq!(actives(&mut world), ["p1", "p1"]);
 }
 
-fn survives(write: usize) -> bool {
-    let mut world = scheduled();
-    world.twin.edge().talk();
-    {
+/// Ends the daemon before a write of the cutover, and the next one before a write of its start.
+/// Whether there were such writes.
+fn survives(write: usize, again: usize) -> (bool, bool) {
+    let crash_at = |world: &mut World, write| {
         let mut edge = world.twin.edge();
         edge.begin(None);
         edge.crash_at = Some(write);
-    }
-    let crashed = catch_unwind(AssertUnwindSafe(|| seconds(&mut world, 101))).is_err();
-    world.twin.edge().crash_at = None;
-    if !crashed {
-        return false;
+    };
+    let mut world = scheduled();
+    world.twin.edge().talk();
+    crash_at(&mut world, write);
+    if catch_unwind(AssertUnwindSafe(|| seconds(&mut world, 101))).is_ok() {
+        return (false, false);
     }
     world.abandon();
     world.twin.edge().talk();
-    world.restart().expect("up again");
+    crash_at(&mut world, again);
+    let started = catch_unwind(AssertUnwindSafe(|| world.restart()));
+    world.twin.edge().crash_at = None;
+    let twice = started.is_err();
+    if twice {
+        world.abandon();
+        world.restart().expect("up again");
+    }
+    let when = format!("ended before write {write}, then before write {again}");
     let found = actives(&mut world);
-    assert_eq!(found[0], found[1], "ended before write {write}");
+    assert_eq!(found[0], found[1], "{when}");
     seconds(&mut world, 101);
-    assert_eq!(
-        actives(&mut world),
-        ["p1", "p1"],
-        "ended before write {write}"
-    );
+    assert_eq!(actives(&mut world), ["p1", "p1"], "{when}");
     assert_whole(&mut world);
-    true
+    (true, twice)
 }
 
 #[test]
-fn after_a_crash_at_any_write_both_are_there_or_neither_and_both_get_there() {
-    let writes = (0..MANY).take_while(|&write| survives(write)).count();
+fn after_a_crash_at_any_write_also_of_the_next_start_both_are_there_or_neither() {
+    let mut twice = 0;
+    let writes = (0..MANY).take_while(|&write| {
+        let ends = (0..MANY).map(|again| survives(write, again));
+        let ends: Vec<_> = ends.take_while(|&(_, again)| again).collect();
+        twice += ends.len();
+        survives(write, ends.len()).0
+    });
+    let writes = writes.count();
     assert!((4..MANY).contains(&writes), "{writes} writes");
+    assert!(twice > 0, "a start that writes");
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use super::{
     super::{Control, ControlError, pending::occupied},
-    cutover::{PINS_FIRST, Together, UNTIMED, awaited, moment, unfit, waits_alone},
+    cutover::{PINS_FIRST, Together, UNTIMED, awaited, moment, require_promoted, unfit},
 };
 use crate::{
     api::model::TogetherOrder,
@@ -13,7 +13,7 @@ use crate::{
     journal::Happened,
     release::{
         Position,
-        engine::{self, Action, Event, Moment, Refusal, Run},
+        engine::{self, Action, Event, Moment, Refusal, Run, Stage},
     },
     state::ServiceState,
 };
@@ -85,17 +85,39 @@ impl<D: Dataplane> Control<D> {
             })
         };
         let (run, actions): (Run, Vec<Action>) = advance(state.position.run.as_ref(), &event)?;
-        let services = names.clone();
-        let (run, _) = advance(Some(&run), &Event::Bind { services })?;
+        let bind = Event::Bind {
+            services: names.clone(),
+            begun: matches!(event, Event::Start { .. }),
+        };
+        let (run, _) = advance(Some(&run), &bind)?;
         let (then, _) = advance(Some(&run), &Event::CutOver { at_ms: None })?;
-        if then.is_ahead() {
-            return Err(waits_alone(service, &awaited(&then)));
-        }
+        require_promoted(service, &then, || awaited(&then))?;
+        self.require_in_time(service, &run)?;
         let position = self.position_after(service, &event, &actions, tick)?;
         Ok(Position {
             run: Some(run),
             ..position
         })
+    }
+
+    /// A release that would be aborted before the time is one that does not go.
+    fn require_in_time(&self, service: &str, run: &Run) -> Result<(), ControlError> {
+        let left = run
+            .deadline_left_ms()
+            .filter(|_| run.stage != Stage::Waiting);
+        let ends = left.map(|left| self.dataplane.time_of_day_ms().saturating_add(left));
+        let (Some(ends), Some(at_ms)) = (ends, run.scheduled_ms) else {
+            return Ok(());
+        };
+        if at_ms < ends {
+            return Ok(());
+        }
+        let why = format!(
+            "its release is aborted at its deadline, {}, before that time; name an earlier one, or \
+             begin it anew with `serin start {service} --replace`",
+            moment(ends)
+        );
+        Err(unfit(service, &why))
     }
 
     /// Lets those go that are bound to one another and can all go, and those be that are bound to one
@@ -135,14 +157,14 @@ impl<D: Dataplane> Control<D> {
     /// The groups whose time has come, and each of which can go.
     fn ready(&self, now_ms: u64) -> BTreeSet<BTreeSet<String>> {
         let time_of_day_ms = self.dataplane.time_of_day_ms();
-        let can_go = |name: &String| {
+        let can_go = |name: &String, group: &BTreeSet<String>| {
             let state = self.state.services.get(name);
             state.is_some_and(|state| {
-                state.is_ready(time_of_day_ms) && self.unheard_ms(name, state, now_ms) == 0
+                state.is_ready(group, time_of_day_ms) && self.unheard_ms(name, state, now_ms) == 0
             })
         };
         let groups = self.bound_runs().map(|(_, run)| &run.bound);
-        let ready = groups.filter(|services| services.iter().all(can_go));
+        let ready = groups.filter(|group| group.iter().all(|name| can_go(name, group)));
         ready.cloned().collect()
     }
 
@@ -167,15 +189,15 @@ impl<D: Dataplane> Control<D> {
     fn bound_runs(&self) -> impl Iterator<Item = (&String, &Run)> {
         let services = self.state.services.iter();
         let runs = services.filter_map(|(name, state)| Some((name, state.position.run.as_ref()?)));
-        runs.filter(|(_, run)| run.is_bound())
+        runs.filter(|(_, run)| run.is_bound() && run.is_ahead())
     }
 }
 
 impl ServiceState {
-    /// Whether nothing but others keeps a bound release from its cutover.
-    fn is_ready(&self, time_of_day_ms: u64) -> bool {
+    /// Whether nothing but the others keeps a release that is bound to this group from its cutover.
+    fn is_ready(&self, group: &BTreeSet<String>, time_of_day_ms: u64) -> bool {
         let run = self.position.run.as_ref();
-        run.is_some_and(|run| {
+        run.filter(|run| run.is_bound_to(group)).is_some_and(|run| {
             let due = run.scheduled_ms.is_none_or(|at| at <= time_of_day_ms);
             let serves = self.can_serve(self.pool_name(run.candidate));
             due && serves && !run.paused && self.pending.is_none()

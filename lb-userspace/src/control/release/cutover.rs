@@ -23,7 +23,7 @@ use crate::{
     journal::Happened,
     release::{
         Position,
-        engine::{self, Event, Run, Strategy},
+        engine::{self, Event, Run, Stage, Strategy},
     },
     state::{Order, ServiceState},
 };
@@ -162,9 +162,7 @@ impl<D: Dataplane> Control<D> {
             service: service.to_owned(),
             refusal,
         })?;
-        if run.is_ahead() {
-            return Err(waits_alone(service, &self.awaited(service, &run)));
-        }
+        require_promoted(service, &run, || self.awaited(service, &run))?;
         let mut position = self.position_after(service, event, &actions, tick)?;
         require_served(service, state, &position)?;
         let told = happened(event, before, &run).unwrap_or(Happened::Promoted);
@@ -233,6 +231,17 @@ impl<D: Dataplane> Control<D> {
         };
         let pool = state.candidate_for(service, to)?;
         let candidate = state.pools[&pool].id;
+        if at_ms.is_some() && state.position.now.sends_to_candidate() {
+            // They would lose it now, and not at that time.
+            let given = state.pool_name(state.position.now.candidate);
+            return Err(unfit(
+                service,
+                &format!(
+                    "pool `{given}` was given users by hand; take them back with `serin rollback \
+                     {service}` first, or leave out --at"
+                ),
+            ));
+        }
         // Whoever names the active pool takes back what was given out by hand.
         Ok(
             (candidate != state.position.now.active).then_some(Event::Start {
@@ -272,13 +281,20 @@ impl<D: Dataplane> Control<D> {
     }
 }
 
-/// Why one of several can't go at one moment with the others.
-pub(super) fn waits_alone(service: &str, what: &str) -> ControlError {
-    let why = format!(
-        "its release waits for {what} before the cutover; cut it over by itself, or the others \
-         without it"
-    );
-    unfit(service, &why)
+/// Refuses a release that does not go at one moment with the others.
+pub(super) fn require_promoted(
+    service: &str,
+    run: &Run,
+    awaited: impl FnOnce() -> String,
+) -> Result<(), ControlError> {
+    let why = match &run.stage {
+        Stage::Bake | Stage::Promoted => return Ok(()),
+        Stage::Waiting | Stage::Step(_) => format!("its release waits for {}", awaited()),
+        Stage::Aborted { reason } => format!("its release would be aborted instead ({reason})"),
+        Stage::TakenOver | Stage::RolledBack => "its release is over".to_owned(),
+    };
+    let why = format!("{why} before the cutover; cut it over by itself, or the others without it");
+    Err(unfit(service, &why))
 }
 
 pub(super) fn awaited(run: &Run) -> String {

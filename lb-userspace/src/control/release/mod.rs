@@ -189,8 +189,23 @@ impl<D: Dataplane> Control<D> {
         })
     }
 
-    /// Makes a turn part of the state that is to be.
+    /// Makes a turn part of the state that is to be; of one that fails nothing is.
     fn take(
+        &mut self,
+        whole: &mut State,
+        service: &str,
+        turn: Turn,
+        tick: u32,
+    ) -> Result<(), ControlError> {
+        let before = whole.service(service)?.clone();
+        let taken = self.take_in(whole, service, turn, tick);
+        if taken.is_err() {
+            whole.services.insert(service.to_owned(), before);
+        }
+        taken
+    }
+
+    fn take_in(
         &mut self,
         whole: &mut State,
         service: &str,

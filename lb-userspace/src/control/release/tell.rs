@@ -69,6 +69,8 @@ fn condition(state: &ServiceState, run: &Run) -> String {
             let held = run.hold_left_ms() == Some(0);
             if held && run.closed_gates().next().is_some() {
                 "awaits-gates"
+            } else if run.is_bound() {
+                "awaits-others"
             } else {
                 "holding"
             }

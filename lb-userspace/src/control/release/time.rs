@@ -52,11 +52,7 @@ impl<D: Dataplane> Control<D> {
             }
             let run = state.position.run.as_ref()?;
             let scheduled = run.scheduled_ms.is_some_and(|at| at <= time_of_day_ms);
-            let event = if scheduled && !run.is_bound() {
-                Event::Due
-            } else {
-                Event::Tick
-            };
+            let event = if scheduled { Event::Due } else { Event::Tick };
             (self.due_ms(name, state, now_ms) == Some(0)).then(|| (name.clone(), event))
         };
         self.state.services.iter().filter_map(event).collect()
@@ -167,13 +163,17 @@ impl ServiceState {
             return None;
         }
         let run = run.aged(now_ms);
-        if !run.is_ahead() || self.can_serve(self.pool_name(run.candidate)) {
-            let scheduled = run.scheduled_ms.filter(|_| !run.is_bound());
-            let scheduled = scheduled.map(|at| at.saturating_sub(time_of_day_ms));
-            run.due_in_ms().into_iter().chain(scheduled).min()
+        let scheduled = run.scheduled_ms.map(|at| at.saturating_sub(time_of_day_ms));
+        let serves = !run.is_ahead() || self.can_serve(self.pool_name(run.candidate));
+        let due = if run.is_bound() {
+            // It goes with the others; what is told of it once its time is over is its own.
+            run.judged_due_ms()
+        } else if serves {
+            run.due_in_ms()
         } else {
-            run.deadline_left_ms()
-        }
+            return run.deadline_left_ms();
+        };
+        due.into_iter().chain(scheduled).min()
     }
 
     /// Why a promoted release that is watched is to be taken back, if it is. Its users would have

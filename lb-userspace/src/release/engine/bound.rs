@@ -15,22 +15,33 @@ impl Run {
         self.is_ahead() && self.bound == *services
     }
 
-    pub(super) fn bind(&mut self, services: &BTreeSet<String>) -> Result<Vec<Action>, Refusal> {
+    pub(super) fn bind(
+        &mut self,
+        services: &BTreeSet<String>,
+        begun: bool,
+    ) -> Result<Vec<Action>, Refusal> {
         self.require_under_way()?;
         self.bound.clone_from(services);
+        self.begun_bound = begun;
         Ok(Vec::new())
     }
 
-    /// Goes back to where it was before it was bound. One that was begun for that alone is over.
+    /// Stays where it is, paused: its hold may long be over, and nobody has said that it is to go alone.
+    /// One that was begun for that alone is over.
     pub(super) fn let_go(&mut self, why: &str) -> Vec<Action> {
         if !self.is_bound() {
             return Vec::new();
         }
-        if self.stage == Stage::Waiting {
+        if self.stage == Stage::Waiting && self.begun_bound {
             return self.withdraw(Cause::plain(why));
         }
-        self.bound.clear();
-        (self.straight, self.approved, self.scheduled_ms) = (false, false, None);
+        self.unbind();
+        (self.straight, self.approved, self.paused) = (false, false, true);
         Vec::new()
+    }
+
+    pub(super) fn unbind(&mut self) {
+        self.bound.clear();
+        self.scheduled_ms = None;
     }
 }

@@ -67,6 +67,8 @@ pub enum Event {
     Bind {
         /// Each of them, its own among them.
         services: BTreeSet<String>,
+        /// It was begun for that alone.
+        begun: bool,
     },
     /// One of those that it was bound to does not go with it.
     LetGo {
@@ -209,7 +211,7 @@ pub fn advance(
         Event::RollBack => next.roll_back(),
         Event::Due => next.due(heard),
         Event::CutOver { at_ms } => next.cut_over(*at_ms, heard)?,
-        Event::Bind { services } => next.bind(services)?,
+        Event::Bind { services, begun } => next.bind(services, *begun)?,
         Event::LetGo { why } => next.let_go(why),
         Event::Gate {
             gate,

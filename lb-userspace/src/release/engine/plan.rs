@@ -102,7 +102,7 @@ impl Plan {
     }
 
     /// The audiences that its steps name.
-    pub(super) fn audiences(&self) -> impl Iterator<Item = &String> {
+    pub fn audiences(&self) -> impl Iterator<Item = &String> {
         self.steps.iter().filter_map(|step| step.audience.as_ref())
     }
 

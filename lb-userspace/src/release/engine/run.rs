@@ -42,6 +42,9 @@ pub struct Run {
     /// The services whose releases it goes with, its own among them, if it waits for others.
     #[serde(default)]
     pub bound: BTreeSet<String>,
+    /// It was begun to go with them, and for nothing else.
+    #[serde(default)]
+    pub begun_bound: bool,
     /// Counts the stages that it has come to: answers of gates carry it.
     #[serde(default)]
     pub round: u64,
@@ -197,6 +200,7 @@ impl Run {
             straight: *straight,
             scheduled_ms: *at_ms,
             bound: BTreeSet::new(),
+            begun_bound: false,
             // An answer that the release before still waits for is not this one's.
             round: before.map_or(0, |before| before.round + 1),
             checks: BTreeMap::new(),
@@ -258,9 +262,13 @@ impl Run {
     pub fn due_in_ms(&self) -> Option<u64> {
         let timed = self.hold_left_ms().filter(|_| !self.paused);
         let timed = timed.filter(|&left| left > 0 || self.may_leave() || self.extends());
+        timed.into_iter().chain(self.judged_due_ms()).min()
+    }
+
+    /// Milliseconds until it is aborted, by its judge or its deadline; nothing where neither does.
+    pub fn judged_due_ms(&self) -> Option<u64> {
         let verdict = self.verdict().map(|_| 0);
-        let all = [timed, verdict, self.deadline_left_ms()];
-        all.into_iter().flatten().min()
+        verdict.into_iter().chain(self.deadline_left_ms()).min()
     }
 
     /// Milliseconds until the present step or the bake time is over, pauses not counted; nothing
@@ -349,7 +357,8 @@ impl Run {
             self.extended = true;
             return Vec::new();
         }
-        let held_back = self.is_ahead() && !heard;
+        // One that goes with others is moved by the order for all of them.
+        let held_back = (self.is_ahead() && !heard) || self.is_bound();
         if self.paused || held_back || !self.is_under_way() || !self.may_leave() {
             return Vec::new();
         }
@@ -444,6 +453,7 @@ impl Run {
         if self.is_under_way() {
             self.stage = Stage::TakenOver;
             self.paused = false;
+            self.unbind();
         }
         Vec::new()
     }

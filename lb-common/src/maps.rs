@@ -12,6 +12,8 @@ pub const ABI_VERSION: u32 = 6;
 pub const PROGRAM: &str = "serin_xdp";
 /// Name of the program that tells what the first one would do.
 pub const WHOIS: &str = "serin_whois";
+/// Name of the program that counts calls which nobody has answered.
+pub const LAPSE: &str = "serin_lapse";
 
 /// Name of the program that backends run to take packets out of others.
 pub const DECAP_PROGRAM: &str = "serin_decap";

@@ -186,6 +186,16 @@ impl Record {
         cohort::EVEN + bucket % 2
     }
 
+    /// How many buckets are the candidate's, and how many of the active pool's it is compared with.
+    pub const fn measured_buckets(&self) -> [u32; 2] {
+        let others = BUCKETS.saturating_sub(self.share_ppm);
+        let wanted = self.ratio() * self.share_ppm;
+        [
+            self.share_ppm,
+            if wanted < others { wanted } else { others },
+        ]
+    }
+
     /// The sets of audiences that a packet may be judged by.
     pub const fn audience_sets(&self) -> [u32; 2] {
         [self.audiences, self.origin_audiences]
@@ -261,6 +271,10 @@ mod tests {
         for bucket in 0..BUCKETS {
             counts[record.cohort(bucket) as usize] += 1;
         }
+        assert_eq!(
+            record.measured_buckets(),
+            [counts[0], counts[1] + counts[2]]
+        );
         counts
     }
 

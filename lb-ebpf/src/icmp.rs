@@ -4,6 +4,7 @@
 //! connection, or to the client. Which connection it is about is all that an error can prove, so one
 //! that quotes none of a listener's is left to the kernel, and one that contradicts itself dropped.
 
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use lb_common::{
     address::Address,
     checksum::{Sum, update},
@@ -19,8 +20,8 @@ use crate::{
     maps,
     mode::{Aside, Follow},
     packet::Packet,
-    parse::{self, Network},
-    protect,
+    parse::{self, Network, Part},
+    protect, signal,
 };
 
 /// Bytes of an ICMP header.
@@ -33,6 +34,8 @@ const HOPS: u8 = 64;
 mod v4 {
     pub const ECHO_REPLY: u8 = 0;
     pub const UNREACHABLE: u8 = 3;
+    /// The code of an unreachable that only tells a size.
+    pub const TOO_BIG: u8 = 4;
     pub const ECHO_REQUEST: u8 = 8;
     pub const TIME_EXCEEDED: u8 = 11;
     pub const PARAMETER_PROBLEM: u8 = 12;
@@ -64,7 +67,7 @@ pub fn walk(packet: &Packet<'_>) -> Result<Reason, Reason> {
             answer(packet, &network, [kind, code])
         }
         (false, v4::UNREACHABLE | v4::TIME_EXCEEDED | v4::PARAMETER_PROBLEM)
-        | (true, v6::UNREACHABLE..=v6::PARAMETER_PROBLEM) => error(packet, &network),
+        | (true, v6::UNREACHABLE..=v6::PARAMETER_PROBLEM) => error(packet, &network, [kind, code]),
         _ => Err(Reason::OtherProtocol),
     }
 }
@@ -77,7 +80,7 @@ const fn number(v6: bool) -> u8 {
 
 /// An error: to the backend or the client that the quoted packet came from.
 #[inline(always)]
-fn error(packet: &Packet<'_>, network: &Network) -> Result<Reason, Reason> {
+fn error(packet: &Packet<'_>, network: &Network, head: [u8; 2]) -> Result<Reason, Reason> {
     let quoted = parse::quote(packet, network)?;
     let from = Endpoint::new(quoted.source, quoted.ports.0, quoted.protocol);
     let to = || Endpoint::new(quoted.destination, quoted.ports.1, quoted.protocol);
@@ -98,9 +101,44 @@ fn error(packet: &Packet<'_>, network: &Network) -> Result<Reason, Reason> {
         }
         Side::Backend(reply) => {
             let parsed = quoted.from_backend(network);
-            forward::reply::<Aside>(packet, &parsed, reply)
+            if is_unreachable(network.v6, head)
+                && let Part::Error(quote) = &parsed.part
+            {
+                signal::undelivered(packet, &parsed, quote, reply);
+            }
+            let context = XdpContext::new(apart(packet.raw()));
+            forward::reply::<Aside>(&Packet::new(&context), &parsed, reply)
         }
     })
+}
+
+/// The same context, which the compiler does not know for that: both ways of an error would share the
+/// address of one of its fields, and the verifier refuses a read by another address than its own.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn apart(mut context: *mut xdp_md) -> *mut xdp_md {
+    // SAFETY: there is no instruction in it.
+    unsafe {
+        core::arch::asm!("/* {context} */", context = inout(reg) context, options(pure, nomem, nostack));
+    }
+    context
+}
+
+/// As above, on the host, where there is no verifier.
+#[cfg(not(target_arch = "bpf"))]
+const fn apart(context: *mut xdp_md) -> *mut xdp_md {
+    context
+}
+
+/// Whether an error says that a packet can't be delivered, for whatever reason: a client that has just
+/// called takes each for a refusal (RFC 5461, section 3.1, of Linux and others).
+#[inline(always)]
+const fn is_unreachable(v6: bool, [kind, code]: [u8; 2]) -> bool {
+    if v6 {
+        kind == v6::UNREACHABLE
+    } else {
+        kind == v4::UNREACHABLE && code != v4::TOO_BIG
+    }
 }
 
 /// What became of an error, by what became of it as a packet.

@@ -20,6 +20,12 @@ mod program {
         lb_ebpf::process::<Tell>(&ctx)
     }
 
+    /// Attached to nothing; the daemon runs it on a connection whose client waits for an answer.
+    #[xdp]
+    pub fn serin_lapse(ctx: XdpContext) -> u32 {
+        lb_ebpf::signal::lapse(&ctx)
+    }
+
     /// The main program's tail call for segments whose connection is cut.
     #[xdp(frags)]
     pub fn serin_reset(ctx: XdpContext) -> u32 {

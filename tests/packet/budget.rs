@@ -9,7 +9,7 @@ use std::{
 use aya::{maps::MapInfo, programs::Program, util::nr_cpus};
 use lb_common::{
     bench,
-    maps::{DEFAULT_FLOWS, PROGRAM, WHOIS, aside, name},
+    maps::{DEFAULT_FLOWS, LAPSE, PROGRAM, WHOIS, aside, name},
     pool::SLOT_COUNT,
 };
 use lb_userspace::object;
@@ -46,7 +46,7 @@ const FLOW_BYTES: u64 = 128;
 fn the_program_is_small_and_soon_verified() {
     let mut lab = Lab::sized(&at_rest(), 1024);
     lab.complete();
-    for name in [PROGRAM, WHOIS].into_iter().chain(aside::PROGRAMS) {
+    for name in [PROGRAM, WHOIS, LAPSE].into_iter().chain(aside::PROGRAMS) {
         let Some(Program::Xdp(program)) = lab.kernel().object().program_mut(name) else {
             panic!("the object has no program {name}");
         };

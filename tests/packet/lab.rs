@@ -177,6 +177,8 @@ impl Lab {
         }
         let loaded = self.kernel().load_teller();
         loaded.expect("root loads the program");
+        let loaded = self.kernel().load_lapses();
+        loaded.expect("root loads the program");
     }
 
     /// Loads what a frame may be given to. The verifier takes most of the time of most tests, and the

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use aya::{EbpfLoader, programs::Xdp};
-use lb_common::maps::{DECAP_PROGRAM, PROGRAM, WHOIS, aside, name};
+use lb_common::maps::{DECAP_PROGRAM, LAPSE, PROGRAM, WHOIS, aside, name};
 use lb_userspace::object;
 
 /// What the verifier may walk before it gives up (`BPF_COMPLEXITY_LIMIT_INSNS`).
@@ -19,7 +19,7 @@ fn the_verifier_takes_every_program() -> Result<()> {
     let mut object = loader.load(object::SERIN)?;
     let mut names: Vec<String> = object.programs().map(|(name, _)| name.to_owned()).collect();
     names.sort_unstable();
-    let mut known = vec![PROGRAM, WHOIS, DECAP_PROGRAM];
+    let mut known = vec![PROGRAM, WHOIS, LAPSE, DECAP_PROGRAM];
     known.extend(aside::PROGRAMS);
     known.sort_unstable();
     assert_eq!(names, known);

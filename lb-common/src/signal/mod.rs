@@ -20,6 +20,7 @@ pub use self::{
     segment::Segment,
     watched::{Call, Clock, Kind, Watched},
 };
+use crate::flow::FlowKey;
 
 /// Clients that are compared: by their bucket, and so drawn at random.
 pub mod cohort {
@@ -39,9 +40,8 @@ pub mod cohort {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Signal {
-    /// It was refused, or its SYN was sent again before an answer. A SYN that is neither answered nor
-    /// sent again decides nothing: every client repeats one after a second (RFC 6298), and only floods
-    /// and scans don't.
+    /// It was refused, its SYN was sent again before an answer, or had none for
+    /// [`ANSWER_NS`](watched::ANSWER_NS), where answers can be seen.
     Connect = 0,
     /// It was reset by the server, or by the client in the first second; decided at its end.
     Reset,
@@ -251,6 +251,20 @@ impl Tally {
         self.opened.saturating_sub(self.ended)
     }
 }
+
+/// What the program that looks for calls without an answer is asked about: one connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Asked {
+    /// The connection.
+    pub key: FlowKey,
+    /// The service of its listener.
+    pub service: u32,
+    /// 1 if it has IPv6, else 0.
+    pub v6: u32,
+}
+
+const _: () = assert!(size_of::<Asked>() == 32);
 
 /// Index of a cohort's tally.
 #[inline(always)]

@@ -83,6 +83,8 @@ const SERVED: u8 = 1 << 1;
 
 /// A reset within this time is an early one.
 pub const EARLY_NS: u64 = 1_000_000_000;
+/// A SYN that has had no answer for this time has failed.
+pub const ANSWER_NS: u64 = 3_000_000_000;
 /// After so many packets of the client, retransmission is decided.
 pub const MANY: u16 = 1000;
 
@@ -266,6 +268,36 @@ impl Watched {
             }
         }
         decided
+    }
+
+    /// Whether a SYN has had its time, and neither an answer that could be seen nor a second try; with
+    /// direct server return there is none to be seen.
+    #[inline(always)]
+    pub const fn is_unanswered(&self, now_ns: u64) -> bool {
+        self.kind.is_nat()
+            && !self.is_open()
+            && self.client & CALLED_AGAIN == 0
+            && now_ns.saturating_sub(self.since_ns) >= ANSWER_NS
+    }
+
+    /// No packet comes that would decide it. What comes later decides nothing.
+    #[inline(always)]
+    pub const fn lapse(&mut self, now_ns: u64) -> Decided {
+        if !self.is_unanswered(now_ns) {
+            return Decided::NOTHING;
+        }
+        let decided = self.connected(true);
+        self.client |= CALLED_AGAIN;
+        decided
+    }
+
+    /// A client's packet with this sequence number can't be delivered: the SYN, or none of interest.
+    #[inline(always)]
+    pub const fn undelivered(&mut self, sequence: u32) -> Decided {
+        if sequence.wrapping_add(1) != self.client_end {
+            return Decided::NOTHING;
+        }
+        self.refuse()
     }
 
     /// The backend does not take the connection: by a reset, or by an ICMP error about its SYN.

@@ -10,7 +10,7 @@ use lb_common::{
     flow::FlowKey,
     hash, protocol,
     release::Record,
-    signal::{self, Call, Decided, Kind, Segment, Watched, breaker::Attempt, cohort},
+    signal::{self, Asked, Call, Decided, Kind, Segment, Watched, breaker::Attempt, cohort},
 };
 
 use super::{DIVERTED, Dealt, OPENS, V6, Whose, count};
@@ -53,6 +53,18 @@ struct Head {
 // SAFETY: numbers and bytes only.
 unsafe impl Header for Head {}
 
+/// All that an ICMP error must quote of it (RFC 792).
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+struct Quoted {
+    source_port: [u8; 2],
+    _destination_port: [u8; 2],
+    sequence: u32,
+}
+
+// SAFETY: numbers and bytes only.
+unsafe impl Header for Quoted {}
+
 /// Offsets of the client's address in a header: as its source, and as its destination.
 const V4_AT: [usize; 2] = [12, 16];
 const V6_AT: [usize; 2] = [8, 24];
@@ -73,11 +85,7 @@ impl Seen {
     )]
     fn read<const END: usize>(packet: &Packet<'_>, place: u64, whose: Whose) -> Option<Self> {
         let (network, transport) = (place as u16 as usize, (place >> 16) as u16 as usize);
-        let client = if whose.has(V6) {
-            packet.read::<Address>(network + V6_AT[END])?
-        } else {
-            Address::from_v4_word(packet.read::<u32>(network + V4_AT[END])?)
-        };
+        let client = client::<END>(packet, network, whose)?;
         let head = packet.read::<Head>(transport)?;
         let header = u32::from(head.offset >> 4) * 4;
         let length = ((place >> 32) as u32).saturating_sub(transport as u32);
@@ -96,6 +104,16 @@ impl Seen {
     const fn key(&self, whose: Whose) -> FlowKey {
         FlowKey::new(self.client, self.port, whose.listener())
     }
+}
+
+/// The client's address, at the end with this number of the packet whose IP header is there.
+#[inline(always)]
+fn client<const END: usize>(packet: &Packet<'_>, network: usize, whose: Whose) -> Option<Address> {
+    Some(if whose.has(V6) {
+        packet.read::<Address>(network + V6_AT[END])?
+    } else {
+        Address::from_v4_word(packet.read::<u32>(network + V4_AT[END])?)
+    })
 }
 
 /// A client's packet; `drawn` is the client's bucket, and above it its audience; `dealt` is a
@@ -213,6 +231,43 @@ pub extern "C" fn serin_reply(
         decided
     };
     follow(whose, (&seen.client, seen.key(whose)), step)
+}
+
+/// What a client has sent can't be delivered: an ICMP error quotes it, at `place`. Answers as
+/// [`serin_request`]. One that is made up does not know the number that the client's SYN had.
+#[unsafe(no_mangle)]
+#[inline(never)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are taken out of words"
+)]
+pub extern "C" fn serin_undelivered(ctx: *mut xdp_md, place: u64, whose: u64) -> u64 {
+    let context = XdpContext::new(ctx);
+    let packet = Packet::new(&context);
+    let whose = Whose(whose);
+    let (network, transport) = (place as u16 as usize, (place >> 16) as u16 as usize);
+    if whose.protocol() != protocol::TCP {
+        return 0;
+    }
+    let Some(client) = client::<0>(&packet, network, whose) else {
+        return 0;
+    };
+    let Some(quoted) = packet.read::<Quoted>(transport) else {
+        return 0;
+    };
+    let key = FlowKey::new(client, quoted.source_port, whose.listener());
+    let sequence = u32::from_be(quoted.sequence);
+    follow(whose, (&client, key), |watched| {
+        watched.undelivered(sequence)
+    })
+}
+
+/// Nobody has answered a client's call; answers as [`serin_request`].
+#[inline(always)]
+pub fn lapse(asked: &Asked) -> u64 {
+    let now = signal::Clock::precise(&Clock);
+    let step = |watched: &mut Watched| watched.lapse(now);
+    follow(Whose::asked(asked), (asked.key.client(), asked.key), step)
 }
 
 /// Whether what a backend sends to a client can be seen, and the client is of a cohort.

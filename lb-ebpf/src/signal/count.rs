@@ -49,8 +49,20 @@ pub fn note(whose: Whose, client: &Address, decided: &Decided, watched: &Watched
 /// [`crate::audience`] gives.
 #[unsafe(no_mangle)]
 #[inline(never)]
-#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
 pub extern "C" fn serin_count() -> u64 {
+    count::<true>()
+}
+
+/// The same of what has no values, for a program whose stack has no room for one call more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn serin_count_outcomes() -> u64 {
+    count::<false>()
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+fn count<const VALUES: bool>() -> u64 {
     let Some(&[whose, upper, lower, drawn, ns, bytes]) = NOTED.get(0) else {
         return 0;
     };
@@ -72,6 +84,9 @@ pub extern "C" fn serin_count() -> u64 {
         BACKEND_SIGNALS.get_ptr_mut(whose.backend().into()),
         &decided,
     );
+    if !VALUES {
+        return 0;
+    }
     let us = ns / MICROSECOND_NS;
     for (flag, histogram, sample) in [
         (Decided::HANDSHAKE, Histogram::Handshake, us),

@@ -8,16 +8,17 @@
 mod connection;
 mod count;
 
+use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use lb_common::{
     listener::{Listener, Reply},
     release::Record,
-    signal::Watched,
+    signal::{Asked, Watched},
 };
 
 use crate::{
     mode::{Forward, Mode},
-    packet::Packet,
-    parse::Parsed,
+    packet::{Header, Packet},
+    parse::{Parsed, Quote},
     release::{self, Answer},
 };
 
@@ -44,6 +45,13 @@ impl Whose {
         let family = (parsed.v6 as u64) << V6;
         let opens = (parsed.opens as u64) << OPENS;
         Self(number | family | opens | (parsed.protocol as u64) << 56)
+    }
+
+    /// Of which nothing else is known.
+    #[inline(always)]
+    const fn asked(asked: &Asked) -> Self {
+        let number = asked.key.listener() as u64 | (asked.service as u64 & 0xffff) << 32;
+        Self(number | (asked.v6 as u64 & 1) << V6)
     }
 
     #[inline(always)]
@@ -155,6 +163,29 @@ pub fn reply<M: Mode>(packet: &Packet<'_>, parsed: &Parsed, reply: &Reply) {
             dealt.0,
         ));
     }
+}
+
+/// Watches an ICMP error, which says of a packet to the backend of a `reply` that it can't be delivered.
+#[inline(always)]
+pub fn undelivered(packet: &Packet<'_>, parsed: &Parsed, quote: &Quote, reply: &Reply) {
+    if let Some((whose, _, _)) = replied(parsed, reply) {
+        let place = quote.network as u64 | (quote.transport as u64) << 16;
+        if connection::serin_undelivered(packet.raw(), place, whose.0) != 0 {
+            count::serin_count_outcomes();
+        }
+    }
+}
+
+// SAFETY: numbers only.
+unsafe impl Header for Asked {}
+
+/// Counts a call that nobody has answered in its time: the daemon asks, in place of a packet.
+#[inline(always)]
+pub fn lapse(ctx: &XdpContext) -> u32 {
+    if let Some(asked) = Packet::new(ctx).read::<Asked>(0) {
+        count(connection::lapse(&asked));
+    }
+    xdp_action::XDP_PASS
 }
 
 /// Whose connection a backend's packet is of, if its service is measured; the salt by which its client

@@ -130,6 +130,15 @@ pub struct Cursor {
     pub place: Option<u32>,
 }
 
+/// What a listener is, as far as its connections are to be told by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Number of its service.
+    pub service: u32,
+    /// It has an address of IPv6.
+    pub v6: bool,
+}
+
 /// Something that holds an image and forwards packets by it.
 pub trait Dataplane: Send {
     /// Makes room for these writes, which come next. It may be dear, and is less so for many at once.
@@ -165,6 +174,12 @@ pub trait Dataplane: Send {
         &self,
         backends: &[u16],
     ) -> Result<BTreeMap<u16, Tally>, kernel::KernelError>;
+
+    /// Has calls counted as failed that nobody has answered in their time, of the connections of these
+    /// listeners, by their numbers; tells how many.
+    fn lapse(&mut self, _: &BTreeMap<u16, Listening>) -> Result<usize, kernel::KernelError> {
+        Ok(0)
+    }
 
     /// A service's breaker.
     fn breaker(&self, service: u32) -> Result<Breaker, kernel::KernelError>;

@@ -104,6 +104,17 @@ fn assert_decides(live: Record, next: Record, decides: bool) {
     assert_eq!(left, 2 * 3 * 3);
 }
 
+/// The step after this one, which doubles the share.
+fn next_step(live: &Record) -> Record {
+    let step = Record {
+        share_ppm: 2 * SHARE,
+        origin_share_ppm: 2 * SHARE,
+        epoch: 2,
+        ..*live
+    };
+    step.dealt_after(live)
+}
+
 fn come(lab: &mut Lab, from: SocketAddr, family: Family, cohort: u32, steps: &[Comes]) {
     for step in steps {
         let frame = match *step {
@@ -117,13 +128,7 @@ fn come(lab: &mut Lab, from: SocketAddr, family: Family, cohort: u32, steps: &[C
 #[test]
 fn a_connection_begun_before_a_step_decides_nothing_in_it() {
     let live = measuring(Record::FORWARD_NAT);
-    let step = Record {
-        share_ppm: 2 * SHARE,
-        origin_share_ppm: 2 * SHARE,
-        epoch: 2,
-        ..live
-    };
-    assert_decides(live, step.dealt_after(&live), false);
+    assert_decides(live, next_step(&live), false);
 }
 
 #[test]
@@ -148,13 +153,7 @@ fn a_connection_begun_before_a_change_that_deals_nobody_out_anew_decides_as_ever
 #[test]
 fn a_client_that_has_failed_in_a_step_may_fail_once_more_in_the_next() {
     let live = measuring(Record::FORWARD_NAT);
-    let step = Record {
-        share_ppm: 2 * SHARE,
-        origin_share_ppm: 2 * SHARE,
-        epoch: 2,
-        ..live
-    };
-    let step = step.dealt_after(&live);
+    let step = next_step(&live);
     let mut lab = lab(live);
     for family in FAMILIES {
         let mut clients = of_both(family, [live, step], cohort::EVEN);

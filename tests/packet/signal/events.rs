@@ -1,7 +1,20 @@
 //! Each event, in each cohort, forward mode and family.
 
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use lb_userspace::dataplane::Listening;
+
 use super::*;
 use crate::world::FAMILIES;
+
+/// Bytes of a TCP header without options.
+const TCP_HEADER: usize = 20;
+/// A SYN that has had no answer for this time has failed.
+const ANSWER: Duration = Duration::from_secs(3);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a side does.
 #[derive(Clone, Copy, Debug)]
@@ -10,9 +23,11 @@ enum Does {
     Server(Piece),
     /// Somebody says that the SYN has not arrived: type and code, in IPv4 and IPv6.
     Error([u8; 2], [u8; 2]),
+    /// Somebody says so who does not know its number.
+    Forged,
 }
 
-use Does::{Client, Error, Server};
+use Does::{Client, Error, Forged, Server};
 
 const CALLS: Does = Client((0, 0, SYN));
 const ANSWERS: Does = Server((0, 0, SYN_ACK));
@@ -73,17 +88,30 @@ const NAT: &[(&str, &[Does], Counted)] = &[
         },
     ),
     ("a refusal", &[CALLS, Server((0, 0, RST))], FAILED),
-    // Nobody looks at an error: its client calls again.
     (
         "a host that is not there",
         &[CALLS, Error([3, 1], [1, 3])],
-        NOTHING,
+        FAILED,
     ),
     (
         "a port that is not there, called again",
         &[CALLS, Error([3, 3], [1, 4]), CALLS],
         FAILED,
     ),
+    ("one forbidden", &[CALLS, Error([3, 13], [1, 1])], FAILED),
+    (
+        "one that is told twice",
+        &[CALLS, Error([3, 10], [1, 6]), Error([3, 10], [1, 6])],
+        FAILED,
+    ),
+    ("one that is made up", &[CALLS, Forged], NOTHING),
+    ("one about nothing", &[Error([3, 3], [1, 4])], NOTHING),
+    (
+        "one that comes too late to be seen",
+        &[CALLS, CALLS, Error([3, 3], [1, 4])],
+        FAILED,
+    ),
+    ("too many hops", &[CALLS, Error([11, 0], [3, 0])], NOTHING),
     ("a packet too big", &[CALLS, Error([3, 4], [2, 0])], NOTHING),
     (
         "an error too late",
@@ -261,7 +289,7 @@ fn each_is_counted_for_its_cohort_and_backend_alone(
     }
 }
 
-fn backends(lab: &mut Lab) -> std::collections::BTreeMap<u16, lb_common::signal::Tally> {
+fn backends(lab: &mut Lab) -> BTreeMap<u16, lb_common::signal::Tally> {
     let read = lab.kernel().backend_signals(&[OLD, NEW]);
     read.expect("signals are readable")
 }
@@ -271,16 +299,110 @@ fn frame(does: Does, from: SocketAddr, family: Family, backend: u16) -> Vec<u8> 
         Client(piece) => asked(from, family, piece),
         Server(piece) => answered(from, family, backend, piece),
         Error(v4, v6) => {
-            let to = server(family, backend);
             let head = if family == Family::V4 { v4 } else { v6 };
-            let quoted = Frame::syn(from, to).packet();
-            let error = Frame {
-                payload: quoted,
-                ..Frame::icmp(to, from, head, [0; 4])
-            };
-            error.bytes()
+            let quote = quote(from, family, backend, CLIENT);
+            undelivered(from, family, backend, (head, quote))
+        }
+        Forged => {
+            let head = if family == Family::V4 { [3, 3] } else { [1, 4] };
+            let quote = quote(from, family, backend, CLIENT.wrapping_sub(1));
+            undelivered(from, family, backend, (head, quote))
         }
     }
+}
+
+/// A client's SYN with this number as its backend got it.
+fn quote(from: SocketAddr, family: Family, backend: u16, sequence: u32) -> Vec<u8> {
+    let syn = Frame::syn(from, server(family, backend));
+    let bytes = numbered(&syn, sequence);
+    bytes[bytes.len() - syn.packet().len()..].to_vec()
+}
+
+/// The backend's host tells its client by this type and code that a packet has not arrived.
+fn undelivered(
+    from: SocketAddr,
+    family: Family,
+    backend: u16,
+    (head, quote): ([u8; 2], Vec<u8>),
+) -> Vec<u8> {
+    let error = Frame {
+        payload: quote,
+        ..Frame::icmp(server(family, backend), from, head, [0; 4])
+    };
+    error.bytes()
+}
+
+#[test]
+fn an_error_need_not_quote_more_than_ports_and_number() {
+    let record = measuring(Record::FORWARD_NAT);
+    let mut lab = lab(record);
+    for (family, head) in [(Family::V4, [3, 3]), (Family::V6, [1, 4])] {
+        let from = clients(family, record, cohort::EVEN)
+            .next()
+            .expect("a client");
+        let mut quote = quote(from, family, OLD, CLIENT);
+        // RFC 792: the header and eight bytes.
+        quote.truncate(quote.len() - TCP_HEADER + 8);
+        let before = signals(&mut lab);
+        lab.pass_through(&frame(CALLS, from, family, OLD));
+        lab.pass_through(&undelivered(from, family, OLD, (head, quote)));
+        let counted = risen(&before, &signals(&mut lab), cohort::EVEN);
+        assert_eq!(counted, FAILED, "{family:?}");
+    }
+}
+
+#[test]
+fn a_call_that_nobody_answers_has_failed_after_three_seconds_once_a_client() {
+    let record = measuring(Record::FORWARD_NAT);
+    let mut lab = lab(record);
+    lab.complete();
+    let listeners = listeners(&mut lab);
+    let before = signals(&mut lab);
+    let begun = Instant::now();
+    for family in FAMILIES {
+        for cohort in COHORTS {
+            let mut clients = clients(family, record, cohort);
+            let (mut silent, served) = (clients.next(), clients.next());
+            for port in 2000..2003 {
+                let from = silent.as_mut().expect("a client");
+                from.set_port(port);
+                lab.pass_through(&frame(CALLS, *from, family, backend_of(cohort)));
+            }
+            for step in [CALLS, ANSWERS] {
+                let from = served.expect("a client");
+                lab.pass_through(&frame(step, from, family, backend_of(cohort)));
+            }
+        }
+    }
+    let called = Instant::now();
+    let mut lapsed = 0;
+    while lapsed < 2 * 3 * 3 {
+        assert!(called.elapsed() < DEADLINE, "{lapsed} have lapsed");
+        lapsed += lab.kernel().lapse(&listeners).expect("looked for");
+        assert!(lapsed == 0 || begun.elapsed() >= ANSWER, "too early");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(lab.kernel().lapse(&listeners).expect("looked for"), 0);
+    let after = signals(&mut lab);
+    for cohort in COHORTS {
+        let counted = risen(&before, &after, cohort);
+        // Of each family one failed and one was answered.
+        assert_eq!(counted.pairs[0], (4, 2), "cohort {cohort}");
+        assert_eq!(counted.clients, 4, "cohort {cohort}");
+    }
+}
+
+/// All listeners of a lab.
+fn listeners(lab: &mut Lab) -> BTreeMap<u16, Listening> {
+    let image = lab.kernel().image().expect("readable");
+    let listeners = image.listeners.iter().map(|(endpoint, listener)| {
+        let listening = Listening {
+            service: listener.service(),
+            v6: !endpoint.address().is_v4(),
+        };
+        (listener.id(), listening)
+    });
+    listeners.collect()
 }
 
 #[test]
@@ -297,7 +419,7 @@ fn a_connection_that_lives_for_a_second_is_past_an_early_reset() {
         }
     }
     // The program's clock is the kernel's: there is nothing to be polled before the second is over.
-    std::thread::sleep(std::time::Duration::from_millis(1050));
+    std::thread::sleep(Duration::from_millis(1050));
     lab.pass_through(&frame(Client((1, 0, RST)), resets, family, NEW));
     lab.pass_through(&frame(ASKS, goes_on, family, NEW));
     lab.pass_through(&frame(Server((1, 0, RST)), goes_on, family, NEW));
@@ -328,10 +450,10 @@ fn how_long_a_handshake_took_and_how_much_came_is_in_the_right_bin() {
     let from = clients(Family::V6, record, cohort::ODD)
         .next()
         .expect("a client");
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     lab.pass_through(&frame(CALLS, from, Family::V6, OLD));
-    let called = std::time::Instant::now();
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    let called = Instant::now();
+    std::thread::sleep(Duration::from_millis(20));
     let least = called.elapsed();
     lab.pass_through(&frame(ANSWERS, from, Family::V6, OLD));
     let most = begun.elapsed();
@@ -350,9 +472,7 @@ fn how_long_a_handshake_took_and_how_much_came_is_in_the_right_bin() {
         place.expect("one sample")
     };
     let index = |value: u64| (bin(value).row * 8 + bin(value).place) as usize;
-    let micros = |duration: std::time::Duration| {
-        index(u64::try_from(duration.as_micros()).expect("not long"))
-    };
+    let micros = |duration: Duration| index(u64::try_from(duration.as_micros()).expect("not long"));
     let took = place(Histogram::Handshake);
     assert!((micros(least)..=micros(most)).contains(&took), "{took}");
     assert_eq!(place(Histogram::Bytes), index(1000 / BYTES_UNIT));

@@ -128,6 +128,40 @@ fn a_backend_refuses_by_a_reset_or_an_error_but_not_once_it_has_answered() {
 }
 
 #[test]
+fn an_error_counts_only_if_it_quotes_the_syn() {
+    let failed = trial(Signal::Connect, true).with(Decided::OVER);
+    assert_eq!(begun(true).undelivered(CLIENT), failed);
+    for other in [CLIENT + 1, CLIENT.wrapping_sub(1), 0] {
+        assert!(begun(true).undelivered(other).is_nothing(), "{other}");
+    }
+    assert!(living(true).undelivered(CLIENT).is_nothing());
+}
+
+#[test]
+fn a_call_that_nobody_answers_has_failed_after_three_seconds_once() {
+    let failed = trial(Signal::Connect, true);
+    let mut watched = begun(true);
+    assert!(watched.lapse(ANSWER_NS - 1).is_nothing());
+    assert_eq!(watched.lapse(ANSWER_NS), failed);
+    assert!(watched.lapse(2 * ANSWER_NS).is_nothing());
+    assert_eq!(watched.call(CLIENT), Call::Again(Decided::NOTHING));
+    let late = server(&mut watched, 9000, 0, 0, SYN_ACK);
+    assert!(!late.decides(Signal::Connect), "{late:?}");
+}
+
+#[test]
+fn nor_has_one_that_was_answered_called_again_or_can_not_be_seen_to_be() {
+    let mut again = begun(true);
+    again.call(CLIENT);
+    let mut answered = begun(true);
+    server(&mut answered, 1, 0, 0, SYN_ACK);
+    for mut watched in [again, answered, living(true), begun(false)] {
+        assert!(!watched.is_unanswered(u64::MAX), "{watched:?}");
+        assert!(watched.lapse(u64::MAX).is_nothing(), "{watched:?}");
+    }
+}
+
+#[test]
 fn who_never_followed_the_syn_up_decides_nothing_by_a_reset() {
     let over = Decided::NOTHING.with(Decided::OVER);
     assert_eq!(client(&mut begun(true), 1, 1, 0, RST), over);

@@ -271,7 +271,7 @@ impl Maps {
 }
 
 /// A handle of a pinned map.
-fn pinned(directory: &Path, name: &'static str) -> Result<MapData, KernelError> {
+pub fn pinned(directory: &Path, name: &'static str) -> Result<MapData, KernelError> {
     MapData::from_pin(directory.join(name)).map_err(KernelError::map(name))
 }
 

@@ -16,6 +16,7 @@ mod clock;
 pub mod decap;
 mod directories;
 mod error;
+mod lapse;
 mod ledger;
 mod link;
 mod maps;
@@ -50,6 +51,7 @@ use lb_common::{
 use self::{
     adopt::Claim,
     carry::Copied,
+    lapse::Lapses,
     maps::{Maps, Raw},
     tell::Teller,
 };
@@ -60,7 +62,7 @@ pub use self::{
     error::KernelError,
 };
 use super::{
-    Counters, Cursor, Dataplane, Image, Write, prefixes::Block, question::Question,
+    Counters, Cursor, Dataplane, Image, Listening, Write, prefixes::Block, question::Question,
     signals::Signals,
 };
 use crate::fault;
@@ -101,6 +103,8 @@ pub struct Kernel {
     program: &'static str,
     /// The object has a program that tells.
     teller: Option<Teller>,
+    /// The object has a program that counts calls without an answer.
+    lapses: Option<Lapses>,
     directory: PathBuf,
     /// Index of each service's live record.
     live: HashMap<u32, u32>,
@@ -157,11 +161,17 @@ impl Kernel {
         let mut maps = Maps::take(&mut object, &directory)?;
         adopt::check_node(&mut maps, &settings.node, settings.pins)?;
         settings.load(&mut object)?;
-        let mut teller = None;
+        let (mut teller, mut lapses) = (None, None);
         if !settings.sparing {
             // Packets must not wait for the one who tells of them.
             teller = Teller::load(&mut object).unwrap_or_else(|error| {
                 tracing::error!("`serin whois` can't answer: {error}");
+                None
+            });
+            lapses = Lapses::load(&mut object, &directory).unwrap_or_else(|error| {
+                tracing::error!(
+                    "a judge does not see calls that are neither answered nor repeated: {error}"
+                );
                 None
             });
         }
@@ -193,6 +203,7 @@ impl Kernel {
             object,
             program,
             teller,
+            lapses,
             directory,
             live,
             put: HashMap::new(),
@@ -376,6 +387,14 @@ impl Kernel {
     pub fn load_teller(&mut self) -> Result<(), KernelError> {
         if self.teller.is_none() {
             self.teller = Teller::load(&mut self.object)?;
+        }
+        Ok(())
+    }
+
+    /// Loads the program that counts calls without an answer, unless it is; see [`Settings::sparing`].
+    pub fn load_lapses(&mut self) -> Result<(), KernelError> {
+        if self.lapses.is_none() {
+            self.lapses = Lapses::load(&mut self.object, &self.directory)?;
         }
         Ok(())
     }
@@ -615,6 +634,11 @@ impl Dataplane for Kernel {
 
     fn breaker(&self, service: u32) -> Result<Breaker, KernelError> {
         self.maps.breaker(service)
+    }
+
+    fn lapse(&mut self, listeners: &BTreeMap<u16, Listening>) -> Result<usize, KernelError> {
+        let lapses = self.lapses.as_ref();
+        lapses.map_or(Ok(0), |lapses| lapses.count(&mut self.object, listeners))
     }
 
     fn some_pins(

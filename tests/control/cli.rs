@@ -331,3 +331,21 @@ fn whois_tells_people_what_becomes_of_a_client() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn explain_refuses_what_it_can_not_judge_again() {
+    let fake = Fake::shop();
+    let none = client(&fake.socket, &["explain", "s0", "--replay"]);
+    let said = none.error(1);
+    assert!(
+        said.contains("no evidence of a release is kept"),
+        "{none:?}"
+    );
+    for words in [
+        &["explain", "s0", "--signals", "connect"][..],
+        &["explain", "s0", "--replay", "last"],
+        &["explain", "s0", "--replay", "--min-clients", "many"],
+    ] {
+        assert_eq!(client(&fake.socket, words).code, Some(2), "{words:?}");
+    }
+}

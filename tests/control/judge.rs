@@ -8,6 +8,8 @@ const GOOD: u64 = 500;
 const BAD: u64 = 400;
 /// Releases with latencies, whose every look is longer.
 const WHOLE: u64 = 100;
+/// Releases whose every client is played.
+const PEOPLE: u64 = 200;
 
 fn rows(runs: u64, of: fn(&Case) -> bool) -> Vec<Row> {
     let cases = cases().into_iter().filter(|(case, _)| of(case));
@@ -35,6 +37,15 @@ fn of_two_thousand_good_releases_one_in_a_hundred_is_taken_back_at_most() {
 #[test]
 fn nor_is_one_by_all_its_signals_its_latencies_and_its_steps_together() {
     let rows = rows(WHOLE, |case| matches!(case, Case::Whole(..)));
+    assert_eq!(rows.len(), 3);
+    assert_passed(&rows);
+}
+
+/// Only clients are a random draw: how often each calls, how often it fails and how far away it is are
+/// its own.
+#[test]
+fn nor_by_clients_who_come_again_each_in_its_own_way() {
+    let rows = rows(PEOPLE, |case| matches!(case, Case::People(..)));
     assert_eq!(rows.len(), 3);
     assert_passed(&rows);
 }

@@ -8,7 +8,10 @@ use lb_common::signal::{
     cohort,
 };
 use lb_userspace::{
-    api::model::ReleaseStatus,
+    api::{
+        model::ReleaseStatus,
+        replayed::{End, ReplayQuery, Replayed},
+    },
     control::ControlError,
     journal::Happened,
     judge::{Said, Verdict},
@@ -269,6 +272,133 @@ fn the_history_keeps_what_each_release_was_judged_by() {
     assert_eq!(good.signals[0].candidate.failures, 0);
     let told = entries.iter().filter(|entry| entry.evidence.is_some());
     assert_eq!(told.count(), 2, "nothing else has any");
+}
+
+fn replay(world: &mut World, query: &ReplayQuery) -> Result<Replayed, ControlError> {
+    let replaying = world.control().replay("s0", query)?;
+    Ok(replaying.judge())
+}
+
+fn number(world: &World) -> u64 {
+    world.state().services["s0"].position.release
+}
+
+/// One that fails one time of 25, then one that never does; their numbers.
+fn two_releases(world: &mut World) -> [u64; 2] {
+    let bad = number(world);
+    for _ in 0..40 {
+        count(world, 50, 2);
+    }
+    assert_eq!(release(world).state, "aborted");
+    world.start("s0", false).expect("started");
+    pass(world, LOOK);
+    let good = number(world);
+    for _ in 0..40 {
+        count(world, 50, 0);
+    }
+    world.abort("s0").expect("aborted");
+    pass(world, LOOK);
+    [bad, good]
+}
+
+#[test]
+fn a_past_release_is_judged_again_as_it_was_and_as_it_would_have_been() {
+    let mut world = started();
+    let [bad, good] = two_releases(&mut world);
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().expect("restarted");
+        }
+        let query = ReplayQuery {
+            release: Some(bad),
+            ..ReplayQuery::default()
+        };
+        let same = replay(&mut world, &query).expect("it is kept");
+        let harm = Verdict::Harm(lb_userspace::judge::Signal::Connect);
+        assert_eq!(same.was.told.verdict, harm);
+        assert_eq!((same.was.end, same.was.end_step), (End::TakenBack, 1));
+        assert_eq!(same.would_be, same.was, "nothing else was asked for");
+        assert_eq!((same.release, same.candidate.as_str()), (bad, "p1"));
+
+        let strict = ReplayQuery {
+            false_alarm: Some("0.0001%".to_owned()),
+            ..query.clone()
+        };
+        let strict = replay(&mut world, &strict).expect("it is kept");
+        assert_eq!(strict.was, same.was);
+        let told = strict.would_be.told.verdict;
+        assert_eq!(told, Verdict::Undecided, "{strict:?}");
+
+        let elsewhere = ReplayQuery {
+            signals: Some("reset".to_owned()),
+            on_inconclusive: Some("promote".to_owned()),
+            ..query
+        };
+        let elsewhere = replay(&mut world, &elsewhere).expect("it is kept");
+        assert_eq!(elsewhere.would_be.told.verdict, Verdict::Starved);
+        assert_eq!(elsewhere.would_be.end, End::GoesOn);
+
+        let last = replay(&mut world, &ReplayQuery::default()).expect("it is kept");
+        assert_eq!(last.release, good);
+        assert_eq!(last.was.told.verdict, Verdict::NoWorse);
+        assert_eq!(last.was.end, End::GoesOn);
+        assert_eq!(last.was.told.judged, 2000, "to its last look");
+    }
+}
+
+#[test]
+fn what_can_not_be_judged_again_is_named() {
+    let mut world = started();
+    let none = replay(&mut World::new(site("")), &ReplayQuery::default());
+    let none = none.expect_err("there is none").to_string();
+    assert!(
+        none.contains("no evidence of a release is kept; add"),
+        "{none}"
+    );
+    let [bad, good] = two_releases(&mut world);
+    let query = |release, signals: &str| ReplayQuery {
+        release: Some(release),
+        signals: Some(signals.to_owned()),
+        ..ReplayQuery::default()
+    };
+    let gone = replay(&mut world, &query(99, "reset")).expect_err("it is not kept");
+    let kept = format!("no evidence of release 99 is kept; there is some of {bad}, {good}");
+    assert!(gone.to_string().ends_with(&kept), "{gone}");
+    let unknown = replay(&mut world, &query(bad, "resets")).expect_err("it is none");
+    assert!(matches!(unknown, ControlError::Usage(_)), "{unknown}");
+    assert!(
+        unknown.to_string().starts_with("signals: `resets`: "),
+        "{unknown}"
+    );
+    let evidence = world.state_file().with_file_name("evidence");
+    std::fs::write(evidence.join(format!("s0.{bad}.json")), "{").expect("written");
+    let broken = replay(&mut world, &query(bad, "reset")).expect_err("it is broken");
+    assert!(
+        broken.to_string().contains("no evidence of a release ("),
+        "{broken}"
+    );
+    assert!(replay(&mut world, &query(good, "reset")).is_ok());
+}
+
+#[test]
+fn evidence_of_so_many_releases_is_kept_and_no_more() {
+    let mut world = started();
+    let first = number(&world);
+    for _ in 0..40 {
+        count(&mut world, 5, 0);
+        world.abort("s0").expect("aborted");
+        pass(&mut world, LOOK);
+        world.start("s0", false).expect("started");
+        pass(&mut world, LOOK);
+    }
+    let evidence = world.state_file().with_file_name("evidence");
+    let files = std::fs::read_dir(evidence).expect("it is there");
+    let names = files.map(|file| file.expect("a file").file_name().into_string());
+    let names: Vec<String> = names.map(|name| name.expect("a name")).collect();
+    let of_releases = names.iter().filter(|name| name.starts_with("s0."));
+    // One more is the judge's own.
+    assert_eq!(of_releases.count(), 32 + 1, "{names:?}");
+    assert!(!names.contains(&format!("s0.{first}.json")), "{names:?}");
 }
 
 #[test]

@@ -49,4 +49,7 @@ pub struct BackendEvidence {
     pub connect: Tally,
     /// Connections, and those that were reset within their first second.
     pub early_reset: Tally,
+    /// Connections that live, unless their end was missed.
+    #[serde(default)]
+    pub live: u64,
 }

@@ -6,6 +6,7 @@ pub mod judged;
 mod metrics;
 pub mod model;
 mod ofrep;
+pub mod replayed;
 pub mod server;
 pub mod stream;
 pub mod toggles;

@@ -31,7 +31,9 @@ use super::{
         Problem, PromoteOrder, ReasonOrder, ShareOrder, StartOrder, Status, Together,
         TogetherOrder, Whois, WhoisQuery,
     },
-    ofrep, stream, toggles,
+    ofrep,
+    replayed::{ReplayQuery, Replayed},
+    stream, toggles,
 };
 use crate::{
     control::{self, Control, ControlError},
@@ -136,6 +138,7 @@ pub(super) fn reading<D: Dataplane + 'static>() -> Router<Arc<Shared<D>>> {
         .route("/v1/services/{service}", get(status))
         .route("/v1/services/{service}/whois", get(whois))
         .route("/v1/services/{service}/evidence", get(evidence))
+        .route("/v1/services/{service}/replay", get(replay))
         .merge(toggles::reading())
         .merge(metrics::routes())
         .merge(ofrep::routes())
@@ -195,6 +198,21 @@ async fn whois<D: Dataplane>(
 async fn evidence<D: Dataplane>(State(shared): Core<D>, service: Name) -> Answer<Judged> {
     let Path(service) = service?;
     Ok(Json(shared.control().evidence(&service)?))
+}
+
+async fn replay<D: Dataplane>(
+    State(shared): Core<D>,
+    service: Name,
+    query: Result<Query<ReplayQuery>, QueryRejection>,
+) -> Answer<Replayed> {
+    let (Path(service), Query(query)) = (service?, query?);
+    let replaying = shared.control().replay(&service, &query)?;
+    // Nobody waits for the core meanwhile, nor for this thread.
+    let replayed = spawn_blocking(|| replaying.judge()).await;
+    replayed.map(Json).map_err(|error| Failure {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        detail: format!("service `{service}`: the release was not judged again: {error}"),
+    })
 }
 
 async fn share<D: Dataplane>(

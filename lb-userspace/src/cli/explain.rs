@@ -58,18 +58,19 @@ fn backends(judged: &Judged) -> String {
         return String::new();
     }
     let mut text = format!(
-        "  {:<15}  {:<15}  {:>22}  {:>19}\n",
-        "backend", "pool", "unanswered or refused", "reset within 1 s"
+        "  {:<15}  {:<15}  {:>22}  {:>19}  {:>8}\n",
+        "backend", "pool", "unanswered or refused", "reset within 1 s", "live now"
     );
     for backend in &judged.backends {
         let of = |tally: Tally| format!("{} of {}", tally.failures, tally.trials);
         _ = writeln!(
             text,
-            "  {:<15}  {:<15}  {:>22}  {:>19}",
+            "  {:<15}  {:<15}  {:>22}  {:>19}  {:>8}",
             backend.name,
             backend.pool,
             of(backend.connect),
             of(backend.early_reset),
+            backend.live,
         );
     }
     text
@@ -132,12 +133,22 @@ mod tests {
         let judged: Judged = serde_json::from_value(json!({
             "service": "shop", "release": 3, "candidate": "v2", "active": "v1",
             "verdict": { "harm": "first-byte" }, "judged": 200, "signals": [signal],
-            "backends": [], "notes": []
+            "backends": [{
+                "name": "g1", "pool": "v2", "live": 17,
+                "connect": { "trials": 200, "failures": 0 },
+                "early_reset": { "trials": 183, "failures": 1 },
+            }],
+            "notes": []
         }))
         .expect("evidence");
         let told = text(&judged);
         let head = "harm, by first-byte, after 200 connections, 61 of which took too long\n";
         assert!(told.contains(head), "{told}");
         assert!(told.contains("where 3981 would make"), "{told}");
+        let backend = told.lines().last().expect("lines");
+        assert!(
+            backend.ends_with("0 of 200             1 of 183        17"),
+            "{told}"
+        );
     }
 }

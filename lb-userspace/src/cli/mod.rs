@@ -7,6 +7,7 @@ mod events;
 mod explain;
 mod order;
 mod release;
+mod replay;
 mod show;
 mod toggle;
 mod wait;

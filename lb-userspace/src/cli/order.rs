@@ -15,6 +15,7 @@ use super::{
     Failure,
     cutover::{self, Cutover},
     release::Release,
+    replay::Replay,
     show::Answer,
     toggle::{self, Toggle},
     wait::wait,
@@ -87,6 +88,8 @@ pub enum Order {
     Explain {
         /// The service
         service: String,
+        #[command(flatten)]
+        replay: Replay,
     },
     /// What has happened to a service, oldest first
     History {
@@ -226,9 +229,10 @@ impl Order {
                 let path = resource(&service, "");
                 Answer::Release(wait(&client, &path, &service, timeout).await?)
             }
-            Self::Explain { service } => {
-                Answer::Judged(client.get(&resource(&service, "/evidence")).await?)
-            }
+            Self::Explain { service, replay } => match replay.ask(&client, &service).await {
+                Some(replayed) => Answer::Replayed(Box::new(replayed?)),
+                None => Answer::Judged(client.get(&resource(&service, "/evidence")).await?),
+            },
             Self::History { service } => {
                 let query = format!("/v1/events?service={}", escape(&service));
                 Answer::Events(client.get(&query).await?)

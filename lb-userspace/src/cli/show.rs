@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 
-use super::{Format, events, explain, release, toggle, whois};
+use super::{Format, events, explain, release, replay, toggle, whois};
 use crate::{
     api::judged::Judged,
     api::model::{
         Applied, BackendStatus, Done, Line, NodeStatus, NotifyStatus, PoolStatus, ReleaseStatus,
         Status, Together, Whois,
     },
+    api::replayed::Replayed,
     api::toggles::{ToggleStatus, Toggled},
     config::{
         Config, Finding,
@@ -68,6 +69,7 @@ pub enum Answer {
     Toggled(Toggled),
     Events(Vec<Entry>),
     Judged(Judged),
+    Replayed(Box<Replayed>),
 }
 
 impl Answer {
@@ -89,6 +91,8 @@ impl Answer {
             }
             Self::Judged(shown) if output == Format::Json => json(shown),
             Self::Judged(shown) => print!("{}", explain::text(shown)),
+            Self::Replayed(shown) if output == Format::Json => json(shown),
+            Self::Replayed(shown) => print!("{}", replay::text(shown)),
             Self::Release(shown) if output == Format::Json => json(shown),
             Self::Release(shown) => println!("release {}", release::text(shown)),
             Self::Toggles(shown) if output == Format::Json => json(shown),

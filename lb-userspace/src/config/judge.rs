@@ -10,7 +10,7 @@ use super::{
     setting::{self, SettingError},
 };
 use crate::{
-    judge::{BASELINE_RATIO, Settings, Signal, needed},
+    judge::{BASELINE_RATIO, BREAKER, CONNECTIONS, Settings, Signal, USUAL, false_trips, needed},
     release::engine::{Judging, OnInconclusive, Step},
     share::Share,
 };
@@ -100,9 +100,72 @@ fn read_judge(section: &mut Section, forward: Option<Forward>) -> Judging {
     }
 }
 
+/// How a past release is to be judged again, as somebody types it; what is not given stays as it was.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rejudged<'a> {
+    /// With commas between.
+    pub signals: Option<&'a str>,
+    /// Like "1%".
+    pub false_alarm: Option<&'a str>,
+    /// As in the file.
+    pub min_clients: Option<i64>,
+    /// As in the file.
+    pub on_inconclusive: Option<&'a str>,
+}
+
+/// A judge like this one, but for what is given; the message names what is wrong with that, and the remedy.
+pub fn rejudged(
+    judging: &Judging,
+    given: &Rejudged<'_>,
+    forward: Forward,
+) -> Result<Judging, String> {
+    let mut other = judging.clone();
+    let settings = &mut other.settings;
+    if let Some(text) = given.signals {
+        settings.signals = signals(text, forward)?;
+    }
+    if let Some(text) = given.false_alarm {
+        let named = |error: &dyn std::fmt::Display| format!("false_alarm `{text}`: {error}");
+        let share: Share = text.parse().map_err(|_| named(&SettingError::Share))?;
+        if !FALSE_ALARM.contains(&share.ppm) {
+            return Err(named(
+                &"out of bounds; choose 0.0001% to 10%, of which 1% is the usual one",
+            ));
+        }
+        settings.false_alarm = f64::from(share.ppm) / 1e6;
+    }
+    if let Some(number) = given.min_clients {
+        let clients = setting::number(number, CLIENTS);
+        let clients = clients.map_err(|error| format!("min_clients `{number}`: {error}"))?;
+        settings.min_clients = clients.into();
+    }
+    if let Some(text) = given.on_inconclusive {
+        let policy = setting::word(text, &POLICIES, &[]);
+        other.on_inconclusive =
+            policy.map_err(|error| format!("on_inconclusive `{text}`: {error}"))?;
+    }
+    Ok(other)
+}
+
+fn signals(text: &str, forward: Forward) -> Result<Vec<Signal>, String> {
+    let mut signals = BTreeSet::new();
+    for name in text.split(',').map(str::trim) {
+        let named = |error: &dyn std::fmt::Display| format!("signals: `{name}`: {error}");
+        let found = signal(name).map_err(|error| named(&error))?;
+        if !found.is_seen(forward.translates()) {
+            return Err(named(&format!(
+                "not seen with forward = \"{forward}\", so nothing is kept of it; leave it out"
+            )));
+        }
+        signals.insert(found);
+    }
+    Ok(signals.into_iter().collect())
+}
+
 /// Failure rates that a candidate is told to be found by, where the active pool has [`USUAL`].
 const HARMS: [f64; 3] = [0.05, 0.01, 0.004];
-const USUAL: f64 = 0.002;
+/// Rates of connections without an answer that false trips of the breaker are told of.
+const UNANSWERED: [f64; 2] = [USUAL, 0.005];
 
 /// What a judge can't see where packets are forwarded so, in a sentence; nothing if it sees all.
 pub fn unseen(forward: Forward) -> Option<String> {
@@ -133,7 +196,27 @@ pub(super) fn outline(judging: &Judging, plan: &[Step], forward: Forward) -> Str
         told += &outline_step(number, step.share_ppm, limit);
     }
     told.extend(unseen(forward).map(|unseen| format!("    judge: {unseen}\n")));
+    if forward.translates() {
+        told += &outline_breaker();
+    }
     told
+}
+
+/// How often the breaker trips by chance.
+fn outline_breaker() -> String {
+    let rates = UNANSWERED.map(|rate| {
+        let connections = CONNECTIONS / false_trips(rate, BREAKER, CONNECTIONS);
+        format!(
+            "{}% after {:.0} million connections",
+            rate * 100.0,
+            connections / 1e6
+        )
+    });
+    format!(
+        "    breaker: trips as {BREAKER} clients call in a row without an answer in 50 ms; by chance, \
+         where so many get none: {}\n",
+        rates.join(", ")
+    )
 }
 
 /// How many connections harms of several sizes take to be found in a step with this share; nothing for
@@ -263,6 +346,9 @@ mod tests {
                      where 0.2% of the active pool's connections fail, a candidate whose fail is \
                      found after so many of its own\n      step 1: 5% after ";
         assert!(told.contains(judge), "{told}");
+        let breaker = "breaker: trips as 4 clients call in a row without an answer in 50 ms; by chance, \
+                       where so many get none: 0.2% after 125 million connections, 0.5% after 8 million";
+        assert!(told.contains(breaker), "{told}");
     }
 
     #[test]
@@ -313,5 +399,102 @@ mod tests {
         let nat = with("hold = \"5m\"", "[service.release.judge]");
         let told = super::super::outline(&Config::parse(&nat).expect("valid"));
         assert!(!told.contains("not seen"), "{told}");
+    }
+
+    #[test]
+    fn a_past_release_is_judged_by_what_is_given_and_else_as_it_was() {
+        let was = Judging {
+            settings: Settings {
+                steps: 3,
+                ..Settings::default()
+            },
+            on_inconclusive: OnInconclusive::Abort,
+        };
+        let given = Rejudged {
+            signals: Some("reset, connect"),
+            false_alarm: Some("0.1%"),
+            ..Rejudged::default()
+        };
+        let other = rejudged(&was, &given, Forward::Nat).expect("it can be judged so");
+        let expected = Settings {
+            signals: vec![Signal::Connect, Signal::Reset],
+            false_alarm: 0.001,
+            ..was.settings.clone()
+        };
+        assert_eq!(other.settings, expected);
+        assert_eq!(other.on_inconclusive, OnInconclusive::Abort);
+    }
+
+    #[test]
+    fn what_no_judge_can_go_by_is_named_with_the_remedy() {
+        let refused = |given: Rejudged<'_>, forward| {
+            let was = Judging {
+                settings: Settings::default(),
+                on_inconclusive: OnInconclusive::Hold,
+            };
+            rejudged(&was, &given, forward).expect_err("it can't be judged so")
+        };
+        let given = Rejudged::default();
+        for (given, forward, named) in [
+            (
+                Rejudged {
+                    signals: Some("connect,resets"),
+                    ..given
+                },
+                Forward::Nat,
+                "signals: `resets`: unknown word; write `connect`",
+            ),
+            (
+                Rejudged {
+                    signals: Some("first-byte"),
+                    ..given
+                },
+                Forward::L2,
+                "signals: `first-byte`: not seen with forward = \"l2\"",
+            ),
+            (
+                Rejudged {
+                    signals: Some(""),
+                    ..given
+                },
+                Forward::Nat,
+                "signals: ``: unknown word",
+            ),
+            (
+                Rejudged {
+                    false_alarm: Some("50%"),
+                    ..given
+                },
+                Forward::Nat,
+                "false_alarm `50%`: out of bounds; choose 0.0001% to 10%",
+            ),
+            (
+                Rejudged {
+                    false_alarm: Some("seldom"),
+                    ..given
+                },
+                Forward::Nat,
+                "false_alarm `seldom`: no share",
+            ),
+            (
+                Rejudged {
+                    min_clients: Some(0),
+                    ..given
+                },
+                Forward::Nat,
+                "min_clients `0`: out of bounds",
+            ),
+            (
+                Rejudged {
+                    on_inconclusive: Some("wait"),
+                    ..given
+                },
+                Forward::Nat,
+                "on_inconclusive `wait`: unknown word; write `hold`",
+            ),
+        ] {
+            let told = refused(given, forward);
+            assert!(told.starts_with(named), "{told}");
+        }
     }
 }

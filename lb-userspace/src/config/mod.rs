@@ -47,7 +47,7 @@ pub use audience::{VLANS, code_points};
 pub use clash::Clash;
 pub use errors::{ConfigError, Fault, Position, Problem, ValueError};
 pub use gate::{GateError, GateFault};
-pub use judge::{JudgeFault, unseen, visible};
+pub use judge::{JudgeFault, Rejudged, rejudged, unseen, visible};
 pub use lint::{Finding, lint};
 pub use listen::ListenError;
 pub use model::{

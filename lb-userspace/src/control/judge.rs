@@ -1,11 +1,16 @@
 //! Releases before their judge: the counters of measured connections are looked at four times a
 //! second, and whatever changes its opinion is an event of the release.
 
+mod archive;
 mod backends;
 mod beginning;
+mod replay;
 mod sitting;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use lb_common::{
     release::Record,
@@ -17,12 +22,12 @@ use crate::{
     api::{judged::Judged, stream::Latency},
     config::visible,
     dataplane::{
-        Dataplane,
+        Dataplane, Listening,
         signals::{Cohort, Signals},
     },
-    judge::{Cohorts, Counts, Settings, Signal, Tally},
+    judge::{BREAKER, Cohorts, Counts, Dealt, Place, Settings, Signal, Tally},
     release::engine::{Event, Judging, Opinion, Run},
-    state::{ServiceState, compose::BREAKER},
+    state::ServiceState,
 };
 
 pub(super) use self::sitting::Sittings;
@@ -30,11 +35,17 @@ use self::{beginning::Beginning, sitting::Seen};
 
 /// From one look to the next.
 const LOOK_MS: u64 = 250;
+/// From one search for calls without an answer to the next.
+const SWEEP_MS: u64 = 1000;
 
 impl<D: Dataplane> Control<D> {
     /// Looks at all releases that are judged, and acts on what is new.
     pub(super) fn judge_releases(&mut self, tick: u32) -> Result<(), ControlError> {
         let now_ms = self.dataplane.clock_ms();
+        let states = &self.state.services;
+        let looks_on = |service: &str| states.get(service).and_then(judging).is_some();
+        self.sittings.keep_ended(looks_on);
+        self.count_unanswered(now_ms);
         for (service, round) in self.judged(now_ms) {
             let Some(opinion) = self.look(&service, now_ms)? else {
                 continue;
@@ -60,6 +71,28 @@ impl<D: Dataplane> Control<D> {
             }
         }
         Ok(())
+    }
+
+    /// Has calls of judged releases counted that nobody has answered. A judge goes on without.
+    fn count_unanswered(&mut self, now_ms: u64) {
+        let judged = self.state.services.values();
+        let judged = judged.filter(|state| state.forward.translates() && judging(state).is_some());
+        let judged: BTreeSet<u32> = judged.map(|state| state.id).collect();
+        if judged.is_empty() || !self.sittings.is_sweep_due(now_ms, SWEEP_MS) {
+            return;
+        }
+        let listeners = self.image.listeners.iter();
+        let listeners = listeners.filter(|(_, listener)| judged.contains(&listener.service()));
+        let listeners = listeners.map(|(endpoint, listener)| {
+            let listening = Listening {
+                service: listener.service(),
+                v6: !endpoint.address().is_v4(),
+            };
+            (listener.id(), listening)
+        });
+        if let Err(error) = self.dataplane.lapse(&listeners.collect()) {
+            tracing::error!("calls that nobody has answered are not counted: {error}");
+        }
     }
 
     /// Takes an opinion down that can't be acted on; time will, as soon as it can.
@@ -154,12 +187,20 @@ impl<D: Dataplane> Control<D> {
         let seen = Seen {
             candidate: state.pool_name(run.candidate).to_owned(),
             active: other(state, run).to_owned(),
-            round: run.round,
+            place: Place {
+                round: run.round,
+                step: run.step().unwrap_or_default(),
+                evidence: run.present().is_some_and(|step| step.evidence),
+                anew: false,
+            },
             draw: record.map(Record::draw),
             compares: state.compares(&state.position.now),
-            clients: signals.cohorts[signal::cohort::CANDIDATE as usize]
-                .tally
-                .clients,
+            dealt: Dealt {
+                clients: signals.cohorts[signal::cohort::CANDIDATE as usize]
+                    .tally
+                    .clients,
+                part: record.map_or(1.0, part),
+            },
             tripped: self.trip(state, run)?,
             now_ms,
         };
@@ -174,7 +215,11 @@ impl<D: Dataplane> Control<D> {
         } else {
             Beginning::default()
         };
-        let sitting = self.sittings.open((service, release), settings, beginning);
+        let judging = Judging {
+            settings,
+            ..judging.clone()
+        };
+        let sitting = self.sittings.open((service, release), &judging, beginning);
         Ok(sitting.look(&counts(&signals), seen))
     }
 
@@ -236,6 +281,12 @@ impl<D: Dataplane> Control<D> {
 pub(super) fn judging(state: &ServiceState) -> Option<&Judging> {
     let run = state.position.run.as_ref().filter(|run| run.is_judged())?;
     run.plan.judge.as_ref()
+}
+
+/// The candidate's part of all clients that a record has measured.
+fn part(record: &Record) -> f64 {
+    let [candidate, baseline] = record.measured_buckets().map(f64::from);
+    candidate / (candidate + baseline).max(1.0)
 }
 
 /// The pool that the candidate is compared with.

@@ -108,15 +108,15 @@ impl Course {
         trials.for_each(|(_, trial)| trial.begin_step_anew());
     }
 
-    /// Takes in the counters, `elapsed_ms` after the last look. The first look tells nothing: what
-    /// was counted before it was another release's.
-    pub fn look(&mut self, counts: &Counts, elapsed_ms: u64) {
+    /// Takes in the counters, `elapsed_ms` after the last look, since when this part of all clients was the
+    /// candidate's. The first look tells nothing: what was counted before it was another release's.
+    pub fn look(&mut self, counts: &Counts, part: f64, elapsed_ms: u64) {
         let last = self.last.replace(counts.clone());
         match (last, counts) {
             (Some(Counts::Outcomes(last)), Counts::Outcomes(now)) => {
                 let new = now.with(&last, |now, &last| now.since(last));
                 for (_, trial) in &mut self.trials {
-                    trial.observe(&new, elapsed_ms);
+                    trial.observe(&new, part, elapsed_ms);
                 }
             }
             (Some(Counts::Values(last)), Counts::Values(now)) => {
@@ -124,7 +124,7 @@ impl Course {
                 for (quantile, trial) in &mut self.trials {
                     let judged = quantile.as_mut().and_then(|quantile| quantile.judge(&new));
                     if let Some(judged) = judged {
-                        trial.observe(&judged, elapsed_ms);
+                        trial.observe(&judged, part, elapsed_ms);
                     }
                 }
             }

@@ -21,6 +21,14 @@
 //! (1 + a kc)^nc (1 + b ks)^ns <= exp(nc a kc + ns b ks), and that exponent is not above 0 for any pair
 //! of a convex set.
 //!
+//! That takes outcomes for independent ones, but clients are what is dealt at random: one that calls
+//! all the time and never fails makes its cohort look better than it is. So failures, of which each
+//! client has one at most, are bet on a second time, by whose they are: of clients of the same luck, each
+//! is the candidate's with the probability π that it was dealt to it, whoever calls how often and
+//! whatever befalls all. A bet on ρ times as many pays q/π for each of the candidate's and (1-q)/(1-π)
+//! for each of the baseline's, where q = ρπ / (ρπ + 1 - π). The evidence is the lesser of both: by the
+//! first, a candidate whose clients only call more often does no harm.
+//!
 //! Several gamblers bet on harms of several sizes. After each block all pass a small part of what
 //! they have around (Herbster and Warmuth's fixed share): the sum stays what it was, and who has lost
 //! everything in a good hour can bet again when the harm comes late.
@@ -73,11 +81,17 @@ impl Bet {
     }
 }
 
+/// What each gambler has, as a natural logarithm.
+type Wealth = [f64; BETS.len()];
+
 /// The evidence that the candidate is worse.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Harm {
-    /// What each gambler has, as a natural logarithm.
-    wealth: [f64; BETS.len()],
+    /// Won by bets on how many fail.
+    wealth: Wealth,
+    /// Won by bets on whose clients fail; nothing where each client has but one outcome.
+    #[serde(default)]
+    dealt: Option<Wealth>,
     /// What the baseline's rate is thought to be.
     baseline: Estimate,
     /// The tolerance: a difference of rates.
@@ -87,7 +101,8 @@ pub struct Harm {
 impl Default for Harm {
     fn default() -> Self {
         Self {
-            wealth: BETS.map(|(_, part)| part.ln()),
+            wealth: stakes(0.0),
+            dealt: None,
             baseline: Estimate::default(),
             tolerance: 0.0,
         }
@@ -95,7 +110,7 @@ impl Default for Harm {
 }
 
 impl Harm {
-    /// Nothing seen yet; a candidate may be worse by so much.
+    /// Nothing seen yet; a candidate may be worse by so much. Each client has one outcome.
     pub fn beyond(tolerance: f64) -> Self {
         Self {
             tolerance,
@@ -103,51 +118,93 @@ impl Harm {
         }
     }
 
-    /// Forgets all but the tolerance.
+    /// Nothing seen yet. Each client fails once at most, however often it does not.
+    pub fn of_failures() -> Self {
+        Self {
+            dealt: Some(stakes(0.0)),
+            ..Self::default()
+        }
+    }
+
+    /// Forgets all but what kind of a test it is.
     pub fn restart(&mut self) {
-        *self = Self::beyond(self.tolerance);
+        *self = Self {
+            dealt: self.dealt.map(|_| stakes(0.0)),
+            ..Self::beyond(self.tolerance)
+        };
     }
 
     /// Gives up what was won, in the same test; what was lost stays lost, or whoever begins anew whenever
     /// it suits would win in the end.
     pub fn begin_anew(&mut self) {
-        let left = self.log_e().min(0.0);
-        self.wealth = BETS.map(|(_, part)| part.ln() + left);
+        let anew = |wealth: &Wealth| stakes(sum(wealth).min(0.0));
+        self.wealth = anew(&self.wealth);
+        self.dealt = self.dealt.as_ref().map(anew);
     }
 
-    /// Takes a block into account. Its size must not have been chosen by its outcomes.
-    pub fn observe(&mut self, block: &Block) {
+    /// Takes a block into account, in which this part of the clients of both were dealt to the candidate.
+    /// Its size must not have been chosen by its outcomes.
+    pub fn observe(&mut self, block: &Block, part: f64) {
+        let baseline = self.baseline.rate();
+        let outcomes = (block.candidate.parts(), block.baseline.parts());
         if block.compares() {
-            let baseline = self.baseline.rate();
-            for (wealth, (bet, _)) in self.wealth.iter_mut().zip(BETS) {
-                let candidate = bet.candidate(baseline);
-                let beyond = |rate: &f64| *rate > baseline + self.tolerance;
-                if let Some(candidate) = candidate.filter(beyond) {
-                    let outcomes = (block.candidate.parts(), block.baseline.parts());
-                    *wealth += payoff(outcomes, (candidate, baseline), self.tolerance);
-                }
-            }
-            self.pass_around(block.candidate.trials);
+            bet(&mut self.wealth, (baseline, self.tolerance), |candidate| {
+                payoff(outcomes, (candidate, baseline), self.tolerance)
+            });
+            pass_around(&mut self.wealth, block.candidate.trials);
+        }
+        // What the baseline alone has met counts as well: that the candidate has met nothing is chance.
+        let wealth = self.dealt.as_mut().filter(|_| block.baseline.trials > 0);
+        if let Some(wealth) = wealth.filter(|_| 0.0 < part && part < 1.0) {
+            let ((of_candidate, _), (of_baseline, _)) = outcomes;
+            bet(wealth, (baseline, 0.0), |candidate| {
+                whose((of_candidate, of_baseline), candidate / baseline, part)
+            });
+            pass_around(wealth, block.candidate.trials);
         }
         self.baseline = self.baseline.after(block.baseline);
     }
 
     /// The natural logarithm of the evidence: what all gamblers have together.
     pub fn log_e(&self) -> f64 {
-        sum(&self.wealth)
+        let dealt = self
+            .dealt
+            .as_ref()
+            .map_or(f64::INFINITY, |dealt| sum(dealt));
+        sum(&self.wealth).min(dealt)
     }
+}
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "2^53 connections are not reached"
-    )]
-    fn pass_around(&mut self, trials: u64) {
-        let kept = trials as f64 * (-PASSED).ln_1p();
-        let passed = (-kept.exp_m1()).ln() + self.log_e();
-        for (wealth, (_, part)) in self.wealth.iter_mut().zip(BETS) {
-            *wealth = sum(&[*wealth + kept, passed + part.ln()]);
-        }
+/// What gamblers begin with who have so much together.
+fn stakes(log: f64) -> Wealth {
+    BETS.map(|(_, part)| part.ln() + log)
+}
+
+/// Pays those whose bet is that the candidate is worse than a baseline by more than the tolerance.
+fn bet(wealth: &mut Wealth, (baseline, tolerance): (f64, f64), pays: impl Fn(f64) -> f64) {
+    let beyond = |rate: &f64| *rate > baseline + tolerance;
+    for (wealth, (bet, _)) in wealth.iter_mut().zip(BETS) {
+        *wealth += bet.candidate(baseline).filter(beyond).map_or(0.0, &pays);
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "2^53 connections are not reached"
+)]
+fn pass_around(wealth: &mut Wealth, trials: u64) {
+    let kept = trials as f64 * (-PASSED).ln_1p();
+    let passed = (-kept.exp_m1()).ln() + sum(wealth);
+    for (wealth, (_, part)) in wealth.iter_mut().zip(BETS) {
+        *wealth = sum(&[*wealth + kept, passed + part.ln()]);
+    }
+}
+
+/// The logarithm of what a bet pays that clients of the candidate fail so many times as often, for
+/// failures of its own and of the baseline's; see above.
+fn whose((candidate, baseline): (f64, f64), times: f64, part: f64) -> f64 {
+    let bet = times * part / (times * part + 1.0 - part);
+    weighed(candidate, bet / part) + weighed(baseline, (1.0 - bet) / (1.0 - part))
 }
 
 /// Candidate's connections that are needed until harm is found, on average, where so many of its own
@@ -159,7 +216,13 @@ pub fn needed((candidate, baseline): (f64, f64), ratio: f64, limit: f64) -> Opti
         (baseline * ratio, (1.0 - baseline) * ratio),
     );
     let by = |(bet, part): (Bet, f64)| {
-        let growth = payoff(outcomes, (bet.candidate(baseline)?, baseline), 0.0);
+        let bet = bet.candidate(baseline)?;
+        let failures = (candidate, baseline * ratio);
+        let growth = payoff(outcomes, (bet, baseline), 0.0).min(whose(
+            failures,
+            bet / baseline,
+            1.0 / (1.0 + ratio),
+        ));
         (growth > 0.0).then(|| (limit - part.ln()) / growth)
     };
     BETS.into_iter().filter_map(by).min_by(f64::total_cmp)
@@ -226,6 +289,9 @@ mod tests {
     use super::*;
     use crate::judge::Tally;
 
+    /// Of sixteen clients, one is the candidate's.
+    const PART: f64 = 1.0 / 16.0;
+
     fn block(candidate: (u64, u64), baseline: (u64, u64)) -> Block {
         Block {
             candidate: Tally::new(candidate.0, candidate.1),
@@ -290,9 +356,9 @@ mod tests {
     #[test]
     fn a_candidate_that_fails_always_is_found_by_its_first_connections() {
         let mut harm = Harm::default();
-        harm.observe(&block((0, 0), (1000, 2)));
+        harm.observe(&block((0, 0), (1000, 2)), PART);
         for _ in 0..4 {
-            harm.observe(&block((1, 1), (15, 0)));
+            harm.observe(&block((1, 1), (15, 0)), PART);
         }
         assert!(harm.log_e() > 400_f64.ln(), "{harm:?}");
     }
@@ -301,7 +367,7 @@ mod tests {
     fn one_that_fails_as_often_is_not() {
         let mut harm = Harm::default();
         for _ in 0..1000 {
-            harm.observe(&block((500, 1), (500, 1)));
+            harm.observe(&block((500, 1), (500, 1)), PART);
         }
         assert!(harm.log_e() < 20_f64.ln(), "{harm:?}");
     }
@@ -311,8 +377,8 @@ mod tests {
         let (won, lost) = (block((100, 30), (100, 0)), block((1000, 2), (1000, 2)));
         for (block, left) in [(won, 0.0), (lost, f64::NEG_INFINITY)] {
             let mut harm = Harm::default();
-            harm.observe(&block);
-            harm.observe(&block);
+            harm.observe(&block, PART);
+            harm.observe(&block, PART);
             let before = harm.log_e();
             harm.begin_anew();
             assert!((harm.log_e() - before.min(0.0)).abs() < 1e-9, "{before}");
@@ -324,12 +390,12 @@ mod tests {
     fn harm_that_comes_late_is_found_all_the_same() {
         let mut harm = Harm::default();
         for _ in 0..1000 {
-            harm.observe(&block((100, 0), (100, 1)));
+            harm.observe(&block((100, 0), (100, 1)), PART);
         }
         let before = harm.log_e();
         assert!(before < 0.0, "{before}");
         for _ in 0..20 {
-            harm.observe(&block((1, 1), (1, 0)));
+            harm.observe(&block((1, 1), (1, 0)), PART);
         }
         assert!(harm.log_e() > 400_f64.ln(), "{}", harm.log_e());
     }
@@ -338,13 +404,57 @@ mod tests {
     fn what_was_in_both_cohorts_alike_is_no_harm() {
         let mut harm = Harm::default();
         for _ in 0..100 {
-            harm.observe(&block((100, 0), (1500, 3)));
+            harm.observe(&block((100, 0), (1500, 3)), PART);
         }
         // An outage.
         for _ in 0..240 {
-            harm.observe(&block((100, 30), (1500, 450)));
+            harm.observe(&block((100, 30), (1500, 450)), PART);
             assert!(harm.log_e() < 20_f64.ln(), "{harm:?}");
         }
+    }
+
+    /// A client that calls all the time and never fails hides how often the others of its cohort do.
+    #[test]
+    fn a_busy_client_of_the_baselines_makes_no_harm_of_failures_that_are_dealt_alike() {
+        let [mut misled, mut harm] = [Harm::default(), Harm::of_failures()];
+        for round in 0..1000 {
+            let failed = u64::from(round % 2 == 0);
+            let block = block((100, failed), (100_000, 15 * failed));
+            misled.observe(&block, PART);
+            harm.observe(&block, PART);
+        }
+        assert!(misled.log_e() > 400_f64.ln(), "{misled:?}");
+        assert!(harm.log_e() < 20_f64.ln(), "{harm:?}");
+    }
+
+    #[test]
+    fn nor_does_a_candidate_whose_clients_call_more_often() {
+        let mut harm = Harm::of_failures();
+        for _ in 0..1000 {
+            harm.observe(&block((500, 1), (1500, 3)), PART);
+        }
+        assert!(harm.log_e() < 20_f64.ln(), "{harm:?}");
+    }
+
+    #[test]
+    fn no_bet_on_whose_clients_fail_wins_on_average_where_they_are_dealt_at_random() {
+        for part in [1.0 / 16.0, 0.25, 0.5, 0.9] {
+            for times in [1.5, 5.0, 900.0] {
+                let [won, lost] = [(1.0, 0.0), (0.0, 1.0)].map(|of| whose(of, times, part).exp());
+                let mean = part * won + (1.0 - part) * lost;
+                assert!((mean - 1.0).abs() < 1e-9, "{part} {times}: {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn failures_of_a_candidate_that_is_worse_are_found_by_both_bets() {
+        let mut harm = Harm::of_failures();
+        harm.observe(&block((0, 0), (1000, 2)), PART);
+        for _ in 0..4 {
+            harm.observe(&block((1, 1), (15, 0)), PART);
+        }
+        assert!(harm.log_e() > 400_f64.ln(), "{harm:?}");
     }
 
     #[test]

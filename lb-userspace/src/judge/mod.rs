@@ -5,6 +5,7 @@
 //! often as one likes, and the first look at which it suffices decides. Pure: time and counters come
 //! in as values.
 
+mod breaker;
 mod cohorts;
 mod course;
 mod estimate;
@@ -12,9 +13,11 @@ mod evidence;
 mod harm;
 mod no_worse;
 mod quantile;
+mod replay;
 mod signal;
 mod summary;
 mod tally;
+mod tape;
 mod trial;
 
 use std::collections::BTreeMap;
@@ -23,14 +26,17 @@ use serde::{Deserialize, Serialize};
 
 use self::evidence::Limits;
 pub use self::{
+    breaker::{BREAKER, CONNECTIONS, USUAL, false_trips},
     cohorts::Cohorts,
     course::{Counts, Course},
     evidence::{Compared, Evidence, percent},
     harm::needed,
     quantile::{Bins, Quantile, Side, Slack, value},
+    replay::{Replay, Told},
     signal::{Kind, Signal},
     summary::{Said, SignalSummary, Summary},
     tally::{Block, Tally},
+    tape::{Place, Tape},
     trial::Trial,
 };
 
@@ -122,6 +128,26 @@ pub struct Judge {
     clients: Clients,
 }
 
+/// How clients are dealt out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dealt {
+    /// How many of the candidate's were counted, each once a step; that only grows.
+    pub clients: u64,
+    /// The candidate's part of all clients that are compared: the probability that one of them was
+    /// dealt to it.
+    pub part: f64,
+}
+
+impl Dealt {
+    /// Where the baseline has as many clients as it should.
+    pub fn usual(clients: u64) -> Self {
+        Self {
+            clients,
+            part: 1.0 / (1.0 + f64::from(BASELINE_RATIO)),
+        }
+    }
+}
+
 /// Clients of the candidate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Clients {
@@ -154,16 +180,16 @@ impl Judge {
         &self.settings
     }
 
-    /// Takes in what the counters say, of the signals and of the candidate's clients (each once a step),
-    /// at a time of a clock that never goes back.
-    pub fn look(&mut self, counts: &BTreeMap<Signal, Counts>, clients: u64, now_ms: u64) {
-        let last = self.clients.last.replace(clients).unwrap_or(clients);
-        self.clients.in_step += clients.saturating_sub(last);
+    /// Takes in what the counters say, at a time of a clock that never goes back.
+    pub fn look(&mut self, counts: &BTreeMap<Signal, Counts>, dealt: Dealt, now_ms: u64) {
+        let last = self.clients.last.replace(dealt.clients);
+        let last = last.unwrap_or(dealt.clients);
+        self.clients.in_step += dealt.clients.saturating_sub(last);
         let elapsed_ms = now_ms.saturating_sub(self.looked_ms.unwrap_or(now_ms));
         self.looked_ms = Some(now_ms);
         for course in &mut self.courses {
             if let Some(counts) = counts.get(&course.signal) {
-                course.look(counts, elapsed_ms);
+                course.look(counts, dealt.part, elapsed_ms);
             }
         }
         self.found = self.found.or_else(|| self.harm());
@@ -275,7 +301,8 @@ mod tests {
             self.now_ms += 250;
             let counts = [(Signal::Connect, Counts::Outcomes(self.total))];
             let clients = self.total.candidate.trials;
-            self.judge.look(&counts.into(), clients, self.now_ms);
+            self.judge
+                .look(&counts.into(), Dealt::usual(clients), self.now_ms);
         }
     }
 
@@ -294,8 +321,8 @@ mod tests {
             baseline: [Tally::new(7000, 0); 2],
         };
         let counts = [(Signal::Connect, Counts::Outcomes(dead))].into();
-        judge.look(&counts, 1000, 0);
-        judge.look(&counts, 1000, 250);
+        judge.look(&counts, Dealt::usual(1000), 0);
+        judge.look(&counts, Dealt::usual(1000), 250);
         assert_eq!((judge.verdict(), judge.judged()), (Verdict::Starved, 0));
     }
 

@@ -135,7 +135,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::judge::{Cohorts, Counts, Settings};
+    use crate::judge::{Cohorts, Counts, Dealt, Settings};
 
     /// Bytes that a summary may take in the state file and in the log.
     const MOST: usize = 4096;
@@ -149,7 +149,8 @@ mod tests {
         let mut total = Cohorts::default();
         for look in 0..200 {
             let counts = BTreeMap::from([(Signal::Connect, Counts::Outcomes(total))]);
-            judge.look(&counts, total.candidate.trials, look * 250);
+            let dealt = Dealt::usual(total.candidate.trials);
+            judge.look(&counts, dealt, look * 250);
             total = total.plus(&Cohorts {
                 candidate: tally(candidate),
                 baseline: [tally((370, 1)), tally((380, 1))],

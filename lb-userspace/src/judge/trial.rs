@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Block, Cohorts, Signal, Tally,
+    Block, Cohorts, Kind, Signal, Tally,
     harm::{Harm, mean},
     no_worse::NoWorse,
 };
@@ -11,6 +11,9 @@ use super::{
 /// Blocks this old are judged although the candidate has no outcome in them: those of the baseline
 /// must not be much older than what they are compared with.
 const PATIENCE_MS: u64 = 5_000;
+
+/// Each half of the baseline has half of its clients.
+const HALF: f64 = 0.5;
 
 /// A stream of outcomes, and what it says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,10 +32,14 @@ pub struct Trial {
 impl Trial {
     /// Nothing seen yet.
     pub fn new(signal: Signal) -> Self {
+        let test = |tolerance| match signal.kind() {
+            Kind::Failures => Harm::of_failures(),
+            Kind::Small | Kind::Same => Harm::beyond(tolerance),
+        };
         Self {
-            harm: Harm::beyond(signal.tolerance()),
+            harm: test(signal.tolerance()),
             no_worse: NoWorse::new(signal.margin()),
-            apart: [Harm::default(), Harm::default()],
+            apart: [0.0; 2].map(test),
             totals: Cohorts::default(),
             waiting: Cohorts::default(),
             waited_ms: 0,
@@ -44,6 +51,7 @@ impl Trial {
         self.no_worse.restart();
         self.harm.restart();
         self.apart.iter_mut().for_each(Harm::restart);
+        self.forget_waiting();
     }
 
     /// The step begins anew, amid its tests: what waited was of before.
@@ -51,16 +59,21 @@ impl Trial {
         self.no_worse.restart();
         self.harm.begin_anew();
         self.apart.iter_mut().for_each(Harm::begin_anew);
+        self.forget_waiting();
+    }
+
+    fn forget_waiting(&mut self) {
         (self.waiting, self.waited_ms) = (Cohorts::default(), 0);
     }
 
     /// Another step of more than were planned: that the candidate was no worse before says nothing of now.
-    pub const fn next_part(&mut self) {
+    pub fn next_part(&mut self) {
         self.no_worse.restart();
+        self.forget_waiting();
     }
 
-    /// Takes in the outcomes of the last `elapsed_ms`.
-    pub fn observe(&mut self, outcomes: &Cohorts<Tally>, elapsed_ms: u64) {
+    /// Takes in the outcomes of the last `elapsed_ms`, in which this part of all clients was the candidate's.
+    pub fn observe(&mut self, outcomes: &Cohorts<Tally>, part: f64, elapsed_ms: u64) {
         self.waiting = self.waiting.plus(outcomes);
         self.waited_ms += elapsed_ms;
         let sparse = self.waiting.candidate.trials == 0 || self.waiting.whole().trials == 0;
@@ -76,15 +89,16 @@ impl Trial {
         if compared.compares() {
             self.totals = self.totals.plus(&block);
         }
-        self.harm.observe(&compared);
+        self.harm.observe(&compared, part);
         self.no_worse.observe(&compared);
         let [even, odd] = block.baseline;
         for (apart, (candidate, baseline)) in self.apart.iter_mut().zip([(even, odd), (odd, even)])
         {
-            apart.observe(&Block {
+            let block = Block {
                 candidate,
                 baseline,
-            });
+            };
+            apart.observe(&block, HALF);
         }
     }
 

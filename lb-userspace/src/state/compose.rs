@@ -15,17 +15,10 @@ use super::{BackendState, ServiceState, State, portless, server_ids};
 use crate::{
     config::{Config, Connections, Datagram, Forward, Listen, Protocol, Service, quic_lb},
     dataplane::{Image, prefixes::Block},
-    judge::BASELINE_RATIO,
+    judge::{BASELINE_RATIO, BREAKER},
     neighbour::{Reach, View},
     release::{Position, engine::Run},
 };
-
-/// Clients of a candidate that call in a row without an answer, in 50 ms at least and while the active
-/// pool answers, after which it gets no new connections. Where one attempt of a hundred is not answered
-/// by chance, four in a row are one of a hundred million: in a release of a million connections, it trips
-/// by chance in one of a hundred. Of 50 connections a second, a fourth comes within 100 ms nine times of
-/// ten, a fifth three times of four.
-pub const BREAKER: u32 = 4;
 
 /// The image of a state.
 pub fn compose(config: &Config, state: &State, view: &View) -> Image {

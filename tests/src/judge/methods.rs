@@ -1,6 +1,6 @@
 //! Ways to judge a release: Serin's, and what is in use elsewhere.
 
-use lb_userspace::judge::{Cohorts, Counts, Judge, Settings, Signal, Tally, Verdict};
+use lb_userspace::judge::{Cohorts, Counts, Dealt, Judge, Settings, Signal, Tally, Verdict};
 
 use super::world::{LOOKS, Seen};
 
@@ -102,8 +102,8 @@ impl Bench {
         let now_ms = u64::from(self.look) * 1000 / u64::from(LOOKS);
         let counts = [(SIGNAL, Counts::Outcomes(self.total.by_serin))];
         // Each connection is of a client of its own.
-        let clients = self.total.by_serin.candidate.trials;
-        self.judge.look(&counts.into(), clients, now_ms);
+        let dealt = Dealt::usual(self.total.by_serin.candidate.trials);
+        self.judge.look(&counts.into(), dealt, now_ms);
         self.judge.verdict()
     }
 

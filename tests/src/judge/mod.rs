@@ -2,12 +2,14 @@
 //! and how many connections does a bad one get?
 
 mod methods;
+mod people;
 mod report;
 mod whole;
 mod world;
 
 pub use self::{
     methods::{Method, mann_whitney},
+    people::People,
     report::{Row, print, write},
     whole::Whole,
     world::{Weather, World},
@@ -15,7 +17,7 @@ pub use self::{
 
 use std::thread;
 
-use lb_userspace::judge::{Bins, Cohorts, Counts, Judge, Settings, Signal, Verdict, value};
+use lb_userspace::judge::{Bins, Cohorts, Counts, Dealt, Judge, Settings, Signal, Verdict, value};
 
 use self::{
     methods::Bench,
@@ -42,6 +44,8 @@ pub enum Case {
     NoWorse(&'static str, World),
     /// The same as [`Self::Same`], before the whole of Serin's judge.
     Whole(&'static str, Whole),
+    /// The same, of clients who come again and again, each in its own way.
+    People(&'static str, People),
     /// The candidate is worse by just the margin: how many are said to be no worse, of a hundred?
     Margin(&'static str, Whole),
 }
@@ -49,12 +53,18 @@ pub enum Case {
 impl Case {
     /// Whether only Serin's judge has something to say.
     const fn is_serins(&self) -> bool {
-        matches!(self, Self::NoWorse(..) | Self::Whole(..) | Self::Margin(..))
+        matches!(
+            self,
+            Self::NoWorse(..) | Self::Whole(..) | Self::People(..) | Self::Margin(..)
+        )
     }
 
     /// Whether releases are counted that something false is said of.
     pub const fn counts_false(&self) -> bool {
-        matches!(self, Self::Same(..) | Self::Whole(..) | Self::Margin(..))
+        matches!(
+            self,
+            Self::Same(..) | Self::Whole(..) | Self::People(..) | Self::Margin(..)
+        )
     }
 }
 
@@ -92,6 +102,27 @@ pub fn cases() -> Vec<(Case, f64)> {
             0.01,
         ),
         (Case::Whole("same, 5 steps", whole(&USUAL, 5)), 0.01),
+        (Case::People("same, come again", RETURNING), 0.01),
+        (
+            Case::People(
+                "same, busy client",
+                People {
+                    busy: 0.6,
+                    ..RETURNING
+                },
+            ),
+            0.01,
+        ),
+        (
+            Case::People(
+                "same, far and near",
+                People {
+                    spread: 1.0,
+                    ..RETURNING
+                },
+            ),
+            0.01,
+        ),
         (Case::Margin("0.5% worse", MARGINAL), 0.05),
     ]
 }
@@ -114,6 +145,16 @@ const fn whole(signals: &'static [Signal], steps: u32) -> Whole {
         candidate: BASE,
     }
 }
+
+/// Of 20 connections each on average, within eight minutes.
+const RETURNING: People = People {
+    clients: 1920,
+    rate: 80.0,
+    looks: 8 * 60 * LOOKS,
+    unlucky: 0.05,
+    spread: 0.7,
+    busy: 0.0,
+};
 
 /// Worse by just what a candidate may be worse by: half a point.
 const MARGINAL: Whole = Whole {
@@ -145,6 +186,10 @@ pub fn run(case: Case, limit: f64, method: Method, runs: u64) -> Option<Row> {
                 spread(runs, |seed| End::of(whole::release(&whole, seed, harm))),
             )
         }
+        Case::People(name, people) => (
+            name,
+            spread(runs, |seed| End::of(people::release(&people, seed))),
+        ),
         Case::Margin(name, whole) => {
             let let_go = |verdict| verdict == Verdict::NoWorse;
             (
@@ -242,8 +287,8 @@ fn slower(times: f64, method: Method, seed: u64) -> End {
                 let counts = Counts::Values(total.clone().unwrap_or(new));
                 let now_ms = u64::from(look) * 1000 / u64::from(LOOKS);
                 // Each connection is of a client of its own.
-                let clients = counts.of_candidate();
-                judge.look(&[(Signal::FirstByte, counts)].into(), clients, now_ms);
+                let dealt = Dealt::usual(counts.of_candidate());
+                judge.look(&[(Signal::FirstByte, counts)].into(), dealt, now_ms);
                 matches!(judge.verdict(), Verdict::Harm(_))
             }
             Method::MannWhitney if (look + 1).is_multiple_of(60 * LOOKS) => {

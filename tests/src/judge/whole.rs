@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_userspace::judge::{Bins, Cohorts, Counts, Judge, Settings, Signal, Tally, Verdict};
+use lb_userspace::judge::{Bins, Cohorts, Counts, Dealt, Judge, Settings, Signal, Tally, Verdict};
 
 use super::{
     sum,
@@ -89,7 +89,7 @@ pub fn release(whole: &Whole, seed: u64, wanted: fn(Verdict) -> bool) -> (bool, 
         // Each connection is of a client of its own.
         let clients = counts.values().map(Counts::of_candidate).max();
         let now_ms = u64::from(look) * 1000 / u64::from(LOOKS);
-        judge.look(&counts, clients.unwrap_or_default(), now_ms);
+        judge.look(&counts, Dealt::usual(clients.unwrap_or_default()), now_ms);
         if wanted(judge.verdict()) {
             return (true, judge.judged());
         }

@@ -160,7 +160,8 @@ impl Latencies {
     clippy::cast_sign_loss,
     reason = "microseconds"
 )]
-fn place(value: f64) -> usize {
+/// The bin of so many times the usual latency.
+pub fn place(value: f64) -> usize {
     let bin = histogram::bin((value * MEDIAN_US) as u64);
     bin.row as usize * BINS + bin.place as usize
 }
@@ -170,6 +171,7 @@ fn place(value: f64) -> usize {
     clippy::cast_sign_loss,
     reason = "a count"
 )]
-fn poisson(mean: f64, rng: &mut SmallRng) -> u64 {
+/// A number of what comes at random, so many on average.
+pub fn poisson(mean: f64, rng: &mut SmallRng) -> u64 {
     Poisson::new(mean).map_or(0, |poisson| poisson.sample(rng) as u64)
 }

@@ -60,6 +60,7 @@ mod tests {
             pool: "green".to_owned(),
             connect: Tally::new(early_reset.0, 0),
             early_reset: Tally::new(early_reset.0, early_reset.1),
+            live: 0,
         }
     }
 

@@ -18,6 +18,9 @@ pub(super) struct Beginning {
     /// Of each backend, by its id.
     #[serde(default)]
     backends: BTreeMap<u16, [u64; SIGNALS]>,
+    /// Of each backend, by its id: connections that had come to live, and those that had ended.
+    #[serde(default)]
+    lives: BTreeMap<u16, [u64; 2]>,
     /// How long clients had waited.
     #[serde(default)]
     latency: Latency,
@@ -28,6 +31,10 @@ impl Beginning {
     pub fn at(counts: &BTreeMap<u16, signal::Tally>, signals: &Signals) -> Self {
         Self {
             backends: counts.iter().map(|(&id, now)| (id, now.pairs)).collect(),
+            lives: counts
+                .iter()
+                .map(|(&id, now)| (id, [now.opened, now.ended]))
+                .collect(),
             latency: signals.into(),
         }
     }
@@ -48,8 +55,11 @@ impl Beginning {
             .iter()
             .filter(|(_, backend)| !backend.leaving);
         let counted = backends.filter_map(|(id, backend)| {
+            let [opened, ended] = self.lives.get(id).copied().unwrap_or_default();
             let before = signal::Tally {
                 pairs: self.backends.get(id).copied().unwrap_or_default(),
+                opened,
+                ended,
                 ..signal::Tally::default()
             };
             let now = counts.get(id)?;
@@ -69,15 +79,46 @@ impl Beginning {
                 pool: backend.pool.clone(),
                 connect: of(signal::Signal::Connect),
                 early_reset: of(signal::Signal::ResetEarly),
+                live: live(now, &before),
             })
         });
         counted.collect()
     }
 }
 
+/// Connections that have come to live since, and have not ended.
+fn live(now: &signal::Tally, before: &signal::Tally) -> u64 {
+    let anew = now.opened < before.opened || now.ended < before.ended;
+    let (opened, ended) = if anew {
+        (0, 0)
+    } else {
+        (before.opened, before.ended)
+    };
+    (now.opened - opened).saturating_sub(now.ended - ended)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_live_that_have_come_since_and_have_not_ended() {
+        let tally = |opened, ended| signal::Tally {
+            opened,
+            ended,
+            ..signal::Tally::default()
+        };
+        for (before, now, expected) in [
+            ((10, 4), (15, 5), 4),
+            // Of before, six have ended.
+            ((10, 4), (11, 10), 0),
+            // Another backend of the same id.
+            ((10, 4), (3, 1), 2),
+        ] {
+            let [before, now] = [before, now].map(|(opened, ended)| tally(opened, ended));
+            assert_eq!(live(&now, &before), expected, "{now:?} since {before:?}");
+        }
+    }
 
     #[test]
     fn what_was_counted_before_a_release_is_not_its_own() {

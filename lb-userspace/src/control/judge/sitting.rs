@@ -11,7 +11,11 @@ use std::{
 use lb_common::signal;
 use serde::{Deserialize, Serialize};
 
-use super::{backends::apart, beginning::Beginning};
+use super::{
+    archive::{Archive, Taped, write},
+    backends::apart,
+    beginning::Beginning,
+};
 use crate::{
     api::{
         judged::{Judged, SignalEvidence},
@@ -19,8 +23,8 @@ use crate::{
     },
     config::unseen,
     dataplane::signals::Signals,
-    judge::{Counts, Judge, Settings, Signal, Summary, Verdict},
-    release::engine::Opinion,
+    judge::{Counts, Dealt, Evidence, Judge, Place, Signal, Summary, Told, Verdict},
+    release::engine::{Judging, Opinion},
     state::ServiceState,
 };
 
@@ -32,8 +36,10 @@ const PATIENCE_MS: u64 = 1_000;
 
 /// All of them, and the directory where they are kept.
 pub struct Sittings {
-    directory: PathBuf,
+    archive: Archive,
     by_service: BTreeMap<String, Sitting>,
+    /// When calls without an answer were looked for.
+    swept_ms: Option<u64>,
 }
 
 /// One release before its judge.
@@ -57,14 +63,23 @@ pub(super) struct Sitting {
     /// What the release was told last, and in which of its rounds.
     #[serde(skip)]
     told: Option<(u64, Opinion)>,
+    /// All that was looked at, which has a file of its own; nothing where that is lost.
+    #[serde(skip)]
+    taped: Option<Taped>,
+    /// There is something that is not kept yet.
+    #[serde(skip)]
+    unkept: bool,
 }
 
 impl Sittings {
     /// Those that are kept beside a state file.
     pub fn beside(state: &Path) -> Self {
         Self {
-            directory: state.with_file_name("evidence"),
+            archive: Archive {
+                directory: state.with_file_name("evidence"),
+            },
             by_service: BTreeMap::new(),
+            swept_ms: None,
         }
     }
 
@@ -90,12 +105,64 @@ impl Sittings {
         Some(sitting.judge.summary(candidate, &sitting.active))
     }
 
+    /// Whether it is time to look for calls without an answer; it is then taken to be done.
+    pub(super) fn is_sweep_due(&mut self, now_ms: u64, each_ms: u64) -> bool {
+        let swept = self.swept_ms;
+        let due = swept.is_none_or(|swept| now_ms.saturating_sub(swept) >= each_ms);
+        if due {
+            self.swept_ms = Some(now_ms);
+        }
+        due
+    }
+
+    /// A release as it was looked at, or the last one that was; why there is none.
+    pub(super) fn taped(
+        &self,
+        service: &str,
+        release: Option<u64>,
+    ) -> Result<Cow<'_, Taped>, String> {
+        let here = self.by_service.get(service);
+        let here = here.and_then(|sitting| sitting.taped.as_ref());
+        let mut kept = self.archive.releases(service);
+        kept.extend(here.map(|taped| taped.release));
+        let release = release.or_else(|| kept.iter().max().copied()).ok_or(
+            "no evidence of a release is kept; add [service.release.judge], and start one with a share",
+        )?;
+        if let Some(here) = here.filter(|taped| taped.release == release) {
+            return Ok(Cow::Borrowed(here));
+        }
+        let taped = self.archive.read(service, release)?;
+        taped.map(Cow::Owned).ok_or_else(|| {
+            kept.sort_unstable();
+            kept.dedup();
+            let kept: Vec<_> = kept.iter().map(u64::to_string).collect();
+            format!(
+                "no evidence of release {release} is kept; there is some of {}",
+                if kept.is_empty() {
+                    "none".to_owned()
+                } else {
+                    kept.join(", ")
+                }
+            )
+        })
+    }
+
+    /// Keeps what is not kept of releases that are looked at no more.
+    pub(super) fn keep_ended(&mut self, looks_on: impl Fn(&str) -> bool) {
+        for (service, sitting) in &mut self.by_service {
+            if sitting.unkept && !looks_on(service) {
+                sitting.keep(service, &self.archive);
+            }
+        }
+    }
+
     fn kept(&self, service: &str, release: u64) -> Option<Sitting> {
         read(&self.path(service)).filter(|kept| kept.release == release)
     }
 
     fn path(&self, service: &str) -> PathBuf {
-        self.directory.join(format!("{service}.json"))
+        let file = format!("{service}.json");
+        self.archive.directory.join(file)
     }
 
     /// Whether it is time to look.
@@ -105,36 +172,51 @@ impl Sittings {
     }
 
     /// That of a release, new if there is none, neither here nor in its file.
-    pub(super) fn open(
-        &mut self,
-        (service, release): (&str, u64),
-        settings: Settings,
+    pub(super) fn open<'a>(
+        &'a mut self,
+        (service, release): (&'a str, u64),
+        judging: &Judging,
         beginning: Beginning,
-    ) -> Kept<'_> {
-        let path = self.path(service);
+    ) -> Kept<'a> {
         if self.of(service, release).is_none() {
-            let kept = self.kept(service, release);
+            if let Some(other) = self.by_service.get_mut(service) {
+                other.keep_if_unkept(service, &self.archive);
+            }
+            let kept = self.kept(service, release).map(|kept| Sitting {
+                taped: self.archive.read(service, release).unwrap_or_else(|error| {
+                    tracing::error!("{error}");
+                    None
+                }),
+                ..kept
+            });
             let new = || Sitting {
                 release,
                 round: 0,
                 active: String::new(),
                 draw: None,
-                judge: Judge::new(settings),
+                judge: Judge::new(judging.settings.clone()),
                 beginning,
                 looked_ms: 0,
                 kept_ms: 0,
                 told: None,
+                taped: Some(Taped::new(release, judging.clone())),
+                unkept: false,
             };
             let sitting = kept.unwrap_or_else(new);
             self.by_service.insert(service.to_owned(), sitting);
         }
-        let sitting = self.by_service.get_mut(service);
-        Kept { path, sitting }
+        Kept {
+            service,
+            archive: &self.archive,
+            sitting: self.by_service.get_mut(service),
+        }
     }
 
     /// A release begins anew: what was seen of it before counts no more.
     pub(in super::super) fn close(&mut self, service: &str) {
-        self.by_service.remove(service);
+        if let Some(mut sitting) = self.by_service.remove(service) {
+            sitting.keep_if_unkept(service, &self.archive);
+        }
         let path = self.path(service);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => tracing::error!(
@@ -161,14 +243,14 @@ pub(super) struct Seen {
     pub candidate: String,
     /// Name of the one that it is compared with.
     pub active: String,
-    /// The round of the release.
-    pub round: u64,
+    /// Where the release is.
+    pub place: Place,
     /// [`Record::draw`](lb_common::release::Record::draw) of the live record.
     pub draw: Option<u8>,
     /// Both pools serve their own users: else nothing is measured, and nothing said but harm.
     pub compares: bool,
-    /// Clients of the candidate that the kernel has counted, each once a draw.
-    pub clients: u64,
+    /// How clients are dealt out, and how many of the candidate's the kernel has counted, each once a draw.
+    pub dealt: Dealt,
     /// What the breaker says.
     pub tripped: Option<String>,
     /// When it is, by a clock that never goes back.
@@ -177,7 +259,8 @@ pub(super) struct Seen {
 
 /// A sitting, and where it is kept.
 pub(super) struct Kept<'a> {
-    path: PathBuf,
+    service: &'a str,
+    archive: &'a Archive,
     sitting: Option<&'a mut Sitting>,
 }
 
@@ -185,9 +268,11 @@ impl Kept<'_> {
     /// One look; what the judge says if that is news.
     pub(super) fn look(self, counts: &BTreeMap<Signal, Counts>, seen: Seen) -> Option<Opinion> {
         let sitting = self.sitting?;
-        let Seen { round, now_ms, .. } = seen;
-        sitting.turn_to(round, seen.draw);
-        sitting.judge.look(counts, seen.clients, now_ms);
+        let Seen { place, now_ms, .. } = seen;
+        let round = place.round;
+        let anew = sitting.turn_to(round, seen.draw);
+        sitting.judge.look(counts, seen.dealt, now_ms);
+        sitting.tape(counts, Place { anew, ..place }, &seen);
         sitting.looked_ms = now_ms;
         sitting.active.clone_from(&seen.active);
         let opinion = match seen.tripped {
@@ -203,9 +288,7 @@ impl Kept<'_> {
         });
         if news || now_ms.saturating_sub(sitting.kept_ms) >= KEEP_MS {
             sitting.kept_ms = now_ms;
-            if let Err(error) = write(&self.path, sitting) {
-                tracing::error!("{}: the evidence is not kept: {error}", self.path.display());
-            }
+            sitting.keep(self.service, self.archive);
         }
         sitting.told = Some(told);
         news.then_some(opinion)
@@ -213,9 +296,11 @@ impl Kept<'_> {
 }
 
 impl Sitting {
-    /// Another step begins, or clients were dealt out anew amid one: what comes is another experiment.
-    fn turn_to(&mut self, round: u64, draw: Option<u8>) {
-        let anew = self.draw.is_some() && self.draw != draw;
+    /// Another step begins, or clients were dealt out anew amid one, which is answered: what comes is
+    /// another experiment.
+    fn turn_to(&mut self, round: u64, draw: Option<u8>) -> bool {
+        let other = self.draw.is_some() && self.draw != draw;
+        let anew = other && self.round == round;
         if self.round != round {
             self.round = round;
             self.judge.next_step();
@@ -224,6 +309,45 @@ impl Sitting {
             self.told = None;
         }
         self.draw = draw;
+        anew
+    }
+
+    /// Takes down what was looked at, and what is said of it.
+    fn tape(&mut self, counts: &BTreeMap<Signal, Counts>, place: Place, seen: &Seen) {
+        self.unkept = true;
+        let Some(taped) = &mut self.taped else {
+            return;
+        };
+        let after_ms = taped.tape.look(counts, seen.dealt, place, seen.now_ms);
+        taped.candidate.clone_from(&seen.candidate);
+        taped.active.clone_from(&seen.active);
+        if taped.breaker.is_none() {
+            taped.breaker.clone_from(&seen.tripped);
+        }
+        let found = |told: &Told| matches!(told.verdict, Verdict::Harm(_));
+        if !taped.told.as_ref().is_some_and(found) {
+            taped.told = Some(Told::by(&self.judge, place, after_ms));
+        }
+    }
+
+    fn keep_if_unkept(&mut self, service: &str, archive: &Archive) {
+        if self.unkept {
+            self.keep(service, archive);
+        }
+    }
+
+    fn keep(&mut self, service: &str, archive: &Archive) {
+        self.unkept = false;
+        let path = archive.directory.join(format!("{service}.json"));
+        let taped = self.taped.as_ref();
+        let kept = write(&path, self)
+            .and_then(|()| taped.map_or(Ok(()), |taped| archive.write(service, taped)));
+        if let Err(error) = kept {
+            tracing::error!(
+                "{}: the evidence is not kept: {error}",
+                archive.directory.display()
+            );
+        }
     }
 
     fn opinion(&self, candidate: &str, active: &str) -> Opinion {
@@ -260,11 +384,6 @@ impl Sitting {
         counts: &BTreeMap<u16, signal::Tally>,
     ) -> Judged {
         let active = self.active.as_str();
-        let evidence = self.judge.evidence().into_iter();
-        let signals = evidence.map(|evidence| SignalEvidence {
-            sentence: evidence.sentence(candidate, active),
-            evidence,
-        });
         let backends = self.beginning.since(state, counts);
         let mut notes = apart(candidate, &backends);
         notes.extend(unseen(state.forward));
@@ -275,11 +394,24 @@ impl Sitting {
             active: active.to_owned(),
             verdict: self.judge.verdict(),
             judged: self.judge.judged(),
-            signals: signals.collect(),
+            signals: told_of(self.judge.evidence(), candidate, active),
             backends,
             notes,
         }
     }
+}
+
+/// Evidence with its sentences.
+pub(super) fn told_of(
+    evidence: Vec<Evidence>,
+    candidate: &str,
+    active: &str,
+) -> Vec<SignalEvidence> {
+    let told = evidence.into_iter().map(|evidence| SignalEvidence {
+        sentence: evidence.sentence(candidate, active),
+        evidence,
+    });
+    told.collect()
 }
 
 /// What was kept; nothing, which is said, if it is there and can't be read.
@@ -296,14 +428,4 @@ fn read(path: &Path) -> Option<Sitting> {
     serde_json::from_slice(&text)
         .inspect_err(|error| tracing::error!("{}: not evidence ({error})", path.display()))
         .ok()
-}
-
-fn write(path: &Path, sitting: &Sitting) -> std::io::Result<()> {
-    let text = serde_json::to_vec(sitting)?;
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let beside = path.with_extension("json.new");
-    fs::write(&beside, text)?;
-    fs::rename(beside, path)
 }

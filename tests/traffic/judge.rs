@@ -18,6 +18,17 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const SEEDS: u64 = 2;
 /// Dead candidates.
 const ROUNDS: u64 = 11;
+/// Scenes.
+const SILENT: &str = "is silent";
+const RESETS: &str = "resets all";
+const GENERIC: [&str; 4] = ["serves well", SILENT, "resets 20%", "good, SYN flood"];
+const PAST: [&str; 5] = [
+    "serves well",
+    SILENT,
+    "good, SYN flood",
+    "good, one bad client",
+    "no traffic",
+];
 
 /// A quarter of all users, judged; the last step lasts as it is said.
 fn stage(way: Way, signals: &[&str], step: &[(&str, &str)]) -> Result<Stage> {
@@ -121,18 +132,50 @@ fn bad_releases_are_taken_back_and_no_good_one_is() -> Result<()> {
     Ok(())
 }
 
+/// Of each kind that shows there, one: in `nat` all does, whichever hook the program is attached by.
+#[test]
+fn nor_in_generic_mode_nor_where_servers_answer_past_the_edge() -> Result<()> {
+    let _alone = serial::alone()?;
+    for (way, attach, kinds) in [
+        (scenes::Way::Nat, Attach::Generic, &GENERIC[..]),
+        (scenes::Way::L2, Attach::Native, &PAST[..]),
+    ] {
+        let mut stage = scenes::Stage::set_in(way, attach)?;
+        let scenes: Vec<_> = kinds.iter().map(|name| (scenes::named(name), 1)).collect();
+        for row in scenes::play_all(&mut stage, &scenes)? {
+            assert!(row.is_right(), "{way:?}: {}: see above", row.scene.name);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn users_are_off_a_dead_candidate_in_100_ms_and_the_release_over_in_a_second() -> Result<()> {
     let _alone = serial::alone()?;
     let mut stage = scenes::Stage::set()?;
-    let rounds = scenes::dead_at_five_percent(&mut stage, ROUNDS)?;
-    scenes::print_dead(&rounds);
+    let rounds = scenes::at_five_percent(&mut stage, SILENT, ROUNDS)?;
+    scenes::print_dead(SILENT, &rounds);
 
     // When users call is chance, so this is of most rounds.
     let left = scenes::median(&rounds, |dead| dead.left.as_millis());
     assert!(left <= 100, "{left} ms: {rounds:?}");
     let over = rounds.iter().map(|dead| dead.over).max();
     assert!(over < Some(Duration::from_secs(1)), "{rounds:?}");
+    Ok(())
+}
+
+/// A candidate that answers each call, and then resets it, is none of the breaker's.
+#[test]
+fn they_are_off_one_that_the_breaker_does_not_see_in_a_second() -> Result<()> {
+    let _alone = serial::alone()?;
+    let mut stage = scenes::Stage::set()?;
+    let rounds = scenes::at_five_percent(&mut stage, RESETS, ROUNDS)?;
+    scenes::print_dead(RESETS, &rounds);
+
+    for round in &rounds {
+        assert!(!round.reason.contains("breaker"), "{round:?}");
+        assert!(round.over < Duration::from_secs(1), "{rounds:?}");
+    }
     Ok(())
 }
 

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use serin_tests::{
+    config::Attach,
     connections::{self, Plan},
     interrupt, judge,
-    scenes::{self, Scene},
+    scenes::{self, Scene, Stage, Way},
     serial, services,
 };
 
@@ -62,6 +63,12 @@ enum What {
         /// Only kinds whose name has this in it
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
+        /// Where servers answer past the edge (`forward = "l2"`), of kinds that show there
+        #[arg(long)]
+        l2: bool,
+        /// By the kernel's generic hook
+        #[arg(long)]
+        generic: bool,
     },
     /// A release under way in each of very many services instead: is one daemon enough?
     Services {
@@ -97,10 +104,22 @@ fn main() -> Result<()> {
             Ok(())
         }
         Some(What::Judge { runs, json }) => judge(runs, json.as_deref()),
-        Some(What::Scenes { seeds, only }) => {
+        Some(What::Scenes {
+            seeds,
+            only,
+            l2,
+            generic,
+        }) => {
             interrupt::watch()?;
             let _alone = serial::alone()?;
-            scenes(seeds, only.as_deref().unwrap_or_default())
+            let way = if l2 { Way::L2 } else { Way::Nat };
+            let attach = if generic {
+                Attach::Generic
+            } else {
+                Attach::Native
+            };
+            let stage = Stage::set_in(way, attach)?;
+            scenes(stage, seeds, only.as_deref().unwrap_or_default(), l2)
         }
         Some(What::Services { services }) => {
             interrupt::watch()?;
@@ -129,13 +148,17 @@ fn judge(runs: u64, json: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-fn scenes(seeds: u64, only: &str) -> Result<()> {
-    let chosen = scenes::ALL.iter().filter(|scene| scene.name.contains(only));
+fn scenes(mut stage: Stage, seeds: u64, only: &str, l2: bool) -> Result<()> {
+    let shows = |scene: &&Scene| scene.name.contains(only) && (!l2 || scene.shows_in_dsr());
+    let chosen = scenes::ALL.iter().filter(shows);
     let chosen: Vec<(&Scene, u64)> = chosen.map(|scene| (scene, seeds)).collect();
-    let mut stage = scenes::Stage::set()?;
     let rows = scenes::play_all(&mut stage, &chosen)?;
-    let dead = scenes::dead_at_five_percent(&mut stage, seeds)?;
-    scenes::print_dead(&dead);
+    if !l2 {
+        for name in ["is silent", "resets all"] {
+            let dead = scenes::at_five_percent(&mut stage, name, seeds)?;
+            scenes::print_dead(name, &dead);
+        }
+    }
     ensure!(
         rows.iter().all(scenes::Row::is_right),
         "a release did not end as it had to"

@@ -1,4 +1,4 @@
-//! How soon users are off a dead candidate.
+//! How soon users are off a candidate that serves nobody.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{clock, topology::VIP_V4};
 
-/// A dead candidate with 5% of a thousand new connections a second.
-#[derive(Clone, Copy, Debug)]
+/// A candidate that serves nobody, with 5% of a thousand new connections a second.
+#[derive(Clone, Debug)]
 pub struct Dead {
     /// From the first SYN that it was sent to the last one of a new connection.
     pub left: Duration,
@@ -21,11 +21,14 @@ pub struct Dead {
     pub connections: usize,
     /// From the same SYN to the end of the release.
     pub over: Duration,
+    /// Why, in the daemon's words.
+    pub reason: String,
 }
 
-/// Users are off a dead candidate, and then the release is over: how soon, so many times?
-pub fn dead_at_five_percent(stage: &mut Stage, rounds: u64) -> Result<Vec<Dead>> {
-    let scene = named("is silent");
+/// Users are off a candidate that is wrong by the scene with this name, and then the release is over: how
+/// soon, so many times?
+pub fn at_five_percent(stage: &mut Stage, name: &str, rounds: u64) -> Result<Vec<Dead>> {
+    let scene = named(name);
     (0..rounds).map(|seed| dead(stage, scene, seed)).collect()
 }
 
@@ -51,5 +54,6 @@ fn dead(stage: &mut Stage, scene: &Scene, seed: u64) -> Result<Dead> {
         left: Duration::from_nanos(last - first),
         connections: firsts.len(),
         over: Duration::from_nanos(now - first),
+        reason: release["reason"].as_str().unwrap_or_default().to_owned(),
     })
 }

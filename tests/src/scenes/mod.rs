@@ -10,10 +10,10 @@ mod table;
 mod trouble;
 
 pub use self::{
-    dead::{Dead, dead_at_five_percent},
+    dead::{Dead, at_five_percent},
     ending::{Ending, Run},
     play::{play, play_all},
     scene::{ALL, Scene, named},
-    stage::Stage,
+    stage::{Stage, Way},
     table::{Row, median, print_dead},
 };

@@ -88,6 +88,14 @@ pub const ALL: &[Scene] = &[
         }),
     ),
     bad(
+        "resets all",
+        Fault::All(|usual| Manner {
+            resets_v4: 1000,
+            resets_v6: 1000,
+            ..usual
+        }),
+    ),
+    bad(
         "is 20% slower",
         Fault::All(|usual| Manner {
             takes_us: SLOWER_US,
@@ -151,6 +159,12 @@ pub fn named(name: &str) -> &'static Scene {
 }
 
 impl Scene {
+    /// Whether what is wrong, if anything is, can be seen where servers answer past the edge: only what
+    /// clients send is.
+    pub fn shows_in_dsr(&self) -> bool {
+        self.ends != RolledBack || matches!(self.fault, Fault::Silent)
+    }
+
     /// How each backend of the candidate behaves, by its place in the pool; nothing where it does not
     /// listen.
     pub(super) fn manner(&self, place: usize, usual: Manner) -> Option<Manner> {

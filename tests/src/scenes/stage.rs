@@ -19,7 +19,6 @@ use crate::{
     topology::{Backend, Lab, VIP_V4, VIP_V6, client_v4},
 };
 
-const PORT: u16 = 8080;
 /// Of each pool.
 const BACKENDS: usize = 3;
 /// Connections a second, of users of each family.
@@ -28,14 +27,54 @@ const PER_S: u32 = 800;
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Users whom nobody else plays begin here.
 const OTHERS: u32 = 20_000;
-/// Outstanding requests of a gateway's users.
-const BEHIND: u32 = 500;
+/// Users behind a gateway: each calls once in five seconds.
+const BEHIND: u32 = 5000;
+/// All clients, in halves: their route is there already.
+const CLIENTS: [&str; 4] = [
+    "10.71.0.0/17",
+    "10.71.128.0/17",
+    "fd71::/49",
+    "fd71:0:0:8000::/49",
+];
+
+/// How packets come to the backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Through the edge, both ways.
+    Nat,
+    /// Through the edge, and past it on their way back.
+    L2,
+}
+
+impl Way {
+    fn lab(self, backends: u8) -> Result<Lab> {
+        match self {
+            Self::Nat => Lab::routed(backends),
+            Self::L2 => Lab::flat(backends),
+        }
+    }
+
+    const fn port(self) -> u16 {
+        match self {
+            Self::Nat => 8080,
+            Self::L2 => 80,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::L2 => "l2",
+        }
+    }
+}
 
 /// Dropped from the top: no daemon in a lab that is gone.
 pub struct Stage {
     /// The daemon.
     pub daemon: Daemon,
     servers: Vec<Server>,
+    way: Way,
     /// The network.
     pub lab: Lab,
 }
@@ -44,15 +83,21 @@ pub struct Stage {
 pub(super) struct Silenced<'a>(Vec<&'a Backend>);
 
 impl Stage {
-    /// With two pools of three backends each.
+    /// With two pools of three backends each, where all can be seen.
     pub fn set() -> Result<Self> {
-        let lab = Lab::routed(6)?;
-        let mut shop = Service::shop(&lab, "nat", PORT);
+        Self::set_in(Way::Nat, Attach::Native)
+    }
+
+    /// The same elsewhere.
+    pub fn set_in(way: Way, attach: Attach) -> Result<Self> {
+        let lab = way.lab(6)?;
+        let mut shop = Service::shop(&lab, way.word(), way.port());
         shop.release = Some(Plan::Quarter.release());
-        let daemon = Daemon::run(&lab, Attach::Native, vec![shop])?;
+        let daemon = Daemon::run(&lab, attach, vec![shop])?;
         Ok(Self {
             daemon,
             servers: Vec::new(),
+            way,
             lab,
         })
     }
@@ -93,7 +138,7 @@ impl Stage {
             };
             if let Some(manner) = manner {
                 let name = format!("{}{}", &pool[..1], number % BACKENDS + 1);
-                let server = Server::mannered(backend, (pool, &name), PORT, manner)?;
+                let server = Server::mannered(backend, (pool, &name), self.way.port(), manner)?;
                 self.servers.push(server);
             }
         }
@@ -157,8 +202,7 @@ impl Stage {
         if matches!(scene.fault, Fault::Silent) {
             for backend in self.candidate()?.1 {
                 silenced.0.push(backend);
-                backend.namespace.ip("route add blackhole 10.71.0.0/16\n\
-                     route add blackhole fd71::/48")?;
+                backend.namespace.ip(&blackholes("add"))?;
             }
         }
         Ok(silenced)
@@ -188,11 +232,16 @@ impl Stage {
     }
 }
 
+/// Orders for nothing to be sent to clients, or for that to end.
+fn blackholes(order: &str) -> String {
+    let lines = CLIENTS.map(|clients| format!("route {order} blackhole {clients}"));
+    lines.join("\n")
+}
+
 impl Drop for Silenced<'_> {
     fn drop(&mut self) {
         for backend in &self.0 {
-            let restored = backend.namespace.ip("route del blackhole 10.71.0.0/16\n\
-                 route del blackhole fd71::/48");
+            let restored = backend.namespace.ip(&blackholes("del"));
             if let Err(error) = restored {
                 eprintln!("{error:#}");
             }

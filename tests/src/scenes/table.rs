@@ -48,8 +48,8 @@ pub(super) fn print(row: &Row) {
     );
 }
 
-/// Prints how soon users were off a dead candidate.
-pub fn print_dead(rounds: &[Dead]) {
+/// Prints how soon users were off a candidate that serves nobody, by the name of its scene.
+pub fn print_dead(name: &str, rounds: &[Dead]) {
     let ms = |of: fn(&Dead) -> Duration| {
         let worst = rounds.iter().map(of).max().unwrap_or_default();
         format!(
@@ -59,7 +59,7 @@ pub fn print_dead(rounds: &[Dead]) {
         )
     };
     println!(
-        "a dead v2 with 5% of 1000 new connections a second, {} times: its last new one after {}; \
+        "a v2 that {name}, with 5% of 1000 new connections a second, {} times: its last new one after {}; \
          {} of them at the median; over after {}",
         rounds.len(),
         ms(|dead| dead.left),

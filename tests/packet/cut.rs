@@ -42,7 +42,7 @@ fn a_segment_of_a_connection_that_is_cut_is_answered_by_the_reset_that_rfc_9293_
 
             let told = (outcome.verdict, outcome.reason);
             assert_eq!(told, (Verdict::Transmit, Reason::Reset), "{frame:?}");
-            assert_eq!(outcome.frame, reset_of(&frame, flags, payload), "{frame:?}");
+            assert_eq!(outcome.frame, reset_of(&frame, ACKNOWLEDGED), "{frame:?}");
         }
     }
 }
@@ -64,7 +64,7 @@ fn the_reset_leaves_options_and_extension_headers_behind() {
         input[at..at + 4].copy_from_slice(&ACKNOWLEDGED.to_be_bytes());
         let outcome = lab.send(&input);
         assert_eq!(outcome.reason, Reason::Reset);
-        assert_eq!(outcome.frame, reset_of(&frame, flag::ACK, 5));
+        assert_eq!(outcome.frame, reset_of(&frame, ACKNOWLEDGED));
     }
 }
 
@@ -189,8 +189,12 @@ fn segments() -> Vec<Segment> {
     ]
 }
 
-/// RFC 9293, section 3.10.7.1, written by `etherparse`.
-fn reset_of(frame: &Frame, flags: u8, payload: usize) -> Vec<u8> {
+/// The reset of a segment that acknowledges so much, if anything: RFC 9293, section 3.10.7.1, written by
+/// `etherparse`.
+pub fn reset_of(frame: &Frame, acknowledged: u32) -> Vec<u8> {
+    let Transport::Tcp(flags, _) = frame.transport else {
+        panic!("no segment: {frame:?}");
+    };
     let (from, to): (SocketAddr, SocketAddr) = (frame.destination, frame.source);
     let builder = PacketBuilder::ethernet2(frame.destination_mac, frame.source_mac);
     let builder = builder.ip(match (from.ip(), to.ip()) {
@@ -221,10 +225,11 @@ fn reset_of(frame: &Frame, flags: u8, payload: usize) -> Vec<u8> {
     if flags & flag::ACK == 0 {
         let controls = u32::from(flags & flag::FIN != 0);
         tcp.ack = true;
-        tcp.acknowledgment_number =
-            SEQUENCE + controls + u32::try_from(payload).expect("test frames are small");
+        tcp.acknowledgment_number = SEQUENCE
+            + controls
+            + u32::try_from(frame.payload.len()).expect("test frames are small");
     } else {
-        tcp.sequence_number = ACKNOWLEDGED;
+        tcp.sequence_number = acknowledged;
     }
     let builder = builder.tcp_header(tcp);
     let mut bytes = Vec::new();

@@ -21,7 +21,7 @@ use nix::time::{ClockId, clock_gettime};
 use serin_tests::{netns::Namespace, unique};
 
 use crate::{
-    model::site::{DRAIN_TICKS, Site, name, view},
+    model::site::{DRAIN_TICKS, Site, name},
     world::{Family, client},
 };
 
@@ -61,7 +61,8 @@ fn nobody_waits_for_a_sweep_of_300_000_pins() {
 }
 
 fn core(directory: &Path, pins: &Path) -> Control<Kernel> {
-    let text = Site::new().text(directory, pins);
+    let site = Site::plain();
+    let text = site.text(directory, pins);
     let text = text.replace("connections = 65536", "connections = 524288");
     let config = Config::parse(&text).expect("a good site");
     let kernel = Kernel::open(&Settings {
@@ -79,7 +80,7 @@ fn core(directory: &Path, pins: &Path) -> Control<Kernel> {
         config,
         source: PathBuf::new(),
         saved: State::default(),
-        view: view(),
+        view: site.view(),
         dataplane: kernel,
         takes_over: false,
     };

@@ -60,6 +60,7 @@ fn begin_anew(service: &mut ServiceState) {
         .swept()
         .disarmed();
     service.position.epoch = 0;
+    service.position.went = None;
     service.position.run = service.position.run.as_ref().map(Run::rested);
     service.before = None;
     service.end_pending(Some("the host was started anew".to_owned()));

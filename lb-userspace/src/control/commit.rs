@@ -222,16 +222,19 @@ fn rest_tables(next: &mut State) {
     }
 }
 
-/// Keeps in mind when the last change was, as long as connections of before it may be pinned.
+/// Keeps in mind when the last change was, as long as connections of before it may be pinned. Each
+/// gives them all its own time.
 fn date_changes(next: &mut State) {
     for service in next.services.values_mut() {
-        let tables = service.pools.values().map(|pool| pool.table.changed);
-        let changed = tables.chain([service.position.changed]).max().flatten();
-        service.last_change = if service.is_touched() || service.is_moving() {
-            service.last_change.max(changed)
+        service.position.overdue &= !service.is_moving();
+        if service.is_touched() || service.is_moving() {
+            let tables = service.pools.values().map(|pool| pool.table.changed);
+            let position = [service.position.changed, service.position.went];
+            let changed = tables.chain(position).max().flatten();
+            service.last_change = service.last_change.max(changed);
         } else {
-            None
-        };
+            (service.last_change, service.position.went) = (None, None);
+        }
     }
 }
 

@@ -50,6 +50,9 @@ pub struct Position {
     pub touched_ppm: u32,
     /// Tick of the last change that has not settled.
     pub changed: Option<u32>,
+    /// Tick of the last change, also of one that has taken the one before it back.
+    #[serde(default)]
+    pub went: Option<u32>,
     /// A change is about to come, and sessions that are there are being pinned.
     #[serde(default)]
     pub arming: bool,
@@ -85,6 +88,7 @@ impl Position {
             origin: now,
             touched_ppm: 0,
             changed: None,
+            went: None,
             arming: false,
             overdue: false,
             previous: None,
@@ -285,9 +289,14 @@ impl Position {
     }
 
     fn go(&mut self, next: Mapping, tick: u32) {
+        self.arming = false;
+        if next == self.now {
+            // It stands since it began, however often it is ordered.
+            return;
+        }
         self.touched_ppm = self.touched_by(&next);
         self.now = next;
-        self.arming = false;
+        self.went = Some(tick);
         self.overdue = false;
         self.date(tick);
     }

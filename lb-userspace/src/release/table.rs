@@ -165,8 +165,9 @@ impl PoolTable {
 
     fn replaced(&self, table: Table, changed: Option<u32>) -> Self {
         if table == self.slots.table {
+            // It stands since it began, however often it is ordered.
             return Self {
-                changed: self.changed.and(changed),
+                changed: changed.and(self.changed),
                 ..self.clone()
             };
         }

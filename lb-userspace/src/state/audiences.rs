@@ -8,6 +8,7 @@ use std::{
 use ipnet::IpNet;
 use lb_common::{
     audience::{AudienceSet, RANGES, Range, Rule, condition},
+    hash::BUCKETS,
     maps::{MAX_AUDIENCE_SETS, MAX_AUDIENCES},
     prefix::Prefixes,
 };
@@ -123,7 +124,13 @@ impl ServiceState {
         tick: u32,
     ) -> Result<(), StateError> {
         let number = self.set_of(open, ids)?;
+        let before = self.position.now.audiences;
+        let pinned = before != number && self.pins_at_rest();
         self.position = self.position.judged_by(number, tick);
+        if pinned {
+            // First packets have pinned connections also where the change moves nobody.
+            self.position.touched_ppm = BUCKETS;
+        }
         let audiences = service.audiences.iter();
         let names: BTreeSet<&String> = audiences.map(|audience| &audience.name).collect();
         let kept = &self.audiences.sets;

@@ -338,6 +338,10 @@ impl ServiceState {
             .get(pool)
             .map(|state| state.table.reassigned(&owners, &cut, tick));
         if let (Some(table), Some(state)) = (table, self.pools.get_mut(pool)) {
+            // Also where it takes back what has moved connections.
+            if table.slots() != state.table.slots() {
+                self.last_change = self.last_change.max(Some(tick));
+            }
             state.table = table;
         }
     }

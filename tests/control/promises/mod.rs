@@ -1,6 +1,7 @@
 //! Promises one by one, each by the shortest story that could break it.
 
 mod backends;
+mod changes;
 mod configuration;
 mod health;
 mod release;

@@ -2,7 +2,10 @@
 
 use lb_userspace::state::Admin;
 
-use super::site::{BACKENDS, DRAIN_TICKS, POOLS, QUIC, SERVICES};
+use super::{
+    audience::Marks,
+    site::{AUDIENCES, BACKENDS, DRAIN_TICKS, POOLS, QUIC, SERVICES},
+};
 use crate::{frame::flag, random::Random, world::Family};
 
 /// One thing that happens.
@@ -42,6 +45,17 @@ pub enum Event {
         backend: usize,
         there: bool,
     },
+    /// An audience comes or goes.
+    Toggle {
+        service: usize,
+        audience: usize,
+        on: bool,
+    },
+    /// An audience becomes another in the configuration, or what it was.
+    Edit {
+        service: usize,
+        audience: usize,
+    },
     /// Time goes by, and what is due is done.
     Pass {
         ticks: u32,
@@ -57,6 +71,7 @@ pub struct Packet {
     pub family: Family,
     pub client: u16,
     pub port: u16,
+    pub marks: Marks,
     pub kind: Kind,
 }
 
@@ -88,13 +103,26 @@ pub enum Id {
 }
 
 /// Clients of each family, and ports of each client: few enough to come again.
-const CLIENTS: usize = 400;
+const CLIENTS: usize = 256;
 const CLIENT_PORTS: usize = 3;
+
+/// How much time goes by: often as little as leaves a session known that an order waits for.
+const PASSES: [u32; 9] = [
+    1,
+    20,
+    20,
+    20,
+    30,
+    60,
+    DRAIN_TICKS / 2,
+    DRAIN_TICKS + 1,
+    2 * DRAIN_TICKS + 2,
+];
 
 impl Event {
     pub fn packet(random: &mut Random) -> Self {
         let service = random.below(SERVICES);
-        let kind = match random.below(20) {
+        let kind = match random.below(24) {
             _ if service == QUIC => Kind::quic(random),
             0..=5 => Kind::Tcp(flag::SYN),
             6..=12 => Kind::Tcp(flag::ACK),
@@ -109,6 +137,7 @@ impl Event {
             family: [Family::V4, Family::V6][random.below(2)],
             client: short(random.below(CLIENTS)),
             port: 1024 + short(random.below(CLIENT_PORTS)),
+            marks: Marks::draw(random),
             kind,
         })
     }
@@ -116,7 +145,8 @@ impl Event {
     pub fn order(random: &mut Random) -> Self {
         let (service, pool) = (random.below(SERVICES), random.below(POOLS));
         let backend = random.below(BACKENDS);
-        match random.below(25) {
+        let audience = random.below(AUDIENCES);
+        match random.below(32) {
             0..=6 => Self::Share {
                 service,
                 pool,
@@ -145,16 +175,32 @@ impl Event {
                 there: random.below(2) > 0,
             },
             20 => Self::Restart,
-            _ => Self::Pass {
-                ticks: [
-                    1,
-                    30,
-                    60,
-                    DRAIN_TICKS / 2,
-                    DRAIN_TICKS + 1,
-                    2 * DRAIN_TICKS + 2,
-                ][random.below(6)],
+            21..=23 => Self::Toggle {
+                service,
+                audience,
+                on: random.below(2) > 0,
             },
+            24 => Self::Edit { service, audience },
+            _ => Self::Pass {
+                ticks: PASSES[random.below(PASSES.len())],
+            },
+        }
+    }
+
+    /// Which service it is about.
+    pub const fn service(&self) -> Option<usize> {
+        match self {
+            Self::Packet(Packet { service, .. })
+            | Self::Share { service, .. }
+            | Self::Cutover { service, .. }
+            | Self::Rollback { service }
+            | Self::Weight { service, .. }
+            | Self::Admin { service, .. }
+            | Self::Health { service, .. }
+            | Self::Apply { service, .. }
+            | Self::Toggle { service, .. }
+            | Self::Edit { service, .. } => Some(*service),
+            Self::Pass { .. } | Self::Restart => None,
         }
     }
 

@@ -339,7 +339,7 @@ impl ServiceState {
             .map(|state| state.table.reassigned(&owners, &cut, tick));
         if let (Some(table), Some(state)) = (table, self.pools.get_mut(pool)) {
             // Also where it takes back what has moved connections.
-            if table.slots() != state.table.slots() {
+            if self.position.names(state.id) && table.slots() != state.table.slots() {
                 self.last_change = self.last_change.max(Some(tick));
             }
             state.table = table;

@@ -98,9 +98,6 @@ impl Service {
             // Nobody is, or was, sent here.
             dealt.origin.clone_from(&dealt.current);
             dealt.changed = None;
-            if !is_new && before.current != owners {
-                self.begin(tick);
-            }
             return;
         }
         for (origin, &owner) in dealt.origin.iter_mut().zip(owners) {

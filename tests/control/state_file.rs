@@ -121,9 +121,9 @@ fn garbage_is_refused_and_left_alone() {
 
 #[test]
 fn a_newer_file_is_refused_with_what_to_run() {
-    let said = start_says(b"{\"version\":3,\"state\":{\"anything\":1}}");
+    let said = start_says(b"{\"version\":4,\"state\":{\"anything\":1}}");
     assert!(
-        said.contains("version 3, and this serin knows up to 2; run the newer serin"),
+        said.contains("version 4, and this serin knows up to 3; run the newer serin"),
         "{said}"
     );
 }

@@ -184,8 +184,8 @@ fn segments() -> Vec<Segment> {
         (flag::ACK | flag::FIN, vec![], 1, vec![]),
         (flag::SYN | flag::ACK, vec![1; 40], 0, vec![]),
         (flag::FIN, vec![], 3, vec![(tag::QINQ, 7), (tag::VLAN, 9)]),
-        (flag::PSH, vec![1; 4], 1001, vec![]),
-        (0, vec![], 0, vec![]),
+        (flag::FIN | flag::PSH, vec![1; 4], 1001, vec![]),
+        (flag::FIN, vec![], 0, vec![]),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aya_obj::{Object, generated::bpf_insn};
 use lb_common::{
     bench,
-    maps::{DECAP_PROGRAM, PROGRAM, WHOIS, aside},
+    maps::{DECAP_PROGRAM, LAPSE, PROGRAM, WHOIS, aside},
 };
 use lb_userspace::object;
 
@@ -28,7 +28,7 @@ const STORES: [u8; 2] = [2, 3];
 
 #[test]
 fn no_program_needs_more_stack_than_linux_6_1_gives() {
-    let main = [PROGRAM, WHOIS, DECAP_PROGRAM];
+    let main = [PROGRAM, WHOIS, LAPSE, DECAP_PROGRAM];
     let main = main.into_iter().chain(aside::PROGRAMS);
     let measured = [bench::program::SERIN, bench::program::SERIN_OUTER];
     for (embedded, names) in [

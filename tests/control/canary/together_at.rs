@@ -168,13 +168,13 @@ fn one_that_goes_its_own_way_calls_the_other_back_to_where_it_was() {
     let ways: [Way; 4] = [
         ("abort", |world| drop(world.abort("s0").expect("aborted"))),
         ("rollback", |world| {
-            drop(world.rollback("s0").expect("back"))
+            drop(world.rollback("s0").expect("back"));
         }),
         ("promote", |world| {
-            drop(world.steer("s0", &PROMOTE).expect("now"))
+            drop(world.steer("s0", &PROMOTE).expect("now"));
         }),
         ("share", |world| {
-            drop(world.share("s0", 10_000, None).expect("by hand"))
+            drop(world.share("s0", 10_000, None).expect("by hand"));
         }),
     ];
     for (way, order) in ways {

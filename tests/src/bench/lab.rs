@@ -10,6 +10,7 @@ use aya::{
 use lb_common::{
     bench::{Plan, program},
     hash::{HashKey, KEY_WORDS, mix},
+    maps::PROGRAM,
     node::Node,
     reason::Reason,
     signal::{Signal, cohort},
@@ -19,6 +20,7 @@ use lb_userspace::dataplane::{
     kernel::{Kernel, Settings, detach},
     plan::plan,
 };
+use lb_userspace::object;
 
 use super::{
     case::{Case, Flows, Forward, State},
@@ -46,31 +48,9 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Loads the object.
+    /// Loads the benchmark's object.
     pub fn open(namespace: &Namespace, wan: u32) -> Result<Self> {
-        let inside = namespace.enter()?;
-        let pins = Path::new("/sys/fs/bpf").join(unique::name());
-        let mut words = [0; KEY_WORDS];
-        for (word, number) in words.iter_mut().zip(1_u64..) {
-            *word = mix(number);
-        }
-        let kernel = Kernel::open(&Settings {
-            object: lb_userspace::object::BENCH,
-            program: program::SERIN,
-            pins: &pins,
-            node: Node::new(HashKey::new(words), 32, 64),
-            flows: FLOWS,
-            moving: false,
-            sparing: false,
-        });
-        let mut lab = Self {
-            kernel: None,
-            image: Image::default(),
-            wan,
-            pins,
-            _inside: inside,
-        };
-        lab.kernel = Some(kernel.context("loading the benchmark's programs; this needs root")?);
+        let mut lab = Self::load(namespace, wan, (object::BENCH, program::SERIN))?;
         for other in [
             program::PASS,
             program::SWAP,
@@ -85,14 +65,55 @@ impl Lab {
         Ok(lab)
     }
 
+    /// Loads the product's, with all programs that packets are given to.
+    pub fn product(namespace: &Namespace, wan: u32) -> Result<Self> {
+        Self::load(namespace, wan, (object::SERIN, PROGRAM))
+    }
+
+    fn load(
+        namespace: &Namespace,
+        wan: u32,
+        (object, program): (&'static [u8], &'static str),
+    ) -> Result<Self> {
+        let inside = namespace.enter()?;
+        let pins = Path::new("/sys/fs/bpf").join(unique::name());
+        let mut words = [0; KEY_WORDS];
+        for (word, number) in words.iter_mut().zip(1_u64..) {
+            *word = mix(number);
+        }
+        let kernel = Kernel::open(&Settings {
+            object,
+            program,
+            pins: &pins,
+            node: Node::new(HashKey::new(words), 32, 64),
+            flows: FLOWS,
+            moving: false,
+            sparing: false,
+        });
+        let mut lab = Self {
+            kernel: None,
+            image: Image::default(),
+            wan,
+            pins,
+            _inside: inside,
+        };
+        lab.kernel = Some(kernel.context("loading the programs to measure; this needs root")?);
+        Ok(lab)
+    }
+
     /// Makes the maps and the wrapper ready for a case.
     pub fn prepare(&mut self, case: &Case) -> Result<()> {
-        let image = world::image(case, self.wan);
+        self.become_image(world::image(case, self.wan))?;
+        self.order(case, &world::frame(case))
+    }
+
+    /// Makes the maps ready.
+    pub fn become_image(&mut self, image: Image) -> Result<()> {
         for write in plan(&self.image, &image) {
             self.kernel().write(&write)?;
         }
         self.image = image;
-        self.order(case, &world::frame(case))
+        Ok(())
     }
 
     /// Tells the wrapper what to write over the frame.

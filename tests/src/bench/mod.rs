@@ -4,6 +4,7 @@
 //! every number of flows is real. What the wrapper itself takes is measured next to each case.
 
 mod case;
+mod features;
 mod lab;
 mod measure;
 mod report;
@@ -46,6 +47,7 @@ pub fn run(json: Option<&Path>, quick: bool, only: Option<&str>) -> Result<()> {
         }
     }
     if only.is_none() {
+        features::measure(&namespace, wan, effort)?;
         report::targets(&rows, &tables);
     }
     if let Some(path) = json {

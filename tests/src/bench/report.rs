@@ -77,6 +77,19 @@ pub fn heading() {
     );
 }
 
+/// What the columns of single features are.
+pub fn features_heading() {
+    println!("\n{:<34} {:>9} {:>12}", "l2, IPv4", "ns/packet", "more");
+}
+
+/// One of them, beside the packet without it.
+pub fn feature(name: &str, runs: &Runs, plain: Option<f64>) {
+    let (low, high) = runs.spread();
+    let median = runs.median();
+    let more = plain.map_or(String::new(), |plain| format!("{:+.0}", median - plain));
+    println!("{name:<34} {median:>9.0} {more:>12}   {low:.0} to {high:.0}");
+}
+
 /// The targets, each with what was measured.
 pub fn targets(rows: &[Row], swaps: &[Swap]) {
     println!("\ntargets");

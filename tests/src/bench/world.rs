@@ -47,8 +47,8 @@ const PREFIXES: u64 = 100_000;
 const SYNS: u32 = 1_000_000;
 const BACKEND_PORT: u16 = 8080;
 /// The addresses in a frame before the wrapper writes the flow into them.
-const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const NEXT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub const NEXT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 /// Clients are behind a gateway whose Ethernet address is known, for the replies.
 const ROUTES: &str = "
@@ -266,7 +266,8 @@ pub fn shares(count: u64) -> Vec<Share> {
         .collect()
 }
 
-fn vip(family: Family) -> SocketAddr {
+/// Where the service listens.
+pub fn vip(family: Family) -> SocketAddr {
     match family {
         Family::V4 => SocketAddr::from(([192, 0, 2, 80], PORT)),
         Family::V6 => SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80], PORT)),

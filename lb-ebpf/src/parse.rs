@@ -39,6 +39,10 @@ const TCP_RST: u8 = 1 << 2;
 const TCP_ACK: u8 = 1 << 4;
 
 /// What the stages after this one need to know of a packet.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a bit of a header, whatever the others are"
+)]
 pub struct Parsed {
     /// IPv6 rather than IPv4.
     pub v6: bool,

@@ -140,10 +140,8 @@ impl Marks {
         ];
         let given = all
             .into_iter()
-            .filter_map(|(key, value)| Some((key, value?)));
-        given
-            .map(|(key, value)| format!("&{key}={value}"))
-            .collect()
+            .filter_map(|(key, value)| Some(format!("&{key}={}", value?)));
+        given.collect()
     }
 }
 

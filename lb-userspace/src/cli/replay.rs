@@ -21,19 +21,19 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct Replay {
     /// Judge a past release again, of this number or the last one; alone, or with other settings
-    #[arg(long, value_name = "RELEASE", num_args = 0..=1)]
-    replay: Option<Option<u64>>,
+    #[arg(long = "replay", value_name = "RELEASE", num_args = 0..=1)]
+    release: Option<Vec<u64>>,
     /// With commas between: connect, early-reset, ...
-    #[arg(long, requires = "replay")]
+    #[arg(long, requires = "release")]
     signals: Option<String>,
     /// Like 1%
-    #[arg(long, requires = "replay")]
+    #[arg(long, requires = "release")]
     false_alarm: Option<String>,
     /// In each step, before the candidate is called no worse
-    #[arg(long, requires = "replay", allow_negative_numbers = true)]
+    #[arg(long, requires = "release", allow_negative_numbers = true)]
     min_clients: Option<i64>,
     /// hold, extend, abort or promote
-    #[arg(long, requires = "replay")]
+    #[arg(long, requires = "release")]
     on_inconclusive: Option<String>,
 }
 
@@ -44,9 +44,9 @@ impl Replay {
         client: &Client,
         service: &str,
     ) -> Option<Result<Replayed, ClientError>> {
-        let release = self.replay?;
+        let release = self.release?;
         let given = [
-            ("release", release.map(|number| number.to_string())),
+            ("release", release.first().map(u64::to_string)),
             ("signals", self.signals),
             ("false_alarm", self.false_alarm),
             ("min_clients", self.min_clients.map(|n| n.to_string())),

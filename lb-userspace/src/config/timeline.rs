@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn an_audience_beside_a_share_is_shown_with_both() {
         let text = RELEASE.replace("{ share = \"25%\",", "{ audience = \"beta\",");
-        let beta = "[[service.audience]]\nname = \"beta\"\nvlan = 8\nshare = \"50%\"\n";
+        let beta = "[[service.audience]]\nname = \"beta\"\nvlan = 8\npool = \"candidate\"\n";
         let config = Config::parse(&format!("{}{beta}{text}", shop(""))).expect("valid");
         let shown = outline(&config.services[0]);
         let expected = "step 3 after 15m: audience beta beside 1%, until approved\n";

@@ -137,9 +137,9 @@ impl Harm {
     /// Gives up what was won, in the same test; what was lost stays lost, or whoever begins anew whenever
     /// it suits would win in the end.
     pub fn begin_anew(&mut self) {
-        let anew = |wealth: &Wealth| stakes(sum(wealth).min(0.0));
-        self.wealth = anew(&self.wealth);
-        self.dealt = self.dealt.as_ref().map(anew);
+        for wealth in [&mut self.wealth].into_iter().chain(&mut self.dealt) {
+            *wealth = stakes(sum(wealth).min(0.0));
+        }
     }
 
     /// Takes a block into account, in which this part of the clients of both were dealt to the candidate.

@@ -157,16 +157,12 @@ fn halved(looks: Vec<Look>) -> Vec<Look> {
     let mut halved: Vec<Look> = Vec::with_capacity(looks.len());
     let mut alone = false;
     for look in looks {
-        match halved.pop_if(|last| alone && last.goes_on(&look)) {
-            Some(last) => {
-                halved.push(last.and(look));
-                alone = false;
-            }
-            None => {
-                halved.push(look);
-                alone = true;
-            }
-        }
+        let first = halved.pop_if(|last| alone && last.goes_on(&look));
+        alone = first.is_none();
+        halved.push(match first {
+            Some(first) => first.and(look),
+            None => look,
+        });
     }
     halved
 }
@@ -180,7 +176,7 @@ impl Came {
                 (came != Cohorts::default()).then_some(Self::Outcomes(came))
             }
             (Counts::Values(now), Counts::Values(last)) => {
-                let came = now.with(last, |now, last| risen(now, last));
+                let came = now.with(last, risen);
                 (came != Cohorts::default()).then_some(Self::Values(came))
             }
             (Counts::Outcomes(_), Counts::Values(_)) | (Counts::Values(_), Counts::Outcomes(_)) => {
@@ -210,7 +206,7 @@ impl Came {
         match (self, counts) {
             (Self::Outcomes(came), Counts::Outcomes(counts)) => *counts = counts.plus(came),
             (Self::Values(came), Counts::Values(counts)) => {
-                *counts = counts.with(came, |counts, came| grown(counts, came));
+                *counts = counts.with(came, grown);
             }
             // As above; a file may say otherwise, and then says nothing.
             (Self::Outcomes(_), Counts::Values(_)) | (Self::Values(_), Counts::Outcomes(_)) => {}

@@ -121,10 +121,10 @@ impl Sender {
         let expected = if self.forward == Record::FORWARD_NAT {
             translated(frame, packet.family, backend)
         } else {
-            let (destination_mac, source_mac) = macs(backend);
+            let (next_hop, own) = macs(backend);
             Frame {
-                destination_mac,
-                source_mac,
+                source_mac: own,
+                destination_mac: next_hop,
                 ..frame
             }
         };

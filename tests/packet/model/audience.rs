@@ -80,7 +80,7 @@ impl Audience {
     }
 
     /// Whether what the first packet shows is what it asks for.
-    pub fn admits(&self, marks: &Marks) -> bool {
+    pub fn admits(&self, marks: Marks) -> bool {
         let hops = self.hops.as_ref();
         let within =
             |sizes: &RangeInclusive<u16>| marks.mss.is_some_and(|mss| sizes.contains(&mss));

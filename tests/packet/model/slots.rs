@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn in_turn(slot: usize) -> u16 {
-        if slot % 2 == 0 { 1 } else { 2 }
+        if slot.is_multiple_of(2) { 1 } else { 2 }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::KernelError;
 
 /// What the kernel was built as, of `uname -v`.
 const VERSION: &str = "/proc/sys/kernel/version";
-/// In it where softirqs run in threads that may be preempted (scripts/mkcompile_h and init/Makefile).
+/// In it where softirqs run in threads that may be preempted (init/Makefile).
 const REALTIME: &str = "PREEMPT_RT";
 
 /// Returns when every packet that was being handled at the call has been.

@@ -40,7 +40,7 @@ impl Mapping {
         let audiences = self.audiences.iter().enumerate();
         for (number, audience) in audiences.filter(|(_, one)| one.is_from(from)) {
             opened |= audience.asks_the_first();
-            let shown = !audience.asks_the_first() || first.is_some_and(|it| audience.admits(it));
+            let shown = !audience.asks_the_first() || first.is_some_and(|&it| audience.admits(it));
             if shown && audience.has(flow.port, flow.vlan) {
                 return Judged {
                     pool: self.pool(client, audience.share_ppm),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Flow, Model, Role};
+use crate::model::audience::Audience;
 
 /// A connection stays on a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ impl Model {
         let service = &self.services[flow.service];
         let mut audiences = service.now.audiences.iter();
         // Each datagram decides anew.
-        let decides = flow.is_udp() && audiences.any(|audience| audience.asks_the_first());
+        let decides = flow.is_udp() && audiences.any(Audience::asks_the_first);
         !decides && service.is_settled() && self.answer(flow, None).current == pin.backend
     }
 

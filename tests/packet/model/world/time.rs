@@ -7,6 +7,7 @@ use lb_userspace::state::State;
 
 use super::{World, clocked::book};
 use crate::model::{
+    audience::Audience,
     reference::Flow,
     site::{SERVICES, name},
 };
@@ -96,7 +97,7 @@ impl World {
         let service = &self.model.services[number];
         service.late(self.tick)?;
         let mut audiences = service.now.audiences.iter();
-        if !service.is_settled() || audiences.any(|audience| audience.asks_the_first()) {
+        if !service.is_settled() || audiences.any(Audience::asks_the_first) {
             return Ok(());
         }
         let pins = self.model.pins.iter();

@@ -81,7 +81,11 @@ impl Run {
         let outcome = self.carry_out(&step.order);
         self.calm();
         match outcome {
-            // It counts, and what is left of it comes with the next tick.
+            // It counts, and what is left of it comes with the next tick. Of several services, that may be
+            // all that one of them is to get.
+            Err(ControlError::Unfinished(_)) if matches!(step.order, Order::Together) => {
+                self.world.tend().map_err(|error| error.to_string())?;
+            }
             Ok(()) | Err(ControlError::Unfinished(_)) => {}
             Err(error) => {
                 self.expected = expected;

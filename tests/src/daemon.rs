@@ -22,6 +22,9 @@ use crate::{
     unique,
 };
 
+/// The unit that the package brings, whose environment the daemon has here too.
+const UNIT: &str = include_str!("../../lb-userspace/package/serin.service");
+
 const READY: Duration = Duration::from_secs(10);
 const STOPPED: Duration = Duration::from_secs(5);
 /// How long a start may take to be refused, in the words of timeout(1).
@@ -75,6 +78,7 @@ impl Daemon {
         let mut command = lab.edge.command(&self.binary);
         command.args(["run", "--config"]).arg(self.config_path());
         command.env("SERIN_DIE_AFTER", self.fault_path());
+        command.envs(environment(UNIT));
         command.stdout(log.try_clone()?).stderr(log);
         self.process = Some(Process::start(&mut command)?);
         self.wait_until_ready(limit)
@@ -254,6 +258,13 @@ impl Drop for Daemon {
         // Without its pins the kernel frees programs, maps and links. After `detach` there are none.
         let _ = fs::remove_dir_all(&self.config.node.pins);
     }
+}
+
+/// What a unit sets in its service's environment.
+fn environment(unit: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = unit.lines();
+    let settings = lines.filter_map(|line| line.strip_prefix("Environment="));
+    settings.filter_map(|setting| setting.split_once('='))
 }
 
 /// `SERIN_BIN`, or the `serin` that was built beside this program.

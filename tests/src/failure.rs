@@ -33,8 +33,11 @@ impl From<io::Error> for Failure {
             Some(libc::ECONNREFUSED) => Self::Refused,
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => Self::Unreachable,
             Some(libc::ECONNRESET | libc::EPIPE) => Self::Reset,
-            // A blocking socket whose time limit has passed says EAGAIN, or EINPROGRESS on connect.
-            Some(libc::ETIMEDOUT | libc::EAGAIN | libc::EINPROGRESS) => Self::TimedOut,
+            // A blocking socket whose time limit has passed says EAGAIN; on connect EINPROGRESS, or
+            // EALREADY if a signal had interrupted it and it was called again.
+            Some(libc::ETIMEDOUT | libc::EAGAIN | libc::EINPROGRESS | libc::EALREADY) => {
+                Self::TimedOut
+            }
             Some(errno) => Self::System(errno),
             None => Self::ShortRead,
         }

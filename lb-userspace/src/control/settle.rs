@@ -30,6 +30,16 @@ pub fn settle(state: &State, config: &Config, tick: u32) -> State {
     next
 }
 
+/// Whether time may change something of a service: a drain is over, a backend starts slowly, or pins
+/// are to be voided.
+pub fn is_due(state: &State, config: &Config, tick: u32) -> bool {
+    state.services.iter().any(|(name, service)| {
+        let mut backends = service.backends.values();
+        backends.any(|backend| backend.slow_start.is_some() || backend.is_to_be_voided())
+            || pending(service, config, name, tick).any(|left| left == 0)
+    })
+}
+
 /// How long until something settles; nothing if nothing is to.
 pub fn next_settlement(state: &State, config: &Config, tick: u32) -> Option<Duration> {
     let services = state.services.iter();
@@ -40,19 +50,23 @@ pub fn next_settlement(state: &State, config: &Config, tick: u32) -> Option<Dura
 /// Seconds until the last change of a service settles.
 pub fn settles_in_s(service: &ServiceState, config: &Config, name: &str, tick: u32) -> Option<u64> {
     pending(service, config, name, tick)
-        .into_iter()
         .max()
         .map(|ticks| (TICK * ticks).as_secs())
 }
 
 /// Ticks until each of a service's changes settles.
-fn pending(service: &ServiceState, config: &Config, name: &str, tick: u32) -> Vec<u32> {
-    let drain = drain_ticks(config, name);
+fn pending(
+    service: &ServiceState,
+    config: &Config,
+    name: &str,
+    tick: u32,
+) -> impl Iterator<Item = u32> {
     let tables = service.pools.values().map(|pool| pool.table.changed);
     let changes = tables.chain([service.position.changed]).flatten();
-    changes
-        .map(|changed| changed.saturating_add(drain).saturating_sub(tick))
-        .collect()
+    changes.map(move |changed| {
+        let settles = changed.saturating_add(drain_ticks(config, name));
+        settles.saturating_sub(tick)
+    })
 }
 
 /// Ticks after which a service's drain is over for sure: the first of them may have been about to
@@ -140,7 +154,10 @@ mod tests {
         assert_eq!(at(100 + DRAIN - 1), fixture.state);
         assert!(!at(100 + DRAIN).services["shop"].is_moving());
         let shop = fixture.service("shop");
-        assert_eq!(pending(shop, &fixture.config, "shop", 101), [DRAIN - 1]);
+        let left: Vec<u32> = pending(shop, &fixture.config, "shop", 101).collect();
+        assert_eq!(left, [DRAIN - 1]);
+        let due = |tick| is_due(&fixture.state, &fixture.config, tick);
+        assert_eq!((due(100 + DRAIN - 1), due(100 + DRAIN)), (false, true));
         assert_eq!(
             settles_in_s(shop, &fixture.config, "shop", 100 + DRAIN),
             Some(0)

@@ -16,7 +16,7 @@ use lb_common::{
 use super::{
     Control, ControlError,
     settle::{
-        drain_ticks, idle_ticks, is_overdue, next_settlement, next_slow_step, settle,
+        drain_ticks, idle_ticks, is_due, is_overdue, next_settlement, next_slow_step, settle,
         slow_start_ticks,
     },
 };
@@ -109,13 +109,15 @@ impl<D: Dataplane> Control<D> {
         self.carry_out_pending(tick)?;
         self.judge_releases(tick)?;
         self.advance_releases(tick)?;
-        let mut next = settle(&self.state, &self.config, tick);
-        let period = |service: &str, pool: &str| slow_start_ticks(&self.config, service, pool);
-        next.advance(period, &self.seed, tick);
-        // Something may have come between the two steps of a `maint`.
-        next.void_pins();
-        if next != self.state {
-            self.commit(next)?;
+        if is_due(&self.state, &self.config, tick) {
+            let mut next = settle(&self.state, &self.config, tick);
+            let period = |service: &str, pool: &str| slow_start_ticks(&self.config, service, pool);
+            next.advance(period, &self.seed, tick);
+            // Something may have come between the two steps of a `maint`.
+            next.void_pins();
+            if next != self.state {
+                self.commit(next)?;
+            }
         }
         if !self.state.needs_sweep() {
             self.sweep.pass = None;
@@ -146,10 +148,10 @@ impl<D: Dataplane> Control<D> {
 
     /// Removes pins of one slice that are over; after the last, drops what nothing needs any more.
     fn sweep(&mut self, mut pass: Pass, tick: u32, now: Instant) -> Result<(), ControlError> {
-        let mut over = Vec::new();
+        let (began, mut over) = (Instant::now(), Vec::new());
         let ended = self.look_at_pins(&mut pass, &mut over, tick)?;
         self.dataplane.unpin(&over)?;
-        pass.took += now.elapsed();
+        pass.took += began.elapsed();
         if !ended {
             self.sweep.pass = Some(pass);
             return Ok(());

@@ -91,7 +91,11 @@ impl Gates {
     pub fn follow<D: Dataplane + Send + 'static>(&mut self, shared: &Arc<Shared<D>>) {
         let (due, rounds) = {
             let control = shared.control();
-            (control.due_gates(), control.rounds())
+            let due = control.due_gates();
+            if due.is_empty() && self.asked.is_empty() {
+                return;
+            }
+            (due, control.rounds())
         };
         self.asked.retain(|(service, release, round, _), task| {
             let goes_on = rounds.get(service) == Some(&(*release, *round));

@@ -116,6 +116,14 @@ impl PoolTable {
     /// The origin becomes the current owner; the mark stays until a sweep finds no pin.
     #[must_use]
     pub fn settled(&self) -> Self {
+        if !self.is_moving() {
+            let slots = self.slots.clone();
+            return Self {
+                changed: None,
+                slots,
+                ..*self
+            };
+        }
         let next = Table::new(|slot| {
             let before = self.slots.table.slot(slot);
             let settled = Slot::settled(before.current());
@@ -131,6 +139,9 @@ impl PoolTable {
     /// No pin is left.
     #[must_use]
     pub fn swept(&self) -> Self {
+        if !self.is_touched() {
+            return self.clone();
+        }
         let next = Table::new(|slot| self.slots.table.slot(slot).untouch());
         self.replaced(next, self.changed)
     }

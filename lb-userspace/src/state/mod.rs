@@ -218,7 +218,7 @@ impl State {
     pub fn void_pins(&mut self) {
         let services = self.services.values_mut();
         let backends = services.flat_map(|service| service.backends.values_mut());
-        for backend in backends.filter(|b| b.is_cut() && !b.voided) {
+        for backend in backends.filter(|b| b.is_to_be_voided()) {
             let void = backend.generation;
             while backend.generation == void {
                 backend.generation = next_generation(&mut self.generation);
@@ -396,6 +396,11 @@ impl BackendState {
             left: None,
             server_ids: backend.server_ids.clone(),
         }
+    }
+
+    /// Whether pins of its connections are to be made void, and are not yet.
+    pub fn is_to_be_voided(&self) -> bool {
+        self.is_cut() && !self.voided
     }
 
     /// Whether it has left too lately to know who is still on it: connections whose ids tell their

@@ -64,7 +64,9 @@ pub struct Story {
     pub stepped: Times,
     /// CPU time at rest, in parts of a core.
     pub rest: f64,
-    /// `serin list`, from the command's start to its end.
+    /// `serin list`, the first command after that rest, from its start to its end.
+    pub first: Duration,
+    /// The same right after that.
     pub list: Times,
     /// `serin status SERVICE`.
     pub status: Times,
@@ -108,7 +110,10 @@ pub fn play(services: u16) -> Result<Story> {
     let mut watch = records.watch(time);
     watch.until_all(1, all + Duration::from_mins(1))?;
     let (rest, resident_kib) = rest(&mut daemon)?;
-    let (list, status) = (look(&daemon, &["list"])?, look(&daemon, &["status", "s0"])?);
+    // After a rest the files of both programs are cold, however many services there are.
+    let first = look(&daemon, &["list"], 1)?.max;
+    let list = look(&daemon, &["list"], LOOKS)?;
+    let status = look(&daemon, &["status", "s0"], LOOKS)?;
     watch.until_all(2, FIRST_HOLD + TOGETHER * 3)?;
     let steps = watch.steps();
     let holds = holds_began(&daemon, time)?;
@@ -130,6 +135,7 @@ pub fn play(services: u16) -> Result<Story> {
         begun,
         stepped,
         rest,
+        first,
         list,
         status,
         aborts,
@@ -240,9 +246,9 @@ fn rest(daemon: &mut Daemon) -> Result<(f64, u64)> {
     Ok((busy, usage.resident_kib))
 }
 
-fn look(daemon: &Daemon, words: &[&str]) -> Result<Times> {
+fn look(daemon: &Daemon, words: &[&str], looks: usize) -> Result<Times> {
     let mut took = Vec::new();
-    for _ in 0..LOOKS {
+    for _ in 0..looks {
         let begun = Instant::now();
         let output = daemon.output(words)?;
         took.push(begun.elapsed());

@@ -34,6 +34,11 @@ pub fn print(story: &Story) -> bool {
         percent(story.rest),
         Some((percent(REST), story.rest < REST)),
     );
+    line(
+        "`serin list`, the first after the rest",
+        show(story.first),
+        None,
+    );
     for (what, times) in [
         ("serin list", story.list),
         ("serin status SERVICE", story.status),

@@ -61,7 +61,11 @@ impl<D: Dataplane> Control<D> {
     /// Milliseconds until time moves a service's release; nothing while it can't.
     fn due_ms(&self, service: &str, state: &ServiceState, now_ms: u64) -> Option<u64> {
         let due = state.release_due_ms(now_ms, self.dataplane.time_of_day_ms())?;
-        Some(due.max(self.unheard_ms(service, state, now_ms)))
+        // What is still to be heard counts when it would move.
+        Some(match due {
+            0 => self.unheard_ms(service, state, now_ms),
+            due => due,
+        })
     }
 
     /// Milliseconds that a step waits at most until its candidate's backends have been checked: what

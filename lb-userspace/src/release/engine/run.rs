@@ -1,6 +1,9 @@
 //! One release, from its start to its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -19,7 +22,7 @@ use crate::release::PoolId;
 pub struct Run {
     /// What it is to go through, as it was when it started: a later edit of the file does not
     /// move a release that is under way.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// The pool that is released.
     pub candidate: PoolId,
     /// How far it has come.
@@ -190,7 +193,7 @@ impl Run {
             Some(_) | None => {}
         }
         let mut run = Self {
-            plan: plan.clone(),
+            plan: Arc::new(plan.clone()),
             candidate: *candidate,
             stage: Stage::Waiting,
             paused: false,

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lb_common::address::Address;
-use lb_userspace::{control::node, release::engine::Event};
+use lb_userspace::{control::node, journal::Happened, release::engine::Event};
 
 use super::{PROMOTE, assert_whole, at, over, place, seconds};
 use crate::{
@@ -131,6 +131,26 @@ fn a_restart_an_edit_and_an_abort_show_the_candidate_to_nobody_else() {
         ["staff"],
         "also of a release that replaces it"
     );
+    assert_whole(&mut world);
+}
+
+#[test]
+fn a_start_without_the_audience_of_a_later_step_holds_the_release_where_it_is() {
+    let mut world = world();
+    world.start("s0", false).expect("started");
+    world.abandon();
+    let tables = &mut world.site.services[0].tables;
+    *tables = tables.replace("\"partners\"", "\"friends\"");
+    world.restart().expect("started");
+
+    assert_eq!(place(&mut world), at(1, "paused", 0));
+    let entries = world.control().entries(0, Some("s0")).expect("readable");
+    let paused = entries.iter().find(|entry| entry.event == Happened::Paused);
+    let cause = &paused.expect("told").cause;
+    let expected = "the file has no audience `partners` any more";
+    assert!(cause.starts_with(expected), "{cause}");
+    seconds(&mut world, 100);
+    assert_eq!(shown(&mut world), ["staff"]);
     assert_whole(&mut world);
 }
 

@@ -193,6 +193,28 @@ fn one_that_goes_its_own_way_calls_the_other_back_to_where_it_was() {
     }
 }
 
+#[test]
+fn one_that_apply_gives_sessions_holds_neither_for_ever() {
+    let mut world = scheduled();
+    let mut site = world.site.clone();
+    site.services[0].lines += "datagram = \"session\"\nidle = \"10s\"\n";
+    world.apply(site).expect("applied");
+    seconds(&mut world, 3);
+    assert_eq!(
+        states(&mut world),
+        ["aborted", "aborted"],
+        "both were begun for it"
+    );
+    let entries = world.control().entries(0, Some("s0")).expect("readable");
+    let aborted = entries.iter().find(|e| e.event == Happened::Aborted);
+    let cause = &aborted.expect("told").cause;
+    assert!(cause.starts_with("it has sessions now"), "{cause}");
+    let writes = world.writes();
+    seconds(&mut world, 200);
+    assert_eq!(actives(&mut world), ["p0", "p0"]);
+    assert_eq!(world.writes(), writes, "nothing is tried again");
+}
+
 /// Its hold is over long before the time, and nobody has said that it is to go without the other.
 #[test]
 fn one_whose_hold_is_over_does_not_go_when_the_other_is_aborted() {

@@ -168,9 +168,13 @@ impl<D: Dataplane> Control<D> {
         ready.cloned().collect()
     }
 
-    /// Services bound to one that is not bound to them, and what is said of that.
+    /// Services that can't go with others any more, or are bound to one that is not bound to them, and
+    /// what is said of that.
     fn left_alone(&self) -> Vec<(String, String)> {
         let alone = self.bound_runs().filter_map(|(name, run)| {
+            if self.has_sessions(name) {
+                return Some((name.clone(), format!("it has sessions now: {PINS_FIRST}")));
+            }
             let goes = |other: &&String| {
                 let state = self.state.services.get(*other);
                 let other = state.and_then(|state| state.position.run.as_ref());

@@ -61,6 +61,11 @@ fn start(replace: bool, straight: bool, gated: bool, judged: Option<OnInconclusi
     }
 }
 
+/// Those that it is bound to.
+fn group() -> BTreeSet<String> {
+    ["this", "other"].map(str::to_owned).into()
+}
+
 /// What is done next; a gate is answered as if it had just been asked.
 #[derive(Clone, Debug)]
 enum Turn {
@@ -105,6 +110,8 @@ fn any_turn() -> impl strategy::Strategy<Value = Turn> {
             }),
         1 => prop::option::of(Just(1_000)).prop_map(|at_ms| Event::CutOver { at_ms }),
         1 => Just(Event::Due),
+        1 => any::<bool>().prop_map(|begun| Event::Bind { services: group(), begun }),
+        1 => Just(Event::LetGo { why: String::new() }),
         1 => Just(Event::TakeOver),
         1 => Just(Event::RollBack),
     ];
@@ -153,7 +160,28 @@ impl Seen<'_> {
         self.goes_on_soundly()?;
         self.heeds_the_judge()?;
         self.shows_no_more_than_its_steps()?;
+        self.is_let_go_where_it_is()?;
         self.promotes_once()
+    }
+
+    /// Who is let go by the others stays where they are, until somebody says that they go alone; one that
+    /// was begun for them alone, and has moved nobody, is over.
+    fn is_let_go_where_it_is(&self) -> Result<(), TestCaseError> {
+        let bound = self.before.filter(|before| before.is_bound());
+        let (Some(before), Event::LetGo { .. }) = (bound, self.event) else {
+            return Ok(());
+        };
+        let over = before.stage == Stage::Waiting && before.begun_bound;
+        if over {
+            let aborted = matches!(self.next.stage, Stage::Aborted { .. });
+            prop_assert!(aborted, "nobody waits for it any more");
+        } else {
+            prop_assert_eq!(&self.next.stage, &before.stage);
+            prop_assert_eq!(self.actions, []);
+            prop_assert!(self.next.paused || !before.is_under_way());
+        }
+        prop_assert!(!self.next.is_bound() && self.next.scheduled_ms.is_none());
+        Ok(())
     }
 
     /// Harm at a judged step takes all users back at once.
@@ -254,6 +282,7 @@ impl Seen<'_> {
         prop_assert!(straight || at > 0 || next < 4, "no step at all");
         prop_assert!(!before.paused && !late);
         prop_assert!(before.scheduled_ms.is_none());
+        prop_assert!(!before.is_bound(), "without the others");
         self.was_let_go(before)
     }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    command::{checked, complaint},
+    command::{self, checked, complaint},
     config::{Attach, Config, Service},
     deadline,
     process::Process,
@@ -198,6 +198,11 @@ impl Daemon {
     /// Everything the daemon has written so far, over all its starts.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Such a command as a line of the shell.
+    pub fn line(&self, words: &[&str]) -> String {
+        command::line(&self.command(words))
     }
 
     fn fault_path(&self) -> PathBuf {

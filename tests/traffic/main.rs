@@ -51,6 +51,7 @@ mod states;
 mod store;
 mod takeover;
 mod toggles;
+mod top;
 mod tunnel;
 mod weights;
 mod whois;

@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use serin_tests::{
     command, deadline,
     real::{Prometheus, check_metrics},
@@ -33,6 +34,29 @@ fn page(stage: &Stage, accept: &str) -> Result<String> {
     command::run(curl.arg(format!("http://{HTTP}/metrics")))
 }
 
+/// What the dashboard for Grafana asks, as it would for this service.
+fn dashboard() -> Result<Vec<String>> {
+    let text = include_str!("../../lb-userspace/package/grafana/serin.json");
+    let dashboard: Value = serde_json::from_str(text)?;
+    let panels = dashboard["panels"].as_array().context("panels")?;
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    let asked = targets
+        .flatten()
+        .filter_map(|target| target["expr"].as_str());
+    // Runs are counted where somebody has turned that on for the whole kernel.
+    let asked = asked.filter(|query| !query.contains("serin_program_run"));
+    let asked: Vec<String> = asked
+        .map(|query| {
+            let query = query.replace("$service", "shop").replace("$instance", ".*");
+            query.replace("$__rate_interval", "5s")
+        })
+        .collect();
+    ensure!(asked.len() > 15, "only {} queries", asked.len());
+    Ok(asked)
+}
+
 #[test]
 fn a_real_prometheus_scrapes_a_release_under_way() -> Result<()> {
     let stage = Stage::watched()?;
@@ -60,6 +84,9 @@ fn a_real_prometheus_scrapes_a_release_under_way() -> Result<()> {
         "serin_packets_total{reason=\"redirected\"} > 100",
     ] {
         wait_for(query).with_context(|| page(&stage, "*/*").unwrap_or_default())?;
+    }
+    for query in dashboard()? {
+        wait_for(&query).with_context(|| format!("the dashboard's `{query}`"))?;
     }
     // What Prometheus has of a counter is what the daemon has, once nothing more is counted.
     crowd.disperse()?.assert_unharmed();

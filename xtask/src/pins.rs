@@ -62,7 +62,7 @@ impl TestProgram {
 }
 
 /// Every program that the tests, the demo or the benchmark start.
-pub const TEST_PROGRAMS: [TestProgram; 17] = [
+pub const TEST_PROGRAMS: [TestProgram; 18] = [
     TestProgram::new("ip", "iproute2"),
     TestProgram::new("nsenter", "util-linux"),
     TestProgram::new("ethtool", "ethtool"),
@@ -79,6 +79,7 @@ pub const TEST_PROGRAMS: [TestProgram; 17] = [
     TestProgram::new("prometheus", "prometheus"),
     TestProgram::new("chromium", "chromium"),
     TestProgram::new("chromedriver", "chromium-driver"),
+    TestProgram::new("tmux", "tmux"),
     // For the OpenFeature client, which comes from PyPI.
     TestProgram::new("python3", "python3-venv"),
 ];

@@ -10,6 +10,7 @@ mod release;
 mod replay;
 mod show;
 mod toggle;
+mod top;
 mod wait;
 mod watch;
 mod whois;
@@ -97,6 +98,11 @@ enum Command {
         #[arg(short, long)]
         follow: bool,
     },
+    /// A release on one screen: share, latency, backends, events, and keys for its orders
+    Top {
+        /// The service; the first one unless given
+        service: Option<String>,
+    },
     /// Print what a shell completes
     Completions {
         /// The shell
@@ -164,6 +170,10 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
             end_with_the_reader();
             show::Answer::Events(entries).show(arguments.output);
             Ok(())
+        }
+        Command::Top { service } => {
+            let client = Client::new(&arguments.socket);
+            runtime.block_on(top::top(&client, service))
         }
         Command::Completions { shell } => {
             about::completions(shell);

@@ -11,9 +11,10 @@ use std::{
 
 use tokio::time::sleep;
 
-use self::{
-    line::{Line, Style},
-    tree::Seen,
+use self::line::Line;
+pub use self::{
+    line::{Style, Tone},
+    tree::{Seen, lines},
 };
 use super::{Failure, Format, order::resource};
 use crate::api::{
@@ -63,10 +64,10 @@ pub async fn watch(client: &Client, service: &str, output: Format) -> Result<(),
         };
         let news = Some(tree::news(&status));
         match output {
-            _ if screen => draw_if(true, &tree::lines(&seen), style),
+            _ if screen => draw_if(true, &lines(&seen), style),
             _ if shown == news => {}
             Format::Json => println!("{}", serde_json::to_string(&status).unwrap_or_default()),
-            Format::Text => print(&tree::lines(&seen), style),
+            Format::Text => print(&lines(&seen), style),
         }
         shown = news;
         before = Some((status, now));
@@ -114,7 +115,7 @@ fn draw_if(screen: bool, lines: &[Line], style: Style) {
 
 impl Style {
     /// Colours unless <https://no-color.org> is asked for, and lines as the locale can have them.
-    fn of_terminal(screen: bool) -> Self {
+    pub fn of_terminal(screen: bool) -> Self {
         let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
         let locale = locale.unwrap_or_default().to_ascii_lowercase();

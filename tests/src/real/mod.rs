@@ -9,6 +9,7 @@ mod nginx;
 mod ofrep;
 mod prometheus;
 mod ssh;
+mod tmux;
 mod wrk;
 
 pub use self::{
@@ -21,5 +22,6 @@ pub use self::{
     ofrep::{Asked, Evaluated, evaluate},
     prometheus::{Prometheus, check_metrics},
     ssh::{Keys, Shell, Sshd},
+    tmux::Terminal,
     wrk::{WrkPlan, Wrked, wrk},
 };

@@ -90,12 +90,18 @@ impl Line {
         self
     }
 
+    /// Its pieces, for who sets them otherwise.
+    pub fn pieces(&self, unicode: bool) -> impl Iterator<Item = (Tone, String)> {
+        let pieces = self.0.iter();
+        pieces.map(move |(tone, piece)| (*tone, piece.shown(unicode)))
+    }
+
     /// As the terminal gets it, cut to a width.
     pub fn text(&self, style: Style, width: Option<usize>) -> String {
         let mut left = width.unwrap_or(usize::MAX);
         let mut text = String::new();
-        for (tone, piece) in &self.0 {
-            let shown: String = piece.shown(style.unicode).chars().take(left).collect();
+        for (tone, piece) in self.pieces(style.unicode) {
+            let shown: String = piece.chars().take(left).collect();
             left -= shown.chars().count();
             match tone.code().filter(|_| style.colour && !shown.is_empty()) {
                 Some(code) => text.extend(["\x1b[", code, "m", &shown, "\x1b[0m"]),

@@ -265,11 +265,15 @@ impl Drop for Daemon {
     }
 }
 
-/// What a unit sets in its service's environment.
+/// What a unit sets in its service's environment, one plain assignment a line.
 fn environment(unit: &str) -> impl Iterator<Item = (&str, &str)> {
     let lines = unit.lines();
     let settings = lines.filter_map(|line| line.strip_prefix("Environment="));
-    settings.filter_map(|setting| setting.split_once('='))
+    settings.map(|setting| {
+        let plain = !setting.contains(['"', '\'', ' ', '\\', '%']);
+        let pair = setting.split_once('=').filter(|_| plain);
+        pair.expect("the unit has plain assignments")
+    })
 }
 
 /// `SERIN_BIN`, or the `serin` that was built beside this program.

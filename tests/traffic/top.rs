@@ -30,7 +30,8 @@ fn a_terminal_shows_a_release_takes_orders_and_survives_the_daemons_restart() ->
     let mut stage = Stage::watched()?;
     let crowd = Crowd::gather(&stage.lab)?;
     stage.serin("start shop")?;
-    let terminal = Terminal::open(80, 24, &stage.daemon.line(&["top", "shop"]))?;
+    let command = stage.daemon.line(&["top", "shop"]);
+    let terminal = Terminal::open(80, 24, &format!("{command}; stty -a; read -r line"))?;
     crowd.round()?;
     let screen = shows(
         &terminal,
@@ -43,7 +44,7 @@ fn a_terminal_shows_a_release_takes_orders_and_survives_the_daemons_restart() ->
         status["release"]["step"], status["release"]["steps"]
     );
     shows(&terminal, &[&step])?;
-    assert!(last_line(&screen).starts_with("p promote"), "{screen}");
+    assert!(last_line(&screen).starts_with("q quit"), "{screen}");
     assert!(
         screen.lines().all(|line| line.chars().count() <= 80),
         "{screen}"
@@ -57,17 +58,18 @@ fn a_terminal_shows_a_release_takes_orders_and_survives_the_daemons_restart() ->
     assert_eq!(stage.status()?["release"]["under_way"], true);
     terminal.press(&["Space"])?;
     shows(&terminal, &["pause the release of `green`?"])?;
+    deadline::pass(Duration::from_millis(500))?;
     terminal.press(&["y"])?;
-    shows(&terminal, &["done: `green` has"])?;
+    shows(&terminal, &["shop: done, `green` has"])?;
     assert_eq!(stage.status()?["release"]["state"], "paused");
     terminal.press(&["v"])?;
     shows(&terminal, &["connections/s by pool", "blue ", "green "])?;
 
     terminal.resize(120, 45)?;
-    let wide = shows(&terminal, &["┐", "p promote", "candidate"])?;
+    let wide = shows(&terminal, &["┐", "q quit", "candidate"])?;
     println!("{wide}");
     terminal.resize(60, 12)?;
-    let small = shows(&terminal, &["p promote"])?;
+    let small = shows(&terminal, &["q quit"])?;
     assert!(
         !small.contains("connections/s"),
         "no room for plots\n{small}"
@@ -76,18 +78,24 @@ fn a_terminal_shows_a_release_takes_orders_and_survives_the_daemons_restart() ->
 
     crowd.disperse()?.assert_unharmed();
     stage.daemon.kill()?;
-    shows(&terminal, &["it is tried again each second"])?;
+    shows(
+        &terminal,
+        &["the daemon does not answer; it is tried again"],
+    )?;
     stage.daemon.start(&stage.lab)?;
-    shows(&terminal, &["p promote"])?;
+    shows(&terminal, &["q quit"])?;
 
-    terminal.press(&["a", "y"])?;
-    shows(&terminal, &["done: `blue` has all", "aborted"])?;
+    terminal.press(&["a"])?;
+    shows(&terminal, &["[y/n] shop: abort"])?;
+    deadline::pass(Duration::from_millis(500))?;
+    terminal.press(&["y"])?;
+    shows(&terminal, &["shop: done, `blue` has all", "aborted"])?;
     assert_eq!(stage.status()?["release"]["state"], "aborted");
     terminal.press(&["p"])?;
     shows(&terminal, &["no release is under way"])?;
-    assert!(terminal.is_open());
     terminal.press(&["q"])?;
-    deadline::until("the end", PATIENCE, || {
-        Ok((!terminal.is_open()).then_some(()))
-    })
+    // The terminal is as it was before.
+    let left = shows(&terminal, &[" icanon ", " echo "])?;
+    assert!(!left.contains("serin top"), "{left}");
+    Ok(())
 }

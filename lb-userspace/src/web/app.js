@@ -452,6 +452,7 @@ function showService(detail, summary, at) {
   const waits = [
     release?.reason,
     release?.scheduled_ms ? `It goes on at ${new Date(release.scheduled_ms).toLocaleString()} at the earliest.` : null,
+    release?.together?.length ? `It goes at one moment with all of ${release.together.join(", ")}.` : null,
     release?.deadline_left_s ? `It is aborted in ${duration(release.deadline_left_s)}, unless it goes on.` : null,
     status.pending ? `The order to ${status.pending} waits ${duration(status.arming_s ?? 0)} while sessions are pinned.` : null,
   ].filter(Boolean);

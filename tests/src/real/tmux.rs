@@ -55,11 +55,6 @@ impl Terminal {
             .map(drop)
     }
 
-    /// Whether its command still runs.
-    pub fn is_open(&self) -> bool {
-        self.tell(&["has-session"]).is_ok()
-    }
-
     fn tell(&self, words: &[&str]) -> Result<String> {
         run(Command::new("tmux")
             .arg("-S")

@@ -41,7 +41,7 @@ pub fn row(value: f64, most: f64, height: usize) -> usize {
     reason = "it lies between 0 and `levels`, a few hundred"
 )]
 fn level(value: f64, most: f64, levels: usize) -> usize {
-    if value <= 0.0 || most <= 0.0 {
+    if value <= 0.0 || most <= 0.0 || levels == 0 {
         return 0;
     }
     let level = (value / most * levels as f64).round() as usize;
@@ -71,6 +71,7 @@ mod tests {
         assert_eq!(bar(0.25, 1.0, 8, false), "##");
         assert_eq!(bar(0.0, 1.0, 8, false), "");
         assert_eq!(bar(3.0, 1.0, 2, true), "██");
+        assert_eq!(bar(3.0, 1.0, 0, true), "", "no room");
         assert_eq!((row(10.0, 10.0, 8), row(0.0, 10.0, 8)), (0, 7));
     }
 }

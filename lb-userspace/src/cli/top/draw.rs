@@ -14,7 +14,7 @@ use ratatui::{
     style::{Color, Modifier, Style as Look},
     symbols::border,
     text::{Line as Row, Span, Text},
-    widgets::{Block, Clear, Paragraph},
+    widgets::{Block, Clear, Paragraph, Wrap},
 };
 
 use super::{
@@ -34,6 +34,8 @@ use crate::{
 const PLOTS: u16 = 9;
 /// Lines of events, with their frame.
 const EVENTS: u16 = 5;
+/// Lines that the last words may take.
+const FOOT: usize = 4;
 /// Without this much room the plots are left out, and without half of it the events as well.
 const ROOM: u16 = 22;
 
@@ -41,7 +43,7 @@ const ROOM: u16 = 22;
 const NAME: usize = 12;
 const VALUE: usize = 7;
 
-const KEYS: &str = "p promote  P all  space pause  a abort  v plot  arrows service, scroll  q quit";
+const KEYS: &str = "q quit  p promote  P all  space pause  a abort  v plot  arrows service, scroll";
 
 const ASCII: border::Set<'_> = border::Set {
     top_left: "+",
@@ -59,8 +61,11 @@ pub fn screen(frame: &mut Frame<'_>, view: &mut View) {
     let area = frame.area();
     let plots = if area.height >= ROOM { PLOTS } else { 0 };
     let news = if area.height >= ROOM / 2 { EVENTS } else { 0 };
-    // Whatever else there is no room for, a question is seen.
-    let [area, foot] = Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);
+    // Whatever else there is no room for, a question is seen, and what is to be done.
+    let (last, of) = last_words(view);
+    let lines = foot_lines(&last, of, area.width);
+    let halves = [Constraint::Fill(1), Constraint::Length(lines)];
+    let [area, foot] = Layout::vertical(halves).areas(area);
     let rows = [
         Constraint::Length(1),
         Constraint::Length(plots),
@@ -80,20 +85,18 @@ pub fn screen(frame: &mut Frame<'_>, view: &mut View) {
         happened(frame, view, news);
     }
     frame.render_widget(Clear, foot);
-    frame.render_widget(last_line(view), foot);
+    let last = Paragraph::new(last).style(tone(view, of));
+    frame.render_widget(last.wrap(Wrap { trim: true }), foot);
 }
 
 /// The services, and how far each is.
 fn services(view: &View) -> Row<'static> {
     let mut spans = vec![Span::styled("serin top  ", tone(view, Tone::Faint))];
-    let here = view.service().unwrap_or_default();
-    let place = view.services.iter().position(|s| s.line.service == here);
-    // The one that is looked at is always among those for which there is room.
-    for summary in view
-        .services
-        .iter()
-        .skip(place.unwrap_or(0).saturating_sub(1))
-    {
+    let here = &view.service;
+    let place = view.services.iter().position(|s| s.line.service == *here);
+    // The one that is looked at first, so that there is room for it.
+    let (before, from_here) = view.services.split_at(place.unwrap_or(0));
+    for summary in from_here.iter().chain(before) {
         let name = &summary.line.service;
         let share = Share {
             ppm: summary.line.share_ppm,
@@ -112,9 +115,9 @@ fn services(view: &View) -> Row<'static> {
 
 fn plot(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let title = match view.plot {
-        Plot::Share => "candidate's share, % (asked: -)",
-        Plot::Pools => "connections/s by pool",
-        Plot::Backends => "connections/s by backend",
+        Plot::Share => "share of candidate, 5 min (- asked)",
+        Plot::Pools => "connections/s by pool, 5 min",
+        Plot::Backends => "connections/s by backend, 5 min",
     };
     let block = block(view, title);
     let inner = block.inner(area);
@@ -132,7 +135,9 @@ fn plot(frame: &mut Frame<'_>, view: &View, area: Rect) {
 /// The measured share as columns, the asked one as a line.
 fn shares(view: &View, (width, height): (usize, usize)) -> Vec<String> {
     let width = width.saturating_sub(VALUE);
-    let (asked, measured) = (view.series.asked(width), view.series.measured(width));
+    let (all_asked, all_measured) = (view.series.asked(), view.series.measured());
+    let asked = view.series.columns(&all_asked, width);
+    let measured = view.series.columns(&all_measured, width);
     let both = asked.iter().chain(&measured).flatten();
     let most = both.copied().fold(0.0, f64::max) * 1.1;
     if width == 0 || height == 0 || most <= 0.0 {
@@ -151,7 +156,10 @@ fn shares(view: &View, (width, height): (usize, usize)) -> Vec<String> {
         }
     }
     let newest = |series: &[Option<f64>]| series.last().copied().flatten();
-    let said = [("asked", newest(&asked)), ("has", newest(&measured))];
+    let said = [
+        ("asked", newest(&all_asked)),
+        ("has", newest(&all_measured)),
+    ];
     let mut said = said.iter().filter_map(|(word, value)| {
         let value = (*value)?;
         Some([(*word).to_owned(), format!("{value:.2}%")])
@@ -173,8 +181,15 @@ fn shares(view: &View, (width, height): (usize, usize)) -> Vec<String> {
 /// A line for each series, all of one scale.
 fn rates(view: &View, (width, height): (usize, usize), by_backend: bool) -> Vec<String> {
     let room = width.saturating_sub(NAME + VALUE);
-    let all = view.series.rates(room, by_backend);
-    let values = all.iter().flat_map(|(_, series)| series.iter().flatten());
+    let all = view.series.rates(by_backend);
+    let folded = all.iter().map(|(name, series)| {
+        let newest = series.last().copied().flatten().unwrap_or(0.0);
+        (name, view.series.columns(series, room), newest)
+    });
+    let all: Vec<_> = folded.collect();
+    let values = all
+        .iter()
+        .flat_map(|(_, series, _)| series.iter().flatten());
     let most = values.copied().fold(0.0, f64::max);
     let hidden = all.len().saturating_sub(height);
     let shown = if hidden > 0 {
@@ -182,10 +197,9 @@ fn rates(view: &View, (width, height): (usize, usize), by_backend: bool) -> Vec<
     } else {
         height
     };
-    let lines = all.iter().take(shown).map(|(name, series)| {
+    let lines = all.iter().take(shown).map(|(name, series, newest)| {
         let name: String = name.chars().take(NAME - 1).collect();
         let columns = columns(series, 1, most, view.style.unicode);
-        let newest = series.last().copied().flatten().unwrap_or(0.0);
         format!("{name:<NAME$}{}{newest:>VALUE$.0}", columns.concat())
     });
     let more = (hidden > 0).then(|| format!("and {} more", all.len() - shown));
@@ -269,12 +283,9 @@ fn short(text: &str) -> String {
 }
 
 /// A question, what has come of an order, what is wrong, or the keys.
-fn last_line(view: &View) -> Row<'static> {
-    let (of, text) = if let Some(asked) = &view.question {
-        (
-            Tone::Busy,
-            format!("{}  y yes, any other key no", asked.text()),
-        )
+fn last_words(view: &View) -> (String, Tone) {
+    let (of, text) = if let Some((asked, _)) = &view.question {
+        (Tone::Busy, format!("[y/n] {}", asked.text()))
     } else if let Some(said) = &view.said {
         match said {
             Ok(said) => (Tone::Good, said.clone()),
@@ -286,11 +297,19 @@ fn last_line(view: &View) -> Row<'static> {
         (Tone::Faint, KEYS.to_owned())
     };
     // Whoever wrote the answer does not write the lines.
-    let text: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    Row::styled(text, tone(view, of))
+    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    (text.collect(), of)
+}
+
+/// The keys have one line, whatever has to be read as many as it takes.
+fn foot_lines(text: &str, of: Tone, width: u16) -> u16 {
+    if of == Tone::Faint {
+        return 1;
+    }
+    // Words are not parted, so that a line may have less than there is room for.
+    let room = usize::from(width.saturating_sub(width / 4)).max(1);
+    let lines = text.chars().count().div_ceil(room).clamp(1, FOOT);
+    u16::try_from(lines).unwrap_or(1)
 }
 
 fn block<'t>(view: &View, title: &str) -> Block<'t> {
@@ -321,9 +340,17 @@ fn tone(view: &View, tone: Tone) -> Look {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use ratatui::{Terminal, backend::TestBackend};
 
-    use super::{super::view::tests::seen, *};
+    use super::{
+        super::{
+            keys::{Asked, Verb},
+            view::tests::seen,
+        },
+        *,
+    };
 
     /// The screen's lines.
     fn drawn(view: &mut View, width: u16, height: u16) -> Vec<String> {
@@ -343,28 +370,30 @@ mod tests {
     fn eighty_by_twenty_four_shows_share_latency_tree_events_and_keys() {
         let lines = drawn(&mut seen(false), 80, 24);
         assert_eq!(lines.len(), 24);
-        assert!(lines[0].contains(" mail 10%  [shop 10%]"), "{}", lines[0]);
+        assert!(lines[0].contains("[shop 10%]  mail 10% "), "{}", lines[0]);
         find(&lines, "asked");
         find(&lines, "10.00%");
         find(&lines, "first byte: blue, green");
         find(&lines, "<2 ms");
         find(&lines, "step 2 of 4");
         find(&lines, "12:00:00.000Z shop release 3 step");
-        assert!(lines[23].starts_with("p promote"), "{}", lines[23]);
+        assert!(lines[23].starts_with("q quit"), "{}", lines[23]);
         let odd: String = lines.concat().chars().filter(|c| !c.is_ascii()).collect();
         assert_eq!(odd, "", "without UTF-8");
     }
 
     #[test]
-    fn all_sizes_are_drawn_and_keep_the_last_line() {
-        let mut view = seen(true);
-        for (width, height) in [(1, 1), (20, 5), (40, 12), (80, 21), (200, 60)] {
-            let lines = drawn(&mut view, width, height);
-            let last = lines.last().expect("a line");
-            assert!(
-                KEYS.starts_with(last.trim_end()),
-                "{width}x{height}: {last}"
-            );
+    fn every_size_is_drawn_and_keeps_the_last_line() {
+        for plot in [Plot::Share, Plot::Pools, Plot::Backends] {
+            let mut view = seen(true);
+            view.plot = plot;
+            let widths = (1..90).step_by(3);
+            for (width, height) in widths.flat_map(|w| (1..40).map(move |h| (w, h))) {
+                let lines = drawn(&mut view, width, height);
+                let last = lines.last().expect("a line").trim_end();
+                let kept = !last.is_empty() && KEYS.starts_with(last);
+                assert!(kept, "{width}x{height}: {last}");
+            }
         }
     }
 
@@ -374,7 +403,7 @@ mod tests {
         view.plot = Plot::Pools;
         let lines = drawn(&mut view, 80, 24);
         let blue = find(&lines, "blue    ");
-        assert!(blue.contains("#     90"), "{blue}");
+        assert!(blue.contains("##     90"), "{blue}");
         view.plot = Plot::Backends;
         let lines = drawn(&mut view, 80, 24);
         assert!(find(&lines, "green/g1").contains("10|"), "{lines:?}");
@@ -390,11 +419,16 @@ mod tests {
     }
 
     #[test]
-    fn a_question_stands_in_the_last_line() {
+    fn a_question_and_a_refusal_stand_whole_at_the_foot() {
         let mut view = seen(false);
-        view.question = super::super::keys::Asked::new(super::super::keys::Verb::Abort, &view);
+        let asked = Asked::new(Verb::Abort, &view);
+        view.question = asked.map(|asked| (asked, Instant::now()));
         let lines = drawn(&mut view, 80, 24);
-        let expected = "shop: abort, and take all users off `green`?  y yes, any other key no";
-        assert_eq!(lines[23].trim_end(), expected);
+        find(&lines, "[y/n] shop: abort, and take all users off `green`?");
+        view.question = None;
+        view.said = Some(Err("because ".repeat(15) + "do this"));
+        let lines = drawn(&mut view, 80, 24);
+        find(&lines, "refused: because");
+        find(&lines, "do this");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     api::{
@@ -38,8 +38,8 @@ pub struct Feed {
     /// Number of the newest entry of the log that has come.
     after: u64,
     events: Option<Events>,
-    /// It did not answer last.
-    lost: bool,
+    /// When it is tried again, where it did not answer last.
+    again: Option<Instant>,
 }
 
 impl Feed {
@@ -49,39 +49,43 @@ impl Feed {
             service,
             after: 0,
             events: None,
-            lost: false,
+            again: None,
         }
     }
 
-    /// The first second; of the first service, if none was named.
-    pub async fn first(&mut self) -> Result<Told, ClientError> {
+    /// The first second, and of which service; of the first one, if none was named.
+    pub async fn first(&mut self) -> Result<(Told, String), ClientError> {
         let refused = |detail: String| ClientError::Refused {
             detail,
             usage: false,
         };
         if self.service.is_none() {
             let told = self.told().await?;
+            if let Some(problem) = told.problem {
+                return Err(refused(problem));
+            }
             let first = told.services.iter().flatten().next();
             let first = first.ok_or_else(|| refused("no service is configured".to_owned()))?;
             self.turn_to(first.line.service.clone());
         }
         let told = self.told().await?;
-        if let (None, None, Some(service)) = (&told.detail, &told.problem, &self.service) {
+        let service = self.service.clone().unwrap_or_default();
+        if told.detail.is_none() && told.problem.is_none() {
             return Err(refused(format!(
                 "service `{service}`: there is none of this name; `serin list` shows them"
             )));
         }
-        Ok(told)
+        Ok((told, service))
     }
 
     /// The next second; to give up waiting for it loses nothing.
     pub async fn next(&mut self) -> Result<Told, ClientError> {
-        if self.lost {
-            sleep(AGAIN).await;
+        if let Some(again) = self.again {
+            sleep_until(again).await;
         }
         let told = self.told().await;
-        self.lost = told.is_err();
-        if self.lost {
+        self.again = told.is_err().then(|| Instant::now() + AGAIN);
+        if self.again.is_some() {
             self.events = None;
         }
         told
@@ -90,6 +94,7 @@ impl Feed {
     /// Tells of another service from now on.
     pub fn turn_to(&mut self, service: String) {
         (self.service, self.after, self.events) = (Some(service), 0, None);
+        self.again = None;
     }
 
     async fn told(&mut self) -> Result<Told, ClientError> {

@@ -1,5 +1,7 @@
-//! What keys do. An order is asked for first, and given as it was asked: one for a step that the release
-//! has left meanwhile is refused.
+//! What keys do. An order is asked for first, and is for the release and the step that it was asked for:
+//! the question goes when those do.
+
+use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -12,6 +14,9 @@ use crate::{
     cli::order::resource,
     share::Share,
 };
+
+/// A yes that comes sooner is none: nobody has read the question, as where text is pasted.
+const READ: Duration = Duration::from_millis(300);
 
 /// What a key comes to that is not done on the screen alone.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +44,11 @@ pub struct Asked {
     verb: Verb,
     service: String,
     candidate: String,
+    release: u64,
     step: Option<usize>,
+    /// It is promoted, and watched.
+    bakes: bool,
+    steps: usize,
 }
 
 impl Asked {
@@ -54,8 +63,16 @@ impl Asked {
             verb,
             service: status.service.clone(),
             candidate: release.candidate.clone(),
+            release: release.number,
             step: release.step,
+            bakes: release.state == "baking",
+            steps: release.steps,
         })
+    }
+
+    /// Whether the release that is looked at is another by now, or is elsewhere.
+    pub fn is_outdated(&self, view: &View) -> bool {
+        Self::new(self.verb, view).as_ref() != Some(self)
     }
 
     /// The question.
@@ -65,9 +82,14 @@ impl Asked {
             service,
             candidate,
             step,
+            bakes,
+            ..
         } = self;
         let step = step.map_or_else(String::new, |step| format!(" from step {step}"));
         match verb {
+            Verb::Promote | Verb::Full if *bakes => {
+                format!("{service}: let all users stay with `{candidate}`, and watch it no longer?")
+            }
             Verb::Promote => format!("{service}: let `{candidate}` go on{step}?"),
             Verb::Full => format!("{service}: send ALL users to `{candidate}` now?"),
             Verb::Pause => format!("{service}: pause the release of `{candidate}`?"),
@@ -89,7 +111,7 @@ impl Asked {
             Verb::Promote | Verb::Full => {
                 let order = PromoteOrder {
                     full: self.verb == Verb::Full,
-                    expect_step: self.step,
+                    expect_step: self.step.or(self.bakes.then_some(self.steps + 1)),
                 };
                 client.post(&path, &order).await?
             }
@@ -108,12 +130,12 @@ impl Asked {
             None => format!("`{}` has all", done.active),
         };
         let notes: String = done.notes.iter().map(|note| format!("; {note}")).collect();
-        Ok(format!("done: {place}{notes}"))
+        Ok(format!("{}: done, {place}{notes}", self.service))
     }
 }
 
 /// What a key, or another event of the terminal, comes to.
-pub fn pressed(view: &mut View, event: &Event) -> Option<Act> {
+pub fn pressed(view: &mut View, event: &Event, now: Instant) -> Option<Act> {
     let Event::Key(key) = event else {
         return None;
     };
@@ -123,8 +145,16 @@ pub fn pressed(view: &mut View, event: &Event) -> Option<Act> {
     if quits(key) {
         return Some(Act::Quit);
     }
-    if let Some(asked) = view.question.take() {
-        let yes = matches!(key.code, KeyCode::Char('y' | 'Y'));
+    let with = KeyModifiers::CONTROL | KeyModifiers::ALT;
+    if key.modifiers.intersects(with) {
+        return None;
+    }
+    let yes = matches!(key.code, KeyCode::Char('y' | 'Y'));
+    let asked_since = view.question.as_ref().map(|(_, since)| *since);
+    if yes && asked_since.is_some_and(|since| now.duration_since(since) < READ) {
+        return None;
+    }
+    if let Some((asked, _)) = view.question.take() {
         view.said = (!yes).then(|| Ok("nothing was ordered".to_owned()));
         return yes.then_some(Act::Order(asked));
     }
@@ -136,16 +166,16 @@ pub fn pressed(view: &mut View, event: &Event) -> Option<Act> {
         KeyCode::Down | KeyCode::Char('j') => view.scrolled += 1,
         KeyCode::Up | KeyCode::Char('k') => view.scrolled = view.scrolled.saturating_sub(1),
         KeyCode::Char('v') => view.plot = view.plot.next(),
-        KeyCode::Char('p') => ask(view, Verb::Promote),
-        KeyCode::Char('P') => ask(view, Verb::Full),
-        KeyCode::Char('a') => ask(view, Verb::Abort),
+        KeyCode::Char('p') => ask(view, Verb::Promote, now),
+        KeyCode::Char('P') => ask(view, Verb::Full, now),
+        KeyCode::Char('a') => ask(view, Verb::Abort, now),
         KeyCode::Char(' ') => {
             let verb = if is_paused(view) {
                 Verb::Resume
             } else {
                 Verb::Pause
             };
-            ask(view, verb);
+            ask(view, verb, now);
         }
         _ => {}
     }
@@ -156,8 +186,8 @@ fn quits(key: &KeyEvent) -> bool {
     key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL)
 }
 
-fn ask(view: &mut View, verb: Verb) {
-    view.question = Asked::new(verb, view);
+fn ask(view: &mut View, verb: Verb, now: Instant) {
+    view.question = Asked::new(verb, view).map(|asked| (asked, now));
     if view.question.is_none() {
         view.said = Some(Err("no release is under way".to_owned()));
     }
@@ -170,15 +200,31 @@ fn is_paused(view: &View) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::view::tests::seen, *};
+    use super::{
+        super::view::tests::{seen, told},
+        *,
+    };
+    use crate::api::model::ReleaseStatus;
+
+    /// A key, so long after a question was asked.
+    fn press_after(view: &mut View, key: char, pause: Duration) -> Option<Act> {
+        let key = KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE);
+        let since = view.question.as_ref().map(|(_, since)| *since);
+        let now = since.unwrap_or_else(Instant::now) + pause;
+        pressed(view, &Event::Key(key), now)
+    }
 
     fn press(view: &mut View, key: char) -> Option<Act> {
-        let key = KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE);
-        pressed(view, &Event::Key(key))
+        press_after(view, key, READ)
+    }
+
+    fn release(view: &mut View) -> &mut ReleaseStatus {
+        let detail = view.detail.as_mut().expect("it is told of");
+        detail.status.release.as_mut().expect("there is one")
     }
 
     #[test]
-    fn an_order_is_given_after_a_yes_and_as_it_was_asked() {
+    fn an_order_is_given_after_a_yes() {
         for (key, verb, question) in [
             ('p', Verb::Promote, "shop: let `green` go on from step 2?"),
             ('P', Verb::Full, "shop: send ALL users to `green` now?"),
@@ -191,12 +237,8 @@ mod tests {
         ] {
             let mut view = seen(true);
             assert_eq!(press(&mut view, key), None, "it asks");
-            let asked = view.question.clone().expect("a question");
+            let (asked, _) = view.question.clone().expect("a question");
             assert_eq!((asked.verb, asked.text().as_str()), (verb, question));
-            // Meanwhile the release goes on.
-            let release = view.detail.as_mut().and_then(|d| d.status.release.as_mut());
-            release.expect("there is one").step = Some(3);
-            assert_eq!(asked.step, Some(2));
             assert_eq!(press(&mut view, 'y'), Some(Act::Order(asked)));
             assert_eq!(view.question, None);
         }
@@ -213,17 +255,56 @@ mod tests {
     }
 
     #[test]
+    fn pasted_text_gives_no_order() {
+        let mut view = seen(true);
+        for key in "relay, Python".chars() {
+            let act = press_after(&mut view, key, Duration::ZERO);
+            assert!(!matches!(act, Some(Act::Order(_))), "{key}: {act:?}");
+        }
+        press(&mut view, 'n');
+        press(&mut view, 'a');
+        let alt = KeyEvent::new(KeyCode::Char('y'), KeyModifiers::ALT);
+        let later = Instant::now() + READ * 2;
+        assert_eq!(pressed(&mut view, &Event::Key(alt), later), None);
+        assert!(view.question.is_some());
+    }
+
+    #[test]
+    fn a_question_goes_when_the_release_is_another_or_elsewhere() {
+        let mut view = seen(true);
+        press(&mut view, 'a');
+        view.take(told(40_000, [1, 1]));
+        assert!(view.question.is_some(), "it is where it was");
+        let mut next = told(41_000, [2, 2]);
+        let detail = next.detail.as_mut().expect("there is one");
+        detail.status.release.as_mut().expect("one").number += 1;
+        view.take(next);
+        assert_eq!(view.question, None);
+        let said = view.said.expect("why").expect_err("nothing was ordered");
+        assert!(said.contains("has gone on meanwhile"), "{said}");
+    }
+
+    #[test]
+    fn one_that_is_watched_is_asked_whether_that_is_over() {
+        let mut view = seen(true);
+        let release = release(&mut view);
+        (release.state, release.step) = ("baking".to_owned(), None);
+        press(&mut view, 'P');
+        let (asked, _) = view.question.expect("a question");
+        let expected = "shop: let all users stay with `green`, and watch it no longer?";
+        assert_eq!(asked.text(), expected);
+    }
+
+    #[test]
     fn a_paused_release_is_asked_to_go_on_and_one_that_is_over_nothing() {
         let mut view = seen(true);
-        let mut release = |state: &str, under_way: bool| {
-            let release = view.detail.as_mut().and_then(|d| d.status.release.as_mut());
-            let release = release.expect("there is one");
-            (release.state, release.under_way) = (state.to_owned(), under_way);
-            press(&mut view, ' ');
-            view.question.take().map(|asked| asked.verb)
-        };
-        assert_eq!(release("paused", true), Some(Verb::Resume));
-        assert_eq!(release("promoted", false), None);
+        "paused".clone_into(&mut release(&mut view).state);
+        press(&mut view, ' ');
+        let (asked, _) = view.question.take().expect("a question");
+        assert_eq!(asked.verb, Verb::Resume);
+        release(&mut view).under_way = false;
+        press(&mut view, ' ');
+        assert_eq!(view.question, None);
         assert_eq!(view.said, Some(Err("no release is under way".to_owned())));
     }
 
@@ -232,6 +313,7 @@ mod tests {
         let mut view = seen(true);
         press(&mut view, 'a');
         let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert_eq!(pressed(&mut view, &Event::Key(key)), Some(Act::Quit));
+        let now = Instant::now();
+        assert_eq!(pressed(&mut view, &Event::Key(key), now), Some(Act::Quit));
     }
 }

@@ -43,6 +43,8 @@ impl Plot {
 
 pub struct View {
     pub style: Style,
+    /// The service that is looked at, told of yet or not.
+    pub service: String,
     pub services: Vec<Summary>,
     pub detail: Option<Detail>,
     /// The status one second earlier, and how much earlier: what rates are measured by.
@@ -53,8 +55,8 @@ pub struct View {
     pub plot: Plot,
     /// Lines of the tree that are above the screen.
     pub scrolled: usize,
-    /// What is to be ordered, if it is wanted.
-    pub question: Option<Asked>,
+    /// What is to be ordered, if it is wanted, and since when that is asked.
+    pub question: Option<(Asked, Instant)>,
     /// What has come of the last order.
     pub said: Option<Result<String, String>>,
     /// Why there is nothing new.
@@ -63,9 +65,10 @@ pub struct View {
 }
 
 impl View {
-    pub fn new(style: Style) -> Self {
+    pub fn new(style: Style, service: &str) -> Self {
         Self {
             style,
+            service: service.to_owned(),
             services: Vec::new(),
             detail: None,
             before: None,
@@ -93,8 +96,17 @@ impl View {
             let before = self.detail.replace(detail).map(|before| before.status);
             self.before = before.zip(passed);
         } else if self.trouble.is_none() {
-            let gone = self.service().unwrap_or_default();
-            self.trouble = Some(format!("service `{gone}` is no longer configured"));
+            self.detail = None;
+            let gone = format!("service `{}` is not configured any more", self.service);
+            self.trouble = Some(gone);
+        }
+        if self.trouble.is_some() {
+            self.said = None;
+        }
+        let asked = self.question.as_ref().map(|(asked, _)| asked);
+        if asked.is_some_and(|asked| asked.is_outdated(self)) {
+            let why = "the release has gone on meanwhile; nothing was ordered";
+            (self.question, self.said) = (None, Some(Err(why.to_owned())));
         }
         self.events.extend(told.events);
         let spare = self.events.len().saturating_sub(KEPT);
@@ -109,6 +121,7 @@ impl View {
             }
             ClientError::Refused { .. } => format!("{error}; it is tried again each second"),
         });
+        self.said = None;
     }
 
     /// Nothing of the service before is left.
@@ -120,13 +133,8 @@ impl View {
             plot,
             services,
             trouble,
-            ..Self::new(style)
+            ..Self::new(style, service)
         };
-    }
-
-    /// The service that is looked at.
-    pub fn service(&self) -> Option<&str> {
-        Some(&self.detail.as_ref()?.status.service)
     }
 
     /// The service so many places on in the list, which has no end.
@@ -136,13 +144,18 @@ impl View {
             .iter()
             .map(|s| s.line.service.as_str())
             .collect();
-        let here = names.iter().position(|name| Some(*name) == self.service());
+        let here = names.iter().position(|name| *name == self.service);
         let count = isize::try_from(names.len())
             .ok()
-            .filter(|&count| count > 1)?;
-        let next = isize::try_from(here.unwrap_or(0)).ok()? + places;
-        let next = usize::try_from(next.rem_euclid(count)).ok()?;
-        Some(names[next].to_owned())
+            .filter(|&count| count > 0)?;
+        let next = match here {
+            Some(here) => isize::try_from(here).ok()? + places,
+            // From before the first, or beyond the last.
+            None if places > 0 => places - 1,
+            None => places,
+        };
+        let next = names[usize::try_from(next.rem_euclid(count)).ok()?];
+        (next != self.service).then(|| next.to_owned())
     }
 }
 
@@ -202,7 +215,7 @@ pub mod tests {
     /// Of some seconds, without colour.
     pub fn seen(unicode: bool) -> View {
         let colour = false;
-        let mut view = View::new(Style { colour, unicode });
+        let mut view = View::new(Style { colour, unicode }, "shop");
         for second in 0..30 {
             view.take(told(second * 1000, [second * 90, second * 10]));
         }
@@ -214,15 +227,38 @@ pub mod tests {
         let view = seen(true);
         assert_eq!(view.neighbour(1).as_deref(), Some("mail"));
         assert_eq!(view.neighbour(-1).as_deref(), Some("mail"));
-        assert_eq!(view.neighbour(2).as_deref(), Some("shop"));
+        assert_eq!(view.neighbour(2), None, "that is this one");
+    }
+
+    #[test]
+    fn from_a_service_that_is_gone_one_comes_to_those_that_are_there() {
+        let mut view = seen(true);
+        view.services.remove(1);
+        assert_eq!(view.neighbour(1).as_deref(), Some("mail"));
+        assert_eq!(view.neighbour(-1).as_deref(), Some("mail"));
+    }
+
+    #[test]
+    fn what_was_said_does_not_hide_that_nothing_is_told_any_more() {
+        let mut view = seen(true);
+        view.said = Some(Ok("done".to_owned()));
+        view.take(Told {
+            detail: None,
+            ..told(99_000, [0, 0])
+        });
+        assert_eq!(view.said, None);
+        let gone = "service `shop` is not configured any more";
+        assert_eq!(view.trouble.as_deref(), Some(gone));
     }
 
     #[test]
     fn of_another_service_nothing_is_shown_that_was_of_this_one() {
         let mut view = seen(true);
-        view.question = Asked::new(super::super::keys::Verb::Abort, &view);
+        let asked = Asked::new(super::super::keys::Verb::Abort, &view);
+        view.question = asked.map(|asked| (asked, Instant::now()));
         view.turn_to("mail");
         assert!(view.detail.is_none() && view.events.is_empty() && view.question.is_none());
-        assert_eq!(view.series.measured(1), [None]);
+        assert!(view.series.is_empty());
+        assert_eq!(view.neighbour(1).as_deref(), Some("shop"), "told of or not");
     }
 }

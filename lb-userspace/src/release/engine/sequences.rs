@@ -161,7 +161,24 @@ impl Seen<'_> {
         self.heeds_the_judge()?;
         self.shows_no_more_than_its_steps()?;
         self.is_let_go_where_it_is()?;
+        self.goes_with_the_others_alone()?;
         self.promotes_once()
+    }
+
+    /// Nothing but an order moves on one that is bound to others.
+    fn goes_with_the_others_alone(&self) -> Result<(), TestCaseError> {
+        let bound = self.before.filter(|before| before.is_bound());
+        let (Some(before), Event::Tick | Event::Due | Event::Gate { .. } | Event::Judged { .. }) =
+            (bound, self.event)
+        else {
+            return Ok(());
+        };
+        let ended = place(self.next).is_none();
+        prop_assert!(
+            ended || self.next.stage == before.stage,
+            "without the others"
+        );
+        Ok(())
     }
 
     /// Who is let go by the others stays where they are, until somebody says that they go alone; one that
@@ -282,7 +299,6 @@ impl Seen<'_> {
         prop_assert!(straight || at > 0 || next < 4, "no step at all");
         prop_assert!(!before.paused && !late);
         prop_assert!(before.scheduled_ms.is_none());
-        prop_assert!(!before.is_bound(), "without the others");
         self.was_let_go(before)
     }
 

@@ -6,7 +6,7 @@
 //! there are more failures than trials.
 
 pub mod breaker;
-mod client;
+pub mod client;
 pub mod histogram;
 mod segment;
 mod watched;
@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 
 pub use self::{
     breaker::Breaker,
-    client::Client,
+    client::Told,
     histogram::Histogram,
     segment::Segment,
     watched::{Call, Clock, Kind, Watched},

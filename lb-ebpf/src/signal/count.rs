@@ -1,11 +1,10 @@
 //! What is decided of a connection, counted for its cohort and its backend.
 
-use aya_ebpf::bindings::BPF_ANY;
 use lb_common::{
     address::Address,
     release::Record,
     signal::{
-        Client, Decided, Histogram, Signal, Tally, Watched,
+        Decided, Histogram, Signal, Tally, Told, Watched, client,
         histogram::{BYTES_UNIT, bin, first_row},
         tally_index,
     },
@@ -102,24 +101,39 @@ fn count<const VALUES: bool>() -> u64 {
 
 /// What of it the client tells for the first time in this draw.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the lower half is used")]
 fn told_once(whose: Whose, client: &Address, record: &Record, decided: Decided) -> Decided {
     let Ok(node) = maps::node() else {
-        return decided;
+        return decided.of_earlier();
     };
-    let client = node.client(client, whose.has(V6));
-    let key = Client::new(client, (record.salt, record.draw()), whose.service());
-    let spent = u64::from(decided.spent());
-    let Some(entry) = CLIENTS.get_ptr_mut(key) else {
-        // A client that no entry can be made for counts each time.
-        let _no_room = CLIENTS.insert(key, spent, BPF_ANY.into());
-        return decided.with(Decided::NEWCOMER);
+    let place = client::place(node.client_hash(client, whose.has(V6)), record.salt);
+    let Some(entry) = CLIENTS.get_ptr_mut(place) else {
+        return decided.of_earlier();
     };
-    // SAFETY: the entry stays allocated while this program runs, even if it is evicted.
+    let fresh = Told::nothing(whose.service(), (record.salt, record.draw()));
+    // SAFETY: the element is there for good.
     let before = unsafe { entry.read_volatile() };
+    let (before, decided) = if before.is_of(fresh) {
+        (before, decided.without(before.spent()))
+    } else if is_used(before, whose.service()) {
+        return decided.of_earlier();
+    } else {
+        (fresh, decided.with(Decided::NEWCOMER))
+    };
     // SAFETY: as above; the word is aligned.
-    unsafe { entry.write_volatile(before | spent) };
-    decided.without(before as u32)
+    unsafe { entry.write_volatile(before.with(decided.spent())) };
+    decided
+}
+
+/// Whether another service than this one uses what was told, so that nobody may write over it.
+#[inline(always)]
+fn is_used(told: Told, service: u32) -> bool {
+    let Some(other) = told.service().filter(|&other| other != service) else {
+        return false;
+    };
+    let Ok(record) = release::live::<Forward>(other) else {
+        return false;
+    };
+    record.measures() && record.draw() == told.draw()
 }
 
 /// Without a branch for each: the verifier would walk what follows once for every set of signals.

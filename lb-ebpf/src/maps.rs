@@ -174,7 +174,7 @@ pub static HISTOGRAMS: Array<Row, { MAX_ROWS as usize }> = Array::new();
 pub static BACKEND_SIGNALS: Array<Tally, { MAX_BACKENDS as usize }> = Array::new();
 
 /// What a packet has decided of its connection, from the function that tells it to the one that counts
-/// it: of packets, and of `signal::LAPSED`. Not pinned.
+/// it; packets and `serin_lapse` have a place each. Not pinned.
 #[btf_map]
 pub static NOTED: PerCpuArray<[u64; 6], 2> = PerCpuArray::new();
 

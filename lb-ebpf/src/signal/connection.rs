@@ -13,7 +13,10 @@ use lb_common::{
     signal::{self, Asked, Call, Decided, Kind, Segment, Watched, breaker::Attempt, cohort},
 };
 
-use super::{DIVERTED, Dealt, OPENS, V6, Whose, count};
+use super::{
+    DIVERTED, Dealt, OPENS, V6, Whose,
+    count::{self, BY_PACKET, LAPSED},
+};
 use crate::{
     maps::{self, BREAKERS, WATCHED},
     mode::Forward,
@@ -149,7 +152,7 @@ pub extern "C" fn serin_request(
         begins = !stays;
         decided
     };
-    let noted = follow(whose, (&seen.client, key), step);
+    let noted = follow::<BY_PACKET>(whose, (&seen.client, key), step);
     // What is diverted is of the candidate's share, but no evidence of the candidate.
     if begins && !whose.has(DIVERTED) {
         let by = Attempt {
@@ -230,7 +233,7 @@ pub extern "C" fn serin_reply(
         }
         decided
     };
-    follow(whose, (&seen.client, seen.key(whose)), step)
+    follow::<BY_PACKET>(whose, (&seen.client, seen.key(whose)), step)
 }
 
 /// What a client has sent can't be delivered: an ICMP error quotes it, at `place`. Answers as
@@ -257,7 +260,7 @@ pub extern "C" fn serin_undelivered(ctx: *mut xdp_md, place: u64, whose: u64) ->
     };
     let key = FlowKey::new(client, quoted.source_port, whose.listener());
     let sequence = u32::from_be(quoted.sequence);
-    follow(whose, (&client, key), |watched| {
+    follow::<BY_PACKET>(whose, (&client, key), |watched| {
         watched.undelivered(sequence)
     })
 }
@@ -267,7 +270,7 @@ pub extern "C" fn serin_undelivered(ctx: *mut xdp_md, place: u64, whose: u64) ->
 pub fn lapse(asked: &Asked) -> u64 {
     let now = signal::Clock::precise(&Clock);
     let step = |watched: &mut Watched| watched.lapse(now);
-    follow(Whose::asked(asked), (asked.key.client(), asked.key), step)
+    follow::<LAPSED>(Whose::asked(asked), (asked.key.client(), asked.key), step)
 }
 
 /// Whether what a backend sends to a client can be seen, and the client is of a cohort.
@@ -281,9 +284,9 @@ fn replies_to(record: &Record, whose: Whose, client: &Address) -> bool {
         && record.cohort(hash::bucket(client, record.salt)) != cohort::NONE
 }
 
-/// Takes one step of a connection that is watched, and notes what that decides.
+/// Takes one step of a connection that is watched, and notes at this place what that decides.
 #[inline(always)]
-fn follow(
+fn follow<const AT: u32>(
     whose: Whose,
     (client, key): (&Address, FlowKey),
     step: impl FnOnce(&mut Watched) -> Decided,
@@ -295,7 +298,7 @@ fn follow(
     // another connection is given it, or another CPU writes it at the same time.
     let watched = unsafe { &mut *entry };
     let decided = step(watched);
-    let noted = count::note(whose.began(watched), client, &decided, watched);
+    let noted = count::note::<AT>(whose.began(watched), client, &decided, watched);
     if decided.has(Decided::OVER) {
         let _gone_is_fine = WATCHED.remove(key);
     }

@@ -19,13 +19,27 @@ use crate::{
 
 const MICROSECOND_NS: u64 = 1000;
 
-/// Notes what was decided of a connection; 0 if that is nothing.
+/// Where a packet notes what it has decided, and where [`super::lapse`] does. A packet's program is never
+/// interrupted by another one's. That one may be: before Linux 6.3 `bpf_test_run` (`net/bpf/test_run.c`)
+/// keeps its task on its CPU and no more, so a packet that comes there meets the main program between its
+/// two functions. Since then it turns softirqs off (commit "bpf: Disable bh in `bpf_test_run` for xdp and
+/// tc prog"). In one place the packet would be counted twice, and the lapse not at all.
+pub const BY_PACKET: u32 = 0;
+/// As [`BY_PACKET`] says.
+pub const LAPSED: u32 = 1;
+
+/// Notes what was decided of a connection at this place; 0 if that is nothing.
 #[inline(always)]
-pub fn note(whose: Whose, client: &Address, decided: &Decided, watched: &Watched) -> u64 {
+pub fn note<const AT: u32>(
+    whose: Whose,
+    client: &Address,
+    decided: &Decided,
+    watched: &Watched,
+) -> u64 {
     if decided.is_nothing() {
         return 0;
     }
-    let Some(noted) = NOTED.get_ptr_mut(0) else {
+    let Some(noted) = NOTED.get_ptr_mut(AT) else {
         return 0;
     };
     let [upper, lower] = client.halves();
@@ -38,31 +52,37 @@ pub fn note(whose: Whose, client: &Address, decided: &Decided, watched: &Watched
         decided.sample_ns,
         watched.bytes(),
     ];
-    // SAFETY: the element is this CPU's own, and programs on one CPU don't interrupt each other.
+    // SAFETY: the element is this CPU's own, and nothing else that uses it may interrupt: see `BY_PACKET`.
     unsafe { noted.write(words) };
     1
 }
 
-/// Counts what was noted last: whose connection, both halves of the client's address, what was decided
+/// Counts what was noted last by a packet: whose connection, both halves of the client's address, what was decided
 /// with the connection's draw above it, nanoseconds, bytes. A global function, for the reasons that
 /// [`crate::audience`] gives.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn serin_count() -> u64 {
-    count::<true>()
+    count::<BY_PACKET, true>()
+}
+
+/// The same of what [`super::lapse`] has noted.
+#[inline(always)]
+pub fn lapsed() -> u64 {
+    count::<LAPSED, false>()
 }
 
 /// The same of what has no values, for a program whose stack has no room for one call more.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn serin_count_outcomes() -> u64 {
-    count::<false>()
+    count::<BY_PACKET, false>()
 }
 
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
-fn count<const VALUES: bool>() -> u64 {
-    let Some(&[whose, upper, lower, drawn, ns, bytes]) = NOTED.get(0) else {
+fn count<const AT: u32, const VALUES: bool>() -> u64 {
+    let Some(&[whose, upper, lower, drawn, ns, bytes]) = NOTED.get(AT) else {
         return 0;
     };
     let whose = Whose(whose);

@@ -89,7 +89,7 @@ fn trip(world: &mut World) {
     let mut breaker = Breaker::default();
     for client in 0..4 {
         let now = 1 + u64::from(client) * SILENCE_NS;
-        breaker.answer(cohort::EVEN, now);
+        breaker.answer(cohort::EVEN, 1, now);
         let by = Attempt {
             cohort: cohort::CANDIDATE,
             bucket: client,

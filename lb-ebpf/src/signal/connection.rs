@@ -229,7 +229,9 @@ pub extern "C" fn serin_reply(
     let step = |watched: &mut Watched| {
         let decided = watched.server(&seen.segment, &Clock);
         if decided.has(Decided::HANDSHAKE) && record.breaker_limit() != 0 {
-            answered(whose, watched.kind().cohort());
+            let aided = !decided.decides(signal::Signal::Connect);
+            let waited = if aided { 0 } else { decided.sample_ns };
+            answered(whose, watched.kind().cohort(), waited);
         }
         decided
     };
@@ -305,12 +307,12 @@ fn follow<const AT: u32>(
     noted
 }
 
-/// Tells the breaker that a backend has answered.
+/// Tells the breaker that a backend has answered, so long after the call.
 #[inline(always)]
-fn answered(whose: Whose, cohort: u32) {
+fn answered(whose: Whose, cohort: u32, waited_ns: u64) {
     if let Some(breaker) = BREAKERS.get_ptr_mut(whose.service()) {
         // SAFETY: as in `begin`.
         let breaker = unsafe { &mut *breaker };
-        breaker.answer(cohort, signal::Clock::precise(&Clock));
+        breaker.answer(cohort, waited_ns, signal::Clock::precise(&Clock));
     }
 }

@@ -125,7 +125,7 @@ impl Sittings {
         let here = here.and_then(|sitting| sitting.taped.as_ref());
         let mut kept = self.archive.releases(service);
         kept.extend(here.map(|taped| taped.release));
-        let release = release.or_else(|| kept.iter().max().copied()).ok_or(
+        let release = release.or_else(|| kept.last().copied()).ok_or(
             "no evidence of a release is kept; add [service.release.judge], and start one with a share",
         )?;
         if let Some(here) = here.filter(|taped| taped.release == release) {

@@ -65,22 +65,25 @@ fn pass(world: &mut World, time: Duration) {
 /// Attempts, and those that failed, of the candidate; fifteen times as many of the active pool's, of
 /// which none does. Then a look.
 fn count(world: &mut World, trials: u64, failures: u64) {
-    {
-        let mut edge = world.twin.edge();
-        let signals = edge.memory.signals.entry(0).or_default();
-        let halves = [trials * 7, trials * 8].map(|trials| trials << 32);
-        for (number, pair) in [
-            (cohort::CANDIDATE, trials << 32 | failures),
-            (cohort::EVEN, halves[0]),
-            (cohort::ODD, halves[1]),
-        ] {
-            let tally = &mut signals.cohorts[number as usize].tally;
-            tally.pairs[Signal::Connect as usize] += pair;
-            // Each is of a client of its own.
-            tally.clients += pair >> 32;
-        }
-    }
+    come(world, trials, failures);
     pass(world, LOOK);
+}
+
+/// The same before anybody looks.
+fn come(world: &mut World, trials: u64, failures: u64) {
+    let mut edge = world.twin.edge();
+    let signals = edge.memory.signals.entry(0).or_default();
+    let halves = [trials * 7, trials * 8].map(|trials| trials << 32);
+    for (number, pair) in [
+        (cohort::CANDIDATE, trials << 32 | failures),
+        (cohort::EVEN, halves[0]),
+        (cohort::ODD, halves[1]),
+    ] {
+        let tally = &mut signals.cohorts[number as usize].tally;
+        tally.pairs[Signal::Connect as usize] += pair;
+        // Each is of a client of its own.
+        tally.clients += pair >> 32;
+    }
 }
 
 /// A breaker that has tripped for the live record.
@@ -206,6 +209,29 @@ fn what_was_said_of_a_candidate_before_it_died_ends_no_step_once_it_is_back() {
         count(&mut world, 50, 0);
     }
     assert_eq!(release(&mut world).step, Some(2));
+}
+
+/// They were dealt out by another draw, and the candidate's was another part of them.
+#[test]
+fn those_that_came_between_the_last_look_at_a_step_and_the_next_ones_first_are_of_neither() {
+    let mut world = started();
+    for _ in 0..40 {
+        count(&mut world, 50, 0);
+    }
+    come(&mut world, 1000, 1000);
+    world.steer("s0", &PROMOTE).expect("promoted");
+    pass(&mut world, LOOK);
+    assert_eq!(release(&mut world).state, "holding");
+    for _ in 0..40 {
+        count(&mut world, 50, 0);
+    }
+    assert_eq!(opinion(&world), Some(Opinion::NoWorse));
+    let same = replay(&mut world, &ReplayQuery::default()).expect("it is kept");
+    assert_eq!(same.was.told.judged, 4000);
+    for _ in 0..4 {
+        count(&mut world, 50, 50);
+    }
+    assert_eq!(release(&mut world).state, "aborted", "the tools work");
 }
 
 #[test]

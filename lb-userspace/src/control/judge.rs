@@ -191,7 +191,7 @@ impl<D: Dataplane> Control<D> {
                 round: run.round,
                 step: run.step().unwrap_or_default(),
                 evidence: run.present().is_some_and(|step| step.evidence),
-                anew: false,
+                ..Place::default()
             },
             draw: record.map(Record::draw),
             compares: state.compares(&state.position.now),

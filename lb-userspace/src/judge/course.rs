@@ -134,6 +134,13 @@ impl Course {
         self.apart = self.apart.max(apart);
     }
 
+    /// Takes note of what the counters say and judges nothing: see [`super::Judge::pass_over`].
+    pub fn pass_over(&mut self, counts: &Counts) {
+        self.last = Some(counts.clone());
+        let trials = self.trials.iter_mut();
+        trials.for_each(|(_, trial)| trial.forget_waiting());
+    }
+
     /// The natural logarithm of the evidence that the candidate is worse: the mean of what its
     /// tests have, which is evidence again.
     pub fn harm(&self) -> f64 {

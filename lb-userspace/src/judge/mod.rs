@@ -195,6 +195,18 @@ impl Judge {
         self.found = self.found.or_else(|| self.harm());
     }
 
+    /// Takes note of what the counters say, and judges nothing: clients were dealt out anew since the last
+    /// look, so that what has come meanwhile is partly of the draw before, by another part of all clients.
+    pub fn pass_over(&mut self, counts: &BTreeMap<Signal, Counts>, clients: u64, now_ms: u64) {
+        self.clients.last = Some(clients);
+        self.looked_ms = Some(now_ms);
+        for course in &mut self.courses {
+            if let Some(counts) = counts.get(&course.signal) {
+                course.pass_over(counts);
+            }
+        }
+    }
+
     /// Another step of the release begins. Harm that was found stays; that the candidate is no worse must
     /// be shown anew.
     pub fn next_step(&mut self) {
@@ -449,6 +461,33 @@ mod tests {
             (seven_signals - 7_f64.log10()).abs() < 0.05,
             "{seven_signals}"
         );
+    }
+
+    /// Between the last look at a draw and the next one's first, some have come of both.
+    #[test]
+    fn what_came_while_clients_were_dealt_out_anew_is_evidence_of_neither_draw() {
+        let mut clock = Clock::new(by_connect());
+        for _ in 0..400 {
+            clock.pass((5, 0), [(37, 0), (38, 0)]);
+        }
+        // What waits for one of the candidate's to compare it with is of before as well.
+        clock.pass((0, 0), [(0, 0), (1000, 1000)]);
+        let (judged, clients) = (clock.judge.judged(), clock.judge.clients_in_step());
+        let over = clock.total.plus(&Cohorts {
+            candidate: Tally::new(1000, 1000),
+            baseline: [Tally::new(0, 0); 2],
+        });
+        (clock.total, clock.now_ms) = (over, clock.now_ms + 250);
+        let counts = [(Signal::Connect, Counts::Outcomes(over))].into();
+        let all = over.candidate.trials;
+        clock.judge.pass_over(&counts, all, clock.now_ms);
+        assert_eq!((judged, clients), (2000, 2000));
+        clock.pass((5, 0), [(37, 0), (38, 0)]);
+        assert_eq!(clock.judge.judged(), 2005);
+        assert_eq!(clock.judge.clients_in_step(), 2005);
+        let compared = &clock.judge.evidence()[0].compared[0];
+        assert_eq!(compared.candidate, Tally::new(2005, 0));
+        assert_eq!(compared.baseline, Tally::new(401 * 75, 0));
     }
 
     #[test]

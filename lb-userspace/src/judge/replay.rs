@@ -53,7 +53,11 @@ impl Replay {
                 clients,
                 ..look.dealt
             };
-            judge.look(&counts, dealt, look.at_ms);
+            if look.place.redealt {
+                judge.pass_over(&counts, clients, look.at_ms);
+            } else {
+                judge.look(&counts, dealt, look.at_ms);
+            }
             if let Some(last) = steps.last_mut() {
                 *last = Told::by(&judge, look.place, look.at_ms);
             }

@@ -33,6 +33,10 @@ pub struct Place {
     pub evidence: bool,
     /// Its clients were dealt out anew, amid the step.
     pub anew: bool,
+    /// They were dealt out anew since the last look, amid the step or as it began: the look passes over
+    /// what has come meanwhile.
+    #[serde(default)]
+    pub redealt: bool,
 }
 
 /// What had come since the look before.
@@ -68,10 +72,12 @@ impl Tape {
         place: Place,
         now_ms: u64,
     ) -> u64 {
-        let Some((last, clients)) = self.last.replace((counts.clone(), dealt.clients)) else {
+        let now = (counts.clone(), dealt.clients);
+        let Some(last) = self.last.replace(now.clone()) else {
             self.begun_ms = now_ms;
             return 0;
         };
+        let (last, clients) = if place.redealt { now } else { last };
         let at_ms = now_ms.saturating_sub(self.begun_ms);
         let came = counts.iter().filter_map(|(signal, now)| {
             let came = Came::since(now, last.get(signal)?)?;
@@ -133,7 +139,7 @@ impl Look {
     /// Whether the next look is at the same clients in the same step.
     fn goes_on(&self, next: &Self) -> bool {
         let same = self.place.round == next.place.round && !next.place.anew;
-        same && self.dealt.part.total_cmp(&next.dealt.part).is_eq()
+        same && !next.place.redealt && self.dealt.part.total_cmp(&next.dealt.part).is_eq()
     }
 
     /// Both together.

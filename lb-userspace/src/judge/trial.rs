@@ -62,7 +62,8 @@ impl Trial {
         self.forget_waiting();
     }
 
-    fn forget_waiting(&mut self) {
+    /// What waits is of another draw than what comes.
+    pub(super) fn forget_waiting(&mut self) {
         (self.waiting, self.waited_ms) = (Cohorts::default(), 0);
     }
 

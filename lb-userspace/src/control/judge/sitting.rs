@@ -268,11 +268,16 @@ impl Kept<'_> {
     /// One look; what the judge says if that is news.
     pub(super) fn look(self, counts: &BTreeMap<Signal, Counts>, seen: Seen) -> Option<Opinion> {
         let sitting = self.sitting?;
-        let Seen { place, now_ms, .. } = seen;
+        let now_ms = seen.now_ms;
+        let place = sitting.turn_to(seen.place, seen.draw);
         let round = place.round;
-        let anew = sitting.turn_to(round, seen.draw);
-        sitting.judge.look(counts, seen.dealt, now_ms);
-        sitting.tape(counts, Place { anew, ..place }, &seen);
+        if place.redealt {
+            let clients = seen.dealt.clients;
+            sitting.judge.pass_over(counts, clients, now_ms);
+        } else {
+            sitting.judge.look(counts, seen.dealt, now_ms);
+        }
+        sitting.tape(counts, place, &seen);
         sitting.looked_ms = now_ms;
         sitting.active.clone_from(&seen.active);
         let opinion = match seen.tripped {
@@ -297,19 +302,23 @@ impl Kept<'_> {
 
 impl Sitting {
     /// Another step begins, or clients were dealt out anew amid one, which is answered: what comes is
-    /// another experiment.
-    fn turn_to(&mut self, round: u64, draw: Option<u8>) -> bool {
-        let other = self.draw.is_some() && self.draw != draw;
-        let anew = other && self.round == round;
-        if self.round != round {
-            self.round = round;
+    /// another experiment. Says which of it in the place.
+    fn turn_to(&mut self, place: Place, draw: Option<u8>) -> Place {
+        let redealt = self.draw.is_some() && self.draw != draw;
+        let anew = redealt && self.round == place.round;
+        if self.round != place.round {
+            self.round = place.round;
             self.judge.next_step();
         } else if anew {
             self.judge.begin_step_anew();
             self.told = None;
         }
         self.draw = draw;
-        anew
+        Place {
+            anew,
+            redealt,
+            ..place
+        }
     }
 
     /// Takes down what was looked at, and what is said of it.

@@ -396,8 +396,17 @@ fn what_can_not_be_judged_again_is_named() {
         unknown.to_string().starts_with("signals: `resets`: "),
         "{unknown}"
     );
+    // By what could be seen when it was judged, not by what can be today.
+    assert!(replay(&mut world, &query(bad, "first-byte")).is_ok());
     let evidence = world.state_file().with_file_name("evidence");
-    std::fs::write(evidence.join(format!("s0.{bad}.json")), "{").expect("written");
+    let file = evidence.join(format!("s0.{bad}.json"));
+    let text = std::fs::read_to_string(&file).expect("it is kept");
+    let other = text.replace("\"forward\":\"nat\"", "\"forward\":\"l2\"");
+    std::fs::write(&file, other).expect("written");
+    let unseen = replay(&mut world, &query(bad, "first-byte")).expect_err("it was not seen");
+    let why = "`first-byte`: not seen with forward = \"l2\"";
+    assert!(unseen.to_string().contains(why), "{unseen}");
+    std::fs::write(&file, "{").expect("written");
     let broken = replay(&mut world, &query(bad, "reset")).expect_err("it is broken");
     assert!(
         broken.to_string().contains("no evidence of a release ("),

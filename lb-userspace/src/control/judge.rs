@@ -209,6 +209,7 @@ impl<D: Dataplane> Control<D> {
             steps: run.plan.steps.len().max(1),
             ..visible(&judging.settings, state.forward)
         };
+        let forward = state.forward;
         let begins = self.sittings.of(service, release).is_none();
         let beginning = if begins {
             Beginning::at(&self.backend_counts(state)?, &signals)
@@ -219,7 +220,9 @@ impl<D: Dataplane> Control<D> {
             settings,
             ..judging.clone()
         };
-        let sitting = self.sittings.open((service, release), &judging, beginning);
+        let sitting = self
+            .sittings
+            .open((service, release), (&judging, forward), beginning);
         Ok(sitting.look(&counts(&signals), seen))
     }
 

@@ -180,19 +180,22 @@ impl Judge {
         &self.settings
     }
 
-    /// Takes in what the counters say, at a time of a clock that never goes back.
-    pub fn look(&mut self, counts: &BTreeMap<Signal, Counts>, dealt: Dealt, now_ms: u64) {
+    /// Takes in what the counters say, at a time of a clock that never goes back. Whether it has judged
+    /// anything by it: what has come, or what has waited for long enough.
+    pub fn look(&mut self, counts: &BTreeMap<Signal, Counts>, dealt: Dealt, now_ms: u64) -> bool {
         let last = self.clients.last.replace(dealt.clients);
         let last = last.unwrap_or(dealt.clients);
         self.clients.in_step += dealt.clients.saturating_sub(last);
         let elapsed_ms = now_ms.saturating_sub(self.looked_ms.unwrap_or(now_ms));
         self.looked_ms = Some(now_ms);
+        let mut has_judged = false;
         for course in &mut self.courses {
             if let Some(counts) = counts.get(&course.signal) {
-                course.look(counts, dealt.part, elapsed_ms);
+                has_judged |= course.look(counts, dealt.part, elapsed_ms);
             }
         }
         self.found = self.found.or_else(|| self.harm());
+        has_judged
     }
 
     /// Takes note of what the counters say, and judges nothing: clients were dealt out anew since the last

@@ -9,7 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    judge::{Tape, Told},
+    config::Forward,
+    judge::{Evidence, Tape, Told},
     release::engine::Judging,
 };
 
@@ -27,8 +28,14 @@ pub(super) struct Taped {
     pub active: String,
     /// How it was judged.
     pub judging: Judging,
+    /// How packets were forwarded.
+    #[serde(default)]
+    pub forward: Option<Forward>,
     /// What was said of it: harm when it was found, else the last that was said.
     pub told: Option<Told>,
+    /// The numbers behind that, by signal.
+    #[serde(default)]
+    pub evidence: Vec<Evidence>,
     /// What the breaker said.
     pub breaker: Option<String>,
     /// What was looked at.
@@ -37,13 +44,15 @@ pub(super) struct Taped {
 
 impl Taped {
     /// Nothing seen yet.
-    pub fn new(release: u64, judging: Judging) -> Self {
+    pub fn new(release: u64, judging: Judging, forward: Forward) -> Self {
         Self {
             release,
             candidate: String::new(),
             active: String::new(),
             judging,
+            forward: Some(forward),
             told: None,
+            evidence: Vec::new(),
             breaker: None,
             tape: Tape::default(),
         }
@@ -130,7 +139,7 @@ mod tests {
             settings: Settings::default(),
             on_inconclusive: OnInconclusive::Hold,
         };
-        let taped = Taped::new(release, judging);
+        let taped = Taped::new(release, judging, Forward::Nat);
         archive.write("shop", &taped).expect("written");
         let file = fs::File::options()
             .write(true)

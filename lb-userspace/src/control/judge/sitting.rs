@@ -21,7 +21,7 @@ use crate::{
         judged::{Judged, SignalEvidence},
         stream::Latency,
     },
-    config::unseen,
+    config::{Forward, unseen},
     dataplane::signals::Signals,
     judge::{Counts, Dealt, Evidence, Judge, Place, Signal, Summary, Told, Verdict},
     release::engine::{Judging, Opinion},
@@ -175,7 +175,7 @@ impl Sittings {
     pub(super) fn open<'a>(
         &'a mut self,
         (service, release): (&'a str, u64),
-        judging: &Judging,
+        (judging, forward): (&Judging, Forward),
         beginning: Beginning,
     ) -> Kept<'a> {
         if self.of(service, release).is_none() {
@@ -199,7 +199,7 @@ impl Sittings {
                 looked_ms: 0,
                 kept_ms: 0,
                 told: None,
-                taped: Some(Taped::new(release, judging.clone())),
+                taped: Some(Taped::new(release, judging.clone(), forward)),
                 unkept: false,
             };
             let sitting = kept.unwrap_or_else(new);
@@ -271,13 +271,14 @@ impl Kept<'_> {
         let now_ms = seen.now_ms;
         let place = sitting.turn_to(seen.place, seen.draw);
         let round = place.round;
-        if place.redealt {
+        let has_judged = if place.redealt {
             let clients = seen.dealt.clients;
             sitting.judge.pass_over(counts, clients, now_ms);
+            false
         } else {
-            sitting.judge.look(counts, seen.dealt, now_ms);
-        }
-        sitting.tape(counts, place, &seen);
+            sitting.judge.look(counts, seen.dealt, now_ms)
+        };
+        sitting.tape(counts, place, has_judged, &seen);
         sitting.looked_ms = now_ms;
         sitting.active.clone_from(&seen.active);
         let opinion = match seen.tripped {
@@ -322,12 +323,19 @@ impl Sitting {
     }
 
     /// Takes down what was looked at, and what is said of it.
-    fn tape(&mut self, counts: &BTreeMap<Signal, Counts>, place: Place, seen: &Seen) {
+    fn tape(
+        &mut self,
+        counts: &BTreeMap<Signal, Counts>,
+        place: Place,
+        has_judged: bool,
+        seen: &Seen,
+    ) {
         self.unkept = true;
         let Some(taped) = &mut self.taped else {
             return;
         };
-        let after_ms = taped.tape.look(counts, seen.dealt, place, seen.now_ms);
+        let now = (has_judged, seen.now_ms);
+        let after_ms = taped.tape.look(counts, seen.dealt, place, now);
         taped.candidate.clone_from(&seen.candidate);
         taped.active.clone_from(&seen.active);
         if taped.breaker.is_none() {
@@ -336,6 +344,7 @@ impl Sitting {
         let found = |told: &Told| matches!(told.verdict, Verdict::Harm(_));
         if !taped.told.as_ref().is_some_and(found) {
             taped.told = Some(Told::by(&self.judge, place, after_ms));
+            taped.evidence = self.judge.evidence();
         }
     }
 

@@ -262,6 +262,43 @@ fn the_dashboard_tells_of_this_releases_latencies_alone() {
     assert_eq!(shown(&mut world), [(4, 1), (7, 2)], "and over a restart");
 }
 
+/// Of this release alone, and only while their ends are seen.
+#[test]
+fn the_status_tells_how_many_measured_connections_live() {
+    let shown = |world: &mut World| {
+        let pools = world.status("s0").pools;
+        let backends = pools.iter().flat_map(|pool| &pool.backends);
+        backends.map(|backend| backend.live).collect::<Vec<_>>()
+    };
+    let lived = |world: &mut World, opened: u64, ended: u64| {
+        let ids: Vec<u16> = world.state().services["s0"]
+            .backends
+            .keys()
+            .copied()
+            .collect();
+        let mut edge = world.twin.edge();
+        for (id, times) in ids.into_iter().zip(1..) {
+            let tally = edge.memory.backend_signals.entry(id).or_default();
+            tally.opened += opened * times;
+            tally.ended += ended * times;
+        }
+    };
+    let mut world = World::new(site(""));
+    say(&mut world, &ALL, true);
+    lived(&mut world, 100, 50);
+    assert_eq!(shown(&mut world), [None; 4]);
+    world.start("s0", false).expect("started");
+    pass(&mut world, LOOK);
+    assert_eq!(shown(&mut world), [Some(0); 4]);
+    lived(&mut world, 5, 3);
+    assert_eq!(shown(&mut world), [Some(2), Some(4), Some(6), Some(8)]);
+    world.restart().expect("restarted");
+    pass(&mut world, LOOK);
+    assert_eq!(shown(&mut world), [Some(2), Some(4), Some(6), Some(8)]);
+    world.abort("s0").expect("aborted");
+    assert_eq!(shown(&mut world), [None; 4], "no end is seen any more");
+}
+
 #[test]
 fn the_history_keeps_what_each_release_was_judged_by() {
     let mut world = started();

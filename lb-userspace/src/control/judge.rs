@@ -155,6 +155,24 @@ impl<D: Dataplane> Control<D> {
         Some(sitting.waited(signals))
     }
 
+    /// Measured connections that live, by backend; none while nothing is measured, for then no end is seen.
+    pub(super) fn live_connections(
+        &self,
+        service: &str,
+        state: &ServiceState,
+    ) -> Result<BTreeMap<u16, u64>, ControlError> {
+        let measures = self
+            .image
+            .records
+            .get(&state.id)
+            .is_some_and(Record::measures);
+        let sitting = self.sittings.of(service, state.position.release);
+        let Some(sitting) = sitting.filter(|_| measures) else {
+            return Ok(BTreeMap::new());
+        };
+        Ok(sitting.live(&self.backend_counts(state)?))
+    }
+
     /// What the kernel has counted of each backend of a service.
     fn backend_counts(
         &self,

@@ -394,6 +394,11 @@ impl Sitting {
         self.beginning.waited(signals)
     }
 
+    /// Connections that live, by backend, given what is counted by it.
+    pub fn live(&self, counts: &BTreeMap<u16, signal::Tally>) -> BTreeMap<u16, u64> {
+        self.beginning.live(counts)
+    }
+
     /// What is to be said of it, given what is counted by backend.
     pub(super) fn report(
         &self,

@@ -132,13 +132,14 @@ fn told_once(whose: Whose, client: &Address, record: &Record, decided: Decided) 
     let fresh = Told::nothing(whose.service(), (record.salt, record.draw()));
     // SAFETY: the element is there for good.
     let before = unsafe { entry.read_volatile() };
-    let (before, decided) = if before.is_of(fresh) {
-        (before, decided.without(before.spent()))
+    let (before, newcomer) = if before.is_of(fresh) {
+        (before, 0)
     } else if is_used(before, whose.service()) {
         return decided.of_earlier();
     } else {
-        (fresh, decided.with(Decided::NEWCOMER))
+        (fresh, Decided::NEWCOMER)
     };
+    let decided = decided.without(before.spent()).with(newcomer);
     // SAFETY: as above; the word is aligned.
     unsafe { entry.write_volatile(before.with(decided.spent())) };
     decided
@@ -170,6 +171,14 @@ fn add<const COHORT: bool>(tally: Option<*mut Tally>, decided: &Decided) {
         let pair = unsafe { pairs.cast::<u64>().add(at) };
         // SAFETY: as above; the word is aligned.
         unsafe { add_u64(pair, decided.step(signal)) };
+        if COHORT {
+            // SAFETY: as above, and beside them as many firsts.
+            let firsts = unsafe { &raw mut (*tally).firsts };
+            // SAFETY: as above.
+            let first = unsafe { firsts.cast::<u64>().add(at) };
+            // SAFETY: as above.
+            unsafe { add_u64(first, decided.first_step(signal)) };
+        }
     }
     // SAFETY: as above.
     let opened = unsafe { &raw mut (*tally).opened };

@@ -323,8 +323,9 @@ fn counts(signals: &Signals) -> BTreeMap<Signal, Counts> {
     let of = |signal: Signal| {
         let counts = match kernel_signal(signal) {
             Kernel::Pair(pair) => Counts::Outcomes(each(cohorts, |cohort| {
-                let pair = cohort.tally.pair(pair);
-                Tally::new(pair.trials.into(), pair.failures.into())
+                let (all, first) = (cohort.tally.pair(pair), cohort.tally.first(pair));
+                Tally::new(all.trials.into(), all.failures.into())
+                    .of_clients(first.trials.into(), first.failures.into())
             })),
             Kernel::Histogram(histogram) => Counts::Values(each(cohorts, |cohort| {
                 let bins = cohort.histogram(histogram).as_flattened().iter();

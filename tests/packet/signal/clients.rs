@@ -208,3 +208,30 @@ fn a_client_of_another_release_under_way_is_not_forgotten() {
     refused(&mut lab, from, Family::V4, 2001);
     assert_eq!(pairs(&mut lab, &before)[0], (1, 1), "the other is over");
 }
+
+#[test]
+fn the_first_trial_of_each_client_is_counted_by_itself() {
+    let record = measuring(Record::FORWARD_NAT);
+    let mut lab = lab(record);
+    let family = Family::V4;
+    let mut from = clients(family, record, cohort::CANDIDATE);
+    let [fine, fails] = [(); 2].map(|()| from.next().expect("a client"));
+    let before = signals(&mut lab);
+    let counted = |lab: &mut Lab| firsts(&before, &signals(lab), cohort::CANDIDATE);
+    well(&mut lab, fine, family, 2000);
+    refused(&mut lab, fails, family, 2000);
+    assert_eq!(counted(&mut lab), [(2, 1), (1, 0), (1, 0), (1, 0)]);
+    for port in 3000..3010 {
+        refused(&mut lab, fine, family, port);
+        reset(&mut lab, fine, family, port + 1000);
+        reset(&mut lab, fails, family, port);
+    }
+    assert_eq!(counted(&mut lab), [(2, 1), (2, 1), (2, 1), (2, 0)]);
+    for of in [cohort::EVEN, cohort::ODD] {
+        assert_eq!(firsts(&before, &signals(&mut lab), of), [(0, 0); 4]);
+    }
+    lab.set_record(record.measured(2).dealt_after(&record));
+    refused(&mut lab, fine, family, 5000);
+    let [connect, ..] = counted(&mut lab);
+    assert_eq!(connect, (3, 2), "once more in the next draw");
+}

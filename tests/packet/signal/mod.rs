@@ -140,6 +140,18 @@ fn risen(before: &Signals, after: &Signals, cohort: u32) -> Counted {
     }
 }
 
+/// The same of the first trial of each client alone, by signal.
+fn firsts(before: &Signals, after: &Signals, cohort: u32) -> [(u32, u32); 4] {
+    let [before, after] = [before, after].map(|signals| &signals.cohorts[cohort as usize].tally);
+    Signal::ALL.map(|signal| {
+        let [before, after] = [before, after].map(|tally| tally.first(signal));
+        (
+            after.trials - before.trials,
+            after.failures - before.failures,
+        )
+    })
+}
+
 /// Where it is kept what a client has told.
 fn place(from: SocketAddr, salt: u64) -> u32 {
     let address = Address::from(from.ip());

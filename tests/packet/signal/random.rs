@@ -36,8 +36,11 @@ struct Model {
     salt: u64,
     /// By the place of clients: signals that they have failed, and values that they have given.
     spent: HashSet<(u32, usize)>,
+    /// The same: signals that they have had a trial of.
+    tried: HashSet<(u32, usize)>,
     known: HashSet<u32>,
     counted: [Counted; 3],
+    firsts: [[(u32, u32); SIGNALS]; 3],
 }
 
 impl Model {
@@ -92,6 +95,11 @@ impl Model {
                 if failed > 0 {
                     self.spent.insert((client, at));
                 }
+                if self.tried.insert((client, at)) {
+                    let (trials, failures) = &mut self.firsts[cohort as usize][at];
+                    *trials += 1;
+                    *failures += failed;
+                }
             }
         }
         counted.clients += u64::from(decided.is_evidence() && self.known.insert(client));
@@ -139,6 +147,9 @@ fn a_hundred_thousand_packets_are_counted_as_by_a_plain_model() {
                     assert!(failures <= trials, "{counted:?}");
                 }
                 let expected = model.counted[cohort as usize];
+                assert!(!in_time || counted == expected, "{counted:?} {expected:?}");
+                let counted = firsts(&before, &after, cohort);
+                let expected = model.firsts[cohort as usize];
                 assert!(!in_time || counted == expected, "{counted:?} {expected:?}");
             }
         }

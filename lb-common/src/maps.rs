@@ -6,7 +6,7 @@ use crate::signal::{
 };
 
 /// Changes with the layout or meaning of any map; part of the pin path.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "serin_xdp";
@@ -88,8 +88,8 @@ pub const MAX_WORDS: u32 = 1 << 21;
 pub const MAX_SOURCES: u32 = 65_536;
 /// Connections that are measured at a time.
 pub const MAX_WATCHED: u32 = 65_536;
-/// Clients of measured connections that are remembered at a time.
-pub const MAX_CLIENTS: u32 = 8192;
+/// Places for what clients of measured connections have told: see [`crate::signal::client`].
+pub const MAX_CLIENTS: u32 = 65_536;
 /// Tallies of cohorts: see [`crate::signal::tally_index`].
 pub const MAX_TALLIES: u32 = MAX_SERVICES * cohort::COUNT;
 /// Rows of histograms: see [`crate::signal::histogram::first_row`].
@@ -153,7 +153,7 @@ pub mod name {
     pub const SOURCES: &str = "SOURCES";
     /// `FlowKey → Watched`, of connections that are measured.
     pub const WATCHED: &str = "WATCHED";
-    /// `Client → what it has told already`.
+    /// `place of a client → Told`.
     pub const CLIENTS: &str = "CLIENTS";
     /// `service and cohort → Tally`.
     pub const SIGNALS: &str = "SIGNALS";

@@ -25,7 +25,7 @@ use lb_common::{
     quic_lb::{Server, ServerKey},
     reason::{COUNTERS as COUNTER_ENTRIES, Reason},
     release::Record,
-    signal::{Breaker, Client, Tally, Watched, histogram::Row},
+    signal::{Breaker, Tally, Told, Watched, histogram::Row},
     trace::Trace,
 };
 
@@ -155,10 +155,11 @@ pub static SOURCES: LruHashMap<Address, u64, { MAX_SOURCES as usize }> = LruHash
 #[btf_map]
 pub static WATCHED: LruHashMap<FlowKey, Watched, { MAX_WATCHED as usize }> = LruHashMap::new();
 
-/// A client of a step of a release to what it has told already, so that it counts once. Written here.
-/// Full: the one that has told nothing for longest counts once more.
+/// `signal::client::place` to what clients have told there already, so that each counts once. Written
+/// here, and never cleared: what is of an earlier draw is written over. Clients that share a place count
+/// as one.
 #[btf_map]
-pub static CLIENTS: LruHashMap<Client, u64, { MAX_CLIENTS as usize }> = LruHashMap::new();
+pub static CLIENTS: Array<Told, { MAX_CLIENTS as usize }> = Array::new();
 
 /// `signal::tally_index` to the counts of a cohort. Written here, by all CPUs: events are rare.
 #[btf_map]
@@ -173,9 +174,9 @@ pub static HISTOGRAMS: Array<Row, { MAX_ROWS as usize }> = Array::new();
 pub static BACKEND_SIGNALS: Array<Tally, { MAX_BACKENDS as usize }> = Array::new();
 
 /// What a packet has decided of its connection, from the function that tells it to the one that counts
-/// it. Not pinned.
+/// it; packets and `serin_lapse` have a place each. Not pinned.
 #[btf_map]
-pub static NOTED: PerCpuArray<[u64; 6], 1> = PerCpuArray::new();
+pub static NOTED: PerCpuArray<[u64; 6], 2> = PerCpuArray::new();
 
 /// Service to its breaker. Written here.
 #[btf_map]

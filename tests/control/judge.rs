@@ -1,10 +1,12 @@
 //! The judge before simulated releases: thousands of an hour each, looked at four times a second. The
 //! same as `cargo xtask bench judge`, with fewer of them.
 
-use serin_tests::judge::{Case, Method, Row, cases, run};
+use serin_tests::judge::{Case, Method, Row, Split, cases, run};
 
 /// As many good releases for each kind of weather.
 const GOOD: u64 = 500;
+/// For each way to deal clients out other than the usual one.
+const LARGE: u64 = 150;
 const BAD: u64 = 400;
 /// Releases with latencies, whose every look is longer.
 const WHOLE: u64 = 100;
@@ -28,8 +30,18 @@ fn assert_passed(rows: &[Row]) {
 
 #[test]
 fn of_two_thousand_good_releases_one_in_a_hundred_is_taken_back_at_most() {
-    let rows = rows(GOOD, |case| matches!(case, Case::Same(..)));
+    let usual = |case: &Case| matches!(case, Case::Same(_, world) if world.split == Split::Usual);
+    let rows = rows(GOOD, usual);
     assert_eq!(rows.len(), 4);
+    assert_passed(&rows);
+}
+
+/// A quarter, a half and 90% of the clients, and a step from a sixteenth to a half.
+#[test]
+fn nor_is_one_by_large_shares_or_by_a_share_that_grows() {
+    let large = |case: &Case| matches!(case, Case::Same(_, world) if world.split != Split::Usual);
+    let rows = rows(LARGE, large);
+    assert_eq!(rows.len(), 7);
     assert_passed(&rows);
 }
 
@@ -46,7 +58,7 @@ fn nor_is_one_by_all_its_signals_its_latencies_and_its_steps_together() {
 #[test]
 fn nor_by_clients_who_come_again_each_in_its_own_way() {
     let rows = rows(PEOPLE, |case| matches!(case, Case::People(..)));
-    assert_eq!(rows.len(), 3);
+    assert_eq!(rows.len(), 7);
     assert_passed(&rows);
 }
 
@@ -60,7 +72,7 @@ fn one_that_is_worse_by_just_the_margin_is_let_go_in_one_of_twenty_at_most() {
 #[test]
 fn bad_releases_are_found_and_good_ones_let_go_within_so_many_connections() {
     let rows = rows(BAD, |case| !case.counts_false());
-    assert_eq!(rows.len(), 6);
+    assert_eq!(rows.len(), 12);
     assert_passed(&rows);
 }
 

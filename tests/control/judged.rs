@@ -65,22 +65,25 @@ fn pass(world: &mut World, time: Duration) {
 /// Attempts, and those that failed, of the candidate; fifteen times as many of the active pool's, of
 /// which none does. Then a look.
 fn count(world: &mut World, trials: u64, failures: u64) {
-    {
-        let mut edge = world.twin.edge();
-        let signals = edge.memory.signals.entry(0).or_default();
-        let halves = [trials * 7, trials * 8].map(|trials| trials << 32);
-        for (number, pair) in [
-            (cohort::CANDIDATE, trials << 32 | failures),
-            (cohort::EVEN, halves[0]),
-            (cohort::ODD, halves[1]),
-        ] {
-            let tally = &mut signals.cohorts[number as usize].tally;
-            tally.pairs[Signal::Connect as usize] += pair;
-            // Each is of a client of its own.
-            tally.clients += pair >> 32;
-        }
-    }
+    come(world, trials, failures);
     pass(world, LOOK);
+}
+
+/// The same before anybody looks.
+fn come(world: &mut World, trials: u64, failures: u64) {
+    let mut edge = world.twin.edge();
+    let signals = edge.memory.signals.entry(0).or_default();
+    let halves = [trials * 7, trials * 8].map(|trials| trials << 32);
+    for (number, pair) in [
+        (cohort::CANDIDATE, trials << 32 | failures),
+        (cohort::EVEN, halves[0]),
+        (cohort::ODD, halves[1]),
+    ] {
+        let tally = &mut signals.cohorts[number as usize].tally;
+        tally.pairs[Signal::Connect as usize] += pair;
+        // Each is of a client of its own.
+        tally.clients += pair >> 32;
+    }
 }
 
 /// A breaker that has tripped for the live record.
@@ -89,7 +92,7 @@ fn trip(world: &mut World) {
     let mut breaker = Breaker::default();
     for client in 0..4 {
         let now = 1 + u64::from(client) * SILENCE_NS;
-        breaker.answer(cohort::EVEN, now);
+        breaker.answer(cohort::EVEN, 1, now);
         let by = Attempt {
             cohort: cohort::CANDIDATE,
             bucket: client,
@@ -208,6 +211,29 @@ fn what_was_said_of_a_candidate_before_it_died_ends_no_step_once_it_is_back() {
     assert_eq!(release(&mut world).step, Some(2));
 }
 
+/// They were dealt out by another draw, and the candidate's was another part of them.
+#[test]
+fn those_that_came_between_the_last_look_at_a_step_and_the_next_ones_first_are_of_neither() {
+    let mut world = started();
+    for _ in 0..40 {
+        count(&mut world, 50, 0);
+    }
+    come(&mut world, 1000, 1000);
+    world.steer("s0", &PROMOTE).expect("promoted");
+    pass(&mut world, LOOK);
+    assert_eq!(release(&mut world).state, "holding");
+    for _ in 0..40 {
+        count(&mut world, 50, 0);
+    }
+    assert_eq!(opinion(&world), Some(Opinion::NoWorse));
+    let same = replay(&mut world, &ReplayQuery::default()).expect("it is kept");
+    assert_eq!(same.was.told.judged, 4000);
+    for _ in 0..4 {
+        count(&mut world, 50, 50);
+    }
+    assert_eq!(release(&mut world).state, "aborted", "the tools work");
+}
+
 #[test]
 fn the_dashboard_tells_of_this_releases_latencies_alone() {
     let mut world = started();
@@ -234,6 +260,43 @@ fn the_dashboard_tells_of_this_releases_latencies_alone() {
     assert_eq!(shown(&mut world), [(4, 1), (7, 2)]);
     world.restart().expect("restarted");
     assert_eq!(shown(&mut world), [(4, 1), (7, 2)], "and over a restart");
+}
+
+/// Of this release alone, and only while their ends are seen.
+#[test]
+fn the_status_tells_how_many_measured_connections_live() {
+    let shown = |world: &mut World| {
+        let pools = world.status("s0").pools;
+        let backends = pools.iter().flat_map(|pool| &pool.backends);
+        backends.map(|backend| backend.live).collect::<Vec<_>>()
+    };
+    let lived = |world: &mut World, opened: u64, ended: u64| {
+        let ids: Vec<u16> = world.state().services["s0"]
+            .backends
+            .keys()
+            .copied()
+            .collect();
+        let mut edge = world.twin.edge();
+        for (id, times) in ids.into_iter().zip(1..) {
+            let tally = edge.memory.backend_signals.entry(id).or_default();
+            tally.opened += opened * times;
+            tally.ended += ended * times;
+        }
+    };
+    let mut world = World::new(site(""));
+    say(&mut world, &ALL, true);
+    lived(&mut world, 100, 50);
+    assert_eq!(shown(&mut world), [None; 4]);
+    world.start("s0", false).expect("started");
+    pass(&mut world, LOOK);
+    assert_eq!(shown(&mut world), [Some(0); 4]);
+    lived(&mut world, 5, 3);
+    assert_eq!(shown(&mut world), [Some(2), Some(4), Some(6), Some(8)]);
+    world.restart().expect("restarted");
+    pass(&mut world, LOOK);
+    assert_eq!(shown(&mut world), [Some(2), Some(4), Some(6), Some(8)]);
+    world.abort("s0").expect("aborted");
+    assert_eq!(shown(&mut world), [None; 4], "no end is seen any more");
 }
 
 #[test]
@@ -370,8 +433,17 @@ fn what_can_not_be_judged_again_is_named() {
         unknown.to_string().starts_with("signals: `resets`: "),
         "{unknown}"
     );
+    // By what could be seen when it was judged, not by what can be today.
+    assert!(replay(&mut world, &query(bad, "first-byte")).is_ok());
     let evidence = world.state_file().with_file_name("evidence");
-    std::fs::write(evidence.join(format!("s0.{bad}.json")), "{").expect("written");
+    let file = evidence.join(format!("s0.{bad}.json"));
+    let text = std::fs::read_to_string(&file).expect("it is kept");
+    let other = text.replace("\"forward\":\"nat\"", "\"forward\":\"l2\"");
+    std::fs::write(&file, other).expect("written");
+    let unseen = replay(&mut world, &query(bad, "first-byte")).expect_err("it was not seen");
+    let why = "`first-byte`: not seen with forward = \"l2\"";
+    assert!(unseen.to_string().contains(why), "{unseen}");
+    std::fs::write(&file, "{").expect("written");
     let broken = replay(&mut world, &query(bad, "reset")).expect_err("it is broken");
     assert!(
         broken.to_string().contains("no evidence of a release ("),

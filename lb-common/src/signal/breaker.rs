@@ -4,9 +4,18 @@ use bytemuck::{Pod, Zeroable};
 
 use super::cohort;
 
-/// Attempts of a candidate must have been without an answer for as long: a backend that is far away
-/// needs that time.
+/// Attempts of a candidate must have been without an answer for as long, and for [`PATIENCE`] times as
+/// long as the active pool's slowest answers take: a backend that is far away needs that time.
 pub const SILENCE_NS: u64 = 50_000_000;
+/// As [`SILENCE_NS`] says.
+pub const PATIENCE: u64 = 4;
+/// An answer that takes longer than the slowest makes these take half as long again, at most as long as
+/// itself, and one that does not a 256th less: both are in balance where one of a hundred does, at the
+/// 99th percentile. (Ma, Muthukrishnan and Sandler, "Frugal streaming for estimating quantiles", arXiv
+/// 1407.1121, by ratios in place of steps.) A dozen late ones in a row are enough to learn of a stall.
+const RISE: u32 = 1;
+/// As [`RISE`] says.
+const FALL: u32 = 8;
 
 /// What one service's new connections have met, under one record.
 ///
@@ -29,12 +38,14 @@ pub struct Breaker {
     /// for several where their buckets share it; those make the breaker an attempt later. Above them, how
     /// many bits are set.
     clients: u64,
+    /// How long the active pool's slowest answers take, in nanoseconds; 0 before the first.
+    slow_ns: u64,
 }
 
 /// Bits for clients.
 const PLACES: u32 = 56;
 
-const _: () = assert!(size_of::<Breaker>() == 48);
+const _: () = assert!(size_of::<Breaker>() == 56);
 
 /// A connection begins: of a cohort, and of the client in this bucket.
 #[derive(Clone, Copy, Debug)]
@@ -72,19 +83,35 @@ impl Breaker {
         }
     }
 
-    /// A connection of a cohort is answered.
+    /// A connection of a cohort is answered, so long after its call; 0 if its client has called again
+    /// meanwhile, for then that is no time of the backend's.
     #[inline(always)]
-    pub const fn answer(&mut self, of: u32, now_ns: u64) {
+    pub const fn answer(&mut self, of: u32, waited_ns: u64, now_ns: u64) {
         if of == cohort::CANDIDATE {
             self.clients = 0;
+            return;
+        }
+        self.baseline_ns = now_ns;
+        if waited_ns > 0 {
+            self.slow_ns = slower(self.slow_ns, waited_ns);
+        }
+    }
+
+    /// How long the candidate's attempts must have been without an answer, in nanoseconds: as long
+    /// as [`SILENCE_NS`] says.
+    #[inline(always)]
+    pub const fn silence_ns(&self) -> u64 {
+        let patient = self.slow_ns * PATIENCE;
+        if patient > SILENCE_NS {
+            patient
         } else {
-            self.baseline_ns = now_ns;
+            SILENCE_NS
         }
     }
 
     #[inline(always)]
     const fn is_silent(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.since_ns) >= SILENCE_NS
+        now_ns.saturating_sub(self.since_ns) >= self.silence_ns()
     }
 
     /// The active pool has answered in the second half of the candidate's silence. Where both pools fall
@@ -113,8 +140,25 @@ impl Breaker {
     }
 }
 
+/// How long the slowest answers take once one has taken `waited_ns`; the first one is all there is.
+#[inline(always)]
+const fn slower(slow_ns: u64, waited_ns: u64) -> u64 {
+    if slow_ns == 0 {
+        return waited_ns;
+    }
+    if waited_ns <= slow_ns {
+        return slow_ns - (slow_ns >> FALL);
+    }
+    let risen = slow_ns + (slow_ns >> RISE) + 1;
+    if risen < waited_ns { risen } else { waited_ns }
+}
+
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const MS: u64 = 1_000_000;
@@ -134,7 +178,7 @@ mod tests {
     ) -> Option<u32> {
         for (number, client) in (0..).zip(clients) {
             let now = (1000 + u64::from(number) * every_ms) * MS;
-            breaker.answer(cohort::ODD, now);
+            breaker.answer(cohort::ODD, MS, now);
             let by = of(cohort::CANDIDATE, client);
             breaker.attempt(by, (EPOCH, LIMIT), now);
             if breaker.has_tripped(EPOCH) {
@@ -172,7 +216,7 @@ mod tests {
         for round in 0..25 {
             let few = (round * 4..).take(LIMIT as usize - 1);
             assert_eq!(attempts(&mut breaker, few, 100), None);
-            breaker.answer(cohort::CANDIDATE, 0);
+            breaker.answer(cohort::CANDIDATE, MS, 0);
         }
         assert_eq!(attempts(&mut breaker, 0..100, 100), Some(LIMIT));
     }
@@ -183,7 +227,7 @@ mod tests {
     fn it_does_not_trip_where_the_active_pool_is_silent_too() {
         for called in [0, 1, 2, 100] {
             let mut breaker = Breaker::default();
-            breaker.answer(cohort::EVEN, 999 * MS);
+            breaker.answer(cohort::EVEN, MS, 999 * MS);
             for number in 0..200 {
                 let now = (1000 + u64::from(number) * 10) * MS;
                 if number < called {
@@ -193,7 +237,7 @@ mod tests {
                 breaker.attempt(by, (EPOCH, LIMIT), now);
             }
             assert!(!breaker.has_tripped(EPOCH), "{called}");
-            breaker.answer(cohort::ODD, 3000 * MS);
+            breaker.answer(cohort::ODD, MS, 3000 * MS);
             let by = of(cohort::CANDIDATE, 0);
             breaker.attempt(by, (EPOCH, LIMIT), 3001 * MS);
             assert!(breaker.has_tripped(EPOCH), "the active pool is back");
@@ -212,7 +256,7 @@ mod tests {
             for client in 0..100 {
                 breaker.attempt(of(cohort::ODD, client), (EPOCH, LIMIT), 1004 * MS);
             }
-            breaker.answer(cohort::EVEN, answered * MS);
+            breaker.answer(cohort::EVEN, MS, answered * MS);
             for client in 0..100 {
                 breaker.attempt(of(cohort::ODD, client), (EPOCH, LIMIT), 1040 * MS);
             }
@@ -220,6 +264,100 @@ mod tests {
             breaker.attempt(by, (EPOCH, LIMIT), 1050 * MS);
             assert_eq!(breaker.has_tripped(EPOCH), trips, "{answered}");
         }
+    }
+
+    /// Both pools are called every 5 ms, and answer a call of a cohort after so many milliseconds, by its
+    /// number, the candidate's if it answers at all; when it trips, if it does in 2 000 calls.
+    fn trips_at(answers: bool, answer_ms: impl Fn(u32, u64) -> u64) -> Option<u64> {
+        const EVERY_MS: u64 = 5;
+        let mut breaker = Breaker::default();
+        let mut due = BTreeSet::<(u64, u32, u64)>::new();
+        for ms in 0..2000 * EVERY_MS {
+            while let Some((at, of, called)) = due.first().copied().filter(|first| first.0 <= ms) {
+                due.remove(&(at, of, called));
+                if of != cohort::CANDIDATE || answers {
+                    breaker.answer(of, (at - called) * MS, (1000 + at) * MS);
+                }
+            }
+            if ms % EVERY_MS != 0 {
+                continue;
+            }
+            let number = ms / EVERY_MS;
+            let client = u32::try_from(number).expect("few calls");
+            for of in [cohort::EVEN, cohort::CANDIDATE] {
+                let by = self::of(of, client);
+                breaker.attempt(by, (EPOCH, LIMIT), (1000 + ms) * MS);
+                due.insert((ms + answer_ms(of, number), of, ms));
+            }
+            if breaker.has_tripped(EPOCH) {
+                return Some(ms);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn pools_that_are_far_away_do_not_trip_it_and_a_silent_one_among_them_does() {
+        for (answer_ms, silent) in [(1, 50), (10, 50), (60, 240), (250, 1000)] {
+            let tripped = trips_at(true, |_, _| answer_ms);
+            assert_eq!(tripped, None, "{answer_ms}");
+            let tripped = trips_at(false, |_, _| answer_ms);
+            assert_eq!(tripped, Some(silent), "{answer_ms}");
+        }
+    }
+
+    /// Each second a pool answers nobody for 60 ms, and then all who have called: the active pool first,
+    /// the candidate half a second later.
+    #[test]
+    fn pools_that_both_stall_do_not_trip_it() {
+        let stalls = |of, number: u64| {
+            let begins = if of == cohort::CANDIDATE { 150 } else { 50 };
+            match (number % 200).checked_sub(begins) {
+                Some(behind @ 0..12) => 1 + (12 - behind) * 5,
+                _ => 1,
+            }
+        };
+        assert_eq!(trips_at(true, stalls), None);
+        let alone = |of, number| {
+            if of == cohort::CANDIDATE {
+                stalls(of, number)
+            } else {
+                1
+            }
+        };
+        assert_eq!(trips_at(true, alone), Some(800), "alone it does");
+    }
+
+    #[test]
+    fn the_slowest_answers_are_those_of_the_99th_percentile() {
+        // Times of 1 to 100 ms in an order that repeats after 100.
+        let mut slow = 0;
+        for number in 0..20_000_u64 {
+            slow = slower(slow, (1 + number * 37 % 100) * MS);
+        }
+        assert!((80 * MS..=100 * MS).contains(&slow), "{slow}");
+        // Where one of 1 000 takes a second, that is none of them.
+        let mut most = 0;
+        for number in 0..20_000_u64 {
+            slow = slower(slow, if number % 1000 == 0 { 1000 * MS } else { MS });
+            most = if number < 10_000 {
+                0
+            } else {
+                u64::max(most, slow)
+            };
+        }
+        assert!(most < 2 * MS, "{most}");
+    }
+
+    #[test]
+    fn a_call_that_came_again_tells_nothing_of_how_long_answers_take() {
+        let mut breaker = Breaker::default();
+        breaker.answer(cohort::EVEN, 60 * MS, 1000 * MS);
+        for _ in 0..100 {
+            breaker.answer(cohort::EVEN, 0, 2000 * MS);
+            breaker.answer(cohort::CANDIDATE, 3000 * MS, 3000 * MS);
+        }
+        assert_eq!(breaker.silence_ns(), 240 * MS);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! there are more failures than trials.
 
 pub mod breaker;
-mod client;
+pub mod client;
 pub mod histogram;
 mod segment;
 mod watched;
@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 
 pub use self::{
     breaker::Breaker,
-    client::Client,
+    client::Told,
     histogram::Histogram,
     segment::Segment,
     watched::{Call, Clock, Kind, Watched},
@@ -55,6 +55,10 @@ pub enum Signal {
 pub const SIGNALS: usize = 4;
 /// In [`Decided`]: bits from a trial to its failure, as many as signals.
 const TO_FAILURE: u32 = 4;
+/// In [`Decided`]: bits from a trial to whether it is its client's first of that signal.
+const TO_FIRST: u32 = 16;
+/// In [`Decided`]: the trials.
+const TRIALS: u32 = 0xf;
 
 impl Signal {
     /// All signals, by their number.
@@ -69,7 +73,8 @@ impl Signal {
 /// What a packet has decided of its connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decided {
-    /// Trials in the lowest bits, by [`Signal`]; failures above them; then the constants.
+    /// Trials in the lowest bits, by [`Signal`]; failures above them; then the constants; then those
+    /// trials that are their client's first.
     bits: u32,
     /// Of [`Self::HANDSHAKE`] or [`Self::FIRST_BYTE`], nanoseconds.
     pub sample_ns: u64,
@@ -155,6 +160,14 @@ impl Decided {
         (trials as u64) << 32 | failures as u64
     }
 
+    /// What it adds to a pair of [`Tally::firsts`]; 0 unless it is its client's first trial of `signal`.
+    #[inline(always)]
+    pub const fn first_step(&self, signal: Signal) -> u64 {
+        let first = self.bits >> (signal as u32 + TO_FIRST) & 1;
+        let failed = self.bits >> (signal as u32 + TO_FAILURE) & first;
+        (first as u64) << 32 | failed as u64
+    }
+
     /// 1 if `flag` is set, else 0.
     #[inline(always)]
     pub const fn times(&self, flag: u32) -> u64 {
@@ -187,19 +200,22 @@ impl Decided {
         self.bits & !Self::LIFE != 0
     }
 
-    /// What its client can't tell a second time: the signals that have failed, and values.
+    /// What its client can't tell a second time: the signals that have failed, values, and what has had
+    /// its first trial.
     #[inline(always)]
     pub const fn spent(&self) -> u32 {
-        self.failures() | self.bits & Self::SAMPLES
+        self.failures() | self.bits & Self::SAMPLES | (self.bits & TRIALS) << TO_FIRST
     }
 
-    /// Without what a client has told already, by [`Self::spent`]. A signal that it has failed is no
-    /// trial of its any more either: else those that go well would hide that others don't.
+    /// Without what a client has told already, by [`Self::spent`]; trials that are its first are told as
+    /// such. A signal that it has failed is no trial of its any more either: else those that go well would
+    /// hide that others don't.
     #[inline(always)]
     #[must_use]
     pub const fn without(mut self, spent: u32) -> Self {
-        let signals = spent & 0xf;
+        let signals = spent & TRIALS;
         self.bits &= !(signals | signals << TO_FAILURE | spent & Self::SAMPLES);
+        self.bits |= (self.bits & TRIALS & !(spent >> TO_FIRST)) << TO_FIRST;
         self
     }
 }
@@ -217,9 +233,11 @@ pub struct Tally {
     pub ended: u64,
     /// Clients, each once a draw.
     pub clients: u64,
+    /// The same as `pairs` of the first trial of each client alone, in each draw.
+    pub firsts: [u64; SIGNALS],
 }
 
-const _: () = assert!(size_of::<Tally>() == 56);
+const _: () = assert!(size_of::<Tally>() == 88);
 
 /// Trials of one signal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -230,6 +248,16 @@ pub struct Pair {
     pub failures: u32,
 }
 
+impl Pair {
+    #[expect(clippy::cast_possible_truncation, reason = "each half is meant")]
+    const fn of(word: u64) -> Self {
+        Self {
+            trials: (word >> 32) as u32,
+            failures: word as u32,
+        }
+    }
+}
+
 impl Tally {
     /// All trials so far.
     pub fn pair(&self, signal: Signal) -> Pair {
@@ -237,13 +265,13 @@ impl Tally {
     }
 
     /// Trials since `before`; fewer than 2^32.
-    #[expect(clippy::cast_possible_truncation, reason = "each half is meant")]
     pub const fn pair_since(&self, signal: Signal, before: &Self) -> Pair {
-        let risen = self.pairs[signal as usize].wrapping_sub(before.pairs[signal as usize]);
-        Pair {
-            trials: (risen >> 32) as u32,
-            failures: risen as u32,
-        }
+        Pair::of(self.pairs[signal as usize].wrapping_sub(before.pairs[signal as usize]))
+    }
+
+    /// All clients' first trials so far.
+    pub const fn first(&self, signal: Signal) -> Pair {
+        Pair::of(self.firsts[signal as usize])
     }
 
     /// Connections that live, unless their end was missed.
@@ -287,6 +315,24 @@ mod tests {
         }
         let pair = tally.pair_since(Signal::Connect, &before);
         assert_eq!((pair.trials, pair.failures), (3, 1));
+    }
+
+    #[test]
+    fn a_client_has_one_first_trial_of_each_signal_be_it_a_failure_or_not() {
+        let fine = Decided::NOTHING.trial(Signal::Connect, false);
+        let both = Decided::NOTHING
+            .trial(Signal::Connect, true)
+            .trial(Signal::Reset, true);
+        let mut spent = 0;
+        let mut told = |decided: Decided| {
+            let told = decided.without(spent);
+            spent |= told.spent();
+            [Signal::Connect, Signal::Reset].map(|of| (told.step(of), told.first_step(of)))
+        };
+        assert_eq!(told(fine), [(1 << 32, 1 << 32), (0, 0)]);
+        assert_eq!(told(fine), [(1 << 32, 0), (0, 0)]);
+        assert_eq!(told(both), [(1 << 32 | 1, 0), (1 << 32 | 1, 1 << 32 | 1)]);
+        assert_eq!(told(both), [(0, 0), (0, 0)]);
     }
 
     #[test]

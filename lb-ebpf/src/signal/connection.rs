@@ -13,7 +13,10 @@ use lb_common::{
     signal::{self, Asked, Call, Decided, Kind, Segment, Watched, breaker::Attempt, cohort},
 };
 
-use super::{DIVERTED, Dealt, OPENS, V6, Whose, count};
+use super::{
+    DIVERTED, Dealt, OPENS, V6, Whose,
+    count::{self, BY_PACKET, LAPSED},
+};
 use crate::{
     maps::{self, BREAKERS, WATCHED},
     mode::Forward,
@@ -149,7 +152,7 @@ pub extern "C" fn serin_request(
         begins = !stays;
         decided
     };
-    let noted = follow(whose, (&seen.client, key), step);
+    let noted = follow::<BY_PACKET>(whose, (&seen.client, key), step);
     // What is diverted is of the candidate's share, but no evidence of the candidate.
     if begins && !whose.has(DIVERTED) {
         let by = Attempt {
@@ -226,11 +229,13 @@ pub extern "C" fn serin_reply(
     let step = |watched: &mut Watched| {
         let decided = watched.server(&seen.segment, &Clock);
         if decided.has(Decided::HANDSHAKE) && record.breaker_limit() != 0 {
-            answered(whose, watched.kind().cohort());
+            let aided = !decided.decides(signal::Signal::Connect);
+            let waited = if aided { 0 } else { decided.sample_ns };
+            answered(whose, watched.kind().cohort(), waited);
         }
         decided
     };
-    follow(whose, (&seen.client, seen.key(whose)), step)
+    follow::<BY_PACKET>(whose, (&seen.client, seen.key(whose)), step)
 }
 
 /// What a client has sent can't be delivered: an ICMP error quotes it, at `place`. Answers as
@@ -257,7 +262,7 @@ pub extern "C" fn serin_undelivered(ctx: *mut xdp_md, place: u64, whose: u64) ->
     };
     let key = FlowKey::new(client, quoted.source_port, whose.listener());
     let sequence = u32::from_be(quoted.sequence);
-    follow(whose, (&client, key), |watched| {
+    follow::<BY_PACKET>(whose, (&client, key), |watched| {
         watched.undelivered(sequence)
     })
 }
@@ -267,7 +272,7 @@ pub extern "C" fn serin_undelivered(ctx: *mut xdp_md, place: u64, whose: u64) ->
 pub fn lapse(asked: &Asked) -> u64 {
     let now = signal::Clock::precise(&Clock);
     let step = |watched: &mut Watched| watched.lapse(now);
-    follow(Whose::asked(asked), (asked.key.client(), asked.key), step)
+    follow::<LAPSED>(Whose::asked(asked), (asked.key.client(), asked.key), step)
 }
 
 /// Whether what a backend sends to a client can be seen, and the client is of a cohort.
@@ -281,9 +286,9 @@ fn replies_to(record: &Record, whose: Whose, client: &Address) -> bool {
         && record.cohort(hash::bucket(client, record.salt)) != cohort::NONE
 }
 
-/// Takes one step of a connection that is watched, and notes what that decides.
+/// Takes one step of a connection that is watched, and notes at this place what that decides.
 #[inline(always)]
-fn follow(
+fn follow<const AT: u32>(
     whose: Whose,
     (client, key): (&Address, FlowKey),
     step: impl FnOnce(&mut Watched) -> Decided,
@@ -295,19 +300,19 @@ fn follow(
     // another connection is given it, or another CPU writes it at the same time.
     let watched = unsafe { &mut *entry };
     let decided = step(watched);
-    let noted = count::note(whose.began(watched), client, &decided, watched);
+    let noted = count::note::<AT>(whose.began(watched), client, &decided, watched);
     if decided.has(Decided::OVER) {
         let _gone_is_fine = WATCHED.remove(key);
     }
     noted
 }
 
-/// Tells the breaker that a backend has answered.
+/// Tells the breaker that a backend has answered, so long after the call.
 #[inline(always)]
-fn answered(whose: Whose, cohort: u32) {
+fn answered(whose: Whose, cohort: u32, waited_ns: u64) {
     if let Some(breaker) = BREAKERS.get_ptr_mut(whose.service()) {
         // SAFETY: as in `begin`.
         let breaker = unsafe { &mut *breaker };
-        breaker.answer(cohort, signal::Clock::precise(&Clock));
+        breaker.answer(cohort, waited_ns, signal::Clock::precise(&Clock));
     }
 }

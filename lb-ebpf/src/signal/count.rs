@@ -1,11 +1,10 @@
 //! What is decided of a connection, counted for its cohort and its backend.
 
-use aya_ebpf::bindings::BPF_ANY;
 use lb_common::{
     address::Address,
     release::Record,
     signal::{
-        Client, Decided, Histogram, Signal, Tally, Watched,
+        Decided, Histogram, Signal, Tally, Told, Watched, client,
         histogram::{BYTES_UNIT, bin, first_row},
         tally_index,
     },
@@ -20,13 +19,27 @@ use crate::{
 
 const MICROSECOND_NS: u64 = 1000;
 
-/// Notes what was decided of a connection; 0 if that is nothing.
+/// Where a packet notes what it has decided, and where [`super::lapse`] does. A packet's program is never
+/// interrupted by another one's. That one may be: before Linux 6.3 `bpf_test_run` (`net/bpf/test_run.c`)
+/// keeps its task on its CPU and no more, so a packet that comes there meets the main program between its
+/// two functions. Since then it turns softirqs off (commit "bpf: Disable bh in `bpf_test_run` for xdp and
+/// tc prog"). In one place the packet would be counted twice, and the lapse not at all.
+pub const BY_PACKET: u32 = 0;
+/// As [`BY_PACKET`] says.
+pub const LAPSED: u32 = 1;
+
+/// Notes what was decided of a connection at this place; 0 if that is nothing.
 #[inline(always)]
-pub fn note(whose: Whose, client: &Address, decided: &Decided, watched: &Watched) -> u64 {
+pub fn note<const AT: u32>(
+    whose: Whose,
+    client: &Address,
+    decided: &Decided,
+    watched: &Watched,
+) -> u64 {
     if decided.is_nothing() {
         return 0;
     }
-    let Some(noted) = NOTED.get_ptr_mut(0) else {
+    let Some(noted) = NOTED.get_ptr_mut(AT) else {
         return 0;
     };
     let [upper, lower] = client.halves();
@@ -39,31 +52,37 @@ pub fn note(whose: Whose, client: &Address, decided: &Decided, watched: &Watched
         decided.sample_ns,
         watched.bytes(),
     ];
-    // SAFETY: the element is this CPU's own, and programs on one CPU don't interrupt each other.
+    // SAFETY: the element is this CPU's own, and nothing else that uses it may interrupt: see `BY_PACKET`.
     unsafe { noted.write(words) };
     1
 }
 
-/// Counts what was noted last: whose connection, both halves of the client's address, what was decided
+/// Counts what was noted last by a packet: whose connection, both halves of the client's address, what was decided
 /// with the connection's draw above it, nanoseconds, bytes. A global function, for the reasons that
 /// [`crate::audience`] gives.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn serin_count() -> u64 {
-    count::<true>()
+    count::<BY_PACKET, true>()
+}
+
+/// The same of what [`super::lapse`] has noted.
+#[inline(always)]
+pub fn lapsed() -> u64 {
+    count::<LAPSED, false>()
 }
 
 /// The same of what has no values, for a program whose stack has no room for one call more.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn serin_count_outcomes() -> u64 {
-    count::<false>()
+    count::<BY_PACKET, false>()
 }
 
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
-fn count<const VALUES: bool>() -> u64 {
-    let Some(&[whose, upper, lower, drawn, ns, bytes]) = NOTED.get(0) else {
+fn count<const AT: u32, const VALUES: bool>() -> u64 {
+    let Some(&[whose, upper, lower, drawn, ns, bytes]) = NOTED.get(AT) else {
         return 0;
     };
     let whose = Whose(whose);
@@ -102,24 +121,40 @@ fn count<const VALUES: bool>() -> u64 {
 
 /// What of it the client tells for the first time in this draw.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the lower half is used")]
 fn told_once(whose: Whose, client: &Address, record: &Record, decided: Decided) -> Decided {
     let Ok(node) = maps::node() else {
-        return decided;
+        return decided.of_earlier();
     };
-    let client = node.client(client, whose.has(V6));
-    let key = Client::new(client, (record.salt, record.draw()), whose.service());
-    let spent = u64::from(decided.spent());
-    let Some(entry) = CLIENTS.get_ptr_mut(key) else {
-        // A client that no entry can be made for counts each time.
-        let _no_room = CLIENTS.insert(key, spent, BPF_ANY.into());
-        return decided.with(Decided::NEWCOMER);
+    let place = client::place(node.client_hash(client, whose.has(V6)), record.salt);
+    let Some(entry) = CLIENTS.get_ptr_mut(place) else {
+        return decided.of_earlier();
     };
-    // SAFETY: the entry stays allocated while this program runs, even if it is evicted.
+    let fresh = Told::nothing(whose.service(), (record.salt, record.draw()));
+    // SAFETY: the element is there for good.
     let before = unsafe { entry.read_volatile() };
+    let (before, newcomer) = if before.is_of(fresh) {
+        (before, 0)
+    } else if is_used(before, whose.service()) {
+        return decided.of_earlier();
+    } else {
+        (fresh, Decided::NEWCOMER)
+    };
+    let decided = decided.without(before.spent()).with(newcomer);
     // SAFETY: as above; the word is aligned.
-    unsafe { entry.write_volatile(before | spent) };
-    decided.without(before as u32)
+    unsafe { entry.write_volatile(before.with(decided.spent())) };
+    decided
+}
+
+/// Whether another service than this one uses what was told, so that nobody may write over it.
+#[inline(always)]
+fn is_used(told: Told, service: u32) -> bool {
+    let Some(other) = told.service().filter(|&other| other != service) else {
+        return false;
+    };
+    let Ok(record) = release::live::<Forward>(other) else {
+        return false;
+    };
+    record.measures() && record.draw() == told.draw()
 }
 
 /// Without a branch for each: the verifier would walk what follows once for every set of signals.
@@ -136,6 +171,14 @@ fn add<const COHORT: bool>(tally: Option<*mut Tally>, decided: &Decided) {
         let pair = unsafe { pairs.cast::<u64>().add(at) };
         // SAFETY: as above; the word is aligned.
         unsafe { add_u64(pair, decided.step(signal)) };
+        if COHORT {
+            // SAFETY: as above, and beside them as many firsts.
+            let firsts = unsafe { &raw mut (*tally).firsts };
+            // SAFETY: as above.
+            let first = unsafe { firsts.cast::<u64>().add(at) };
+            // SAFETY: as above.
+            unsafe { add_u64(first, decided.first_step(signal)) };
+        }
     }
     // SAFETY: as above.
     let opened = unsafe { &raw mut (*tally).opened };

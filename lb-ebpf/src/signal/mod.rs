@@ -182,8 +182,10 @@ unsafe impl Header for Asked {}
 /// Counts a call that nobody has answered in its time: the daemon asks, in place of a packet.
 #[inline(always)]
 pub fn lapse(ctx: &XdpContext) -> u32 {
-    if let Some(asked) = Packet::new(ctx).read::<Asked>(0) {
-        count(connection::lapse(&asked));
+    if let Some(asked) = Packet::new(ctx).read::<Asked>(0)
+        && connection::lapse(&asked) != 0
+    {
+        count::lapsed();
     }
     xdp_action::XDP_PASS
 }

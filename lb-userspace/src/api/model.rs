@@ -271,6 +271,10 @@ pub struct BackendStatus {
     pub leaving: bool,
     /// `resolved`, `resolving`, `no-route` or `local`.
     pub next_hop: String,
+    /// Connections of this release that are measured and live, unless their end was missed; null while
+    /// nothing is measured.
+    #[serde(default)]
+    pub live: Option<u64>,
     /// What it served.
     #[serde(flatten)]
     pub traffic: Traffic,

@@ -42,6 +42,9 @@ pub struct Replayed {
     pub active: String,
     /// How many looks at it are kept.
     pub looks: usize,
+    /// How many of the first looks are not.
+    #[serde(default)]
+    pub looks_gone: usize,
     /// What the breaker said, which asks no settings; null if it did not trip.
     pub breaker: Option<String>,
     /// As it was judged.

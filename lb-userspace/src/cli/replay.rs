@@ -110,6 +110,10 @@ pub fn text(replayed: &Replayed) -> String {
     if let Some(breaker) = &replayed.breaker {
         _ = writeln!(text, "  note: {breaker}; it asks no settings");
     }
+    if replayed.looks_gone > 0 {
+        let gone = replayed.looks_gone;
+        _ = writeln!(text, "  note: the first {gone} looks are not kept");
+    }
     text + "  numbers of signals are the odds against chance that the candidate is worse, to 1 (limit)\n"
 }
 
@@ -201,5 +205,14 @@ mod tests {
             assert!(told.contains(line), "{told}");
         }
         assert!(!told.contains("note"), "{told}");
+        let long = Replayed {
+            looks_gone: 7,
+            ..replayed
+        };
+        let told = text(&long);
+        assert!(
+            told.contains("note: the first 7 looks are not kept\n"),
+            "{told}"
+        );
     }
 }

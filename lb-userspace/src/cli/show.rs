@@ -347,6 +347,7 @@ fn print_pool(pool: &PoolStatus) {
         "HEALTH",
         "NEXT HOP",
         "CONNS",
+        "LIVE",
         "PACKETS",
         "REPLIES",
     ];
@@ -362,7 +363,7 @@ fn print_pool(pool: &PoolStatus) {
     }
 }
 
-fn row(backend: &BackendStatus) -> [String; 10] {
+fn row(backend: &BackendStatus) -> [String; 11] {
     let weight = if backend.weight == backend.configured_weight {
         backend.weight.to_string()
     } else {
@@ -386,6 +387,9 @@ fn row(backend: &BackendStatus) -> [String; 10] {
         health(backend),
         backend.next_hop.clone(),
         backend.traffic.connections.to_string(),
+        backend
+            .live
+            .map_or_else(|| "-".to_owned(), |live| live.to_string()),
         backend.traffic.packets.to_string(),
         backend.traffic.reply_packets.to_string(),
     ]
@@ -453,6 +457,17 @@ mod tests {
     fn weights_and_states_stand_apart() {
         let cells = row(&backend("up", &serde_json::Value::Null));
         assert_eq!(cells[2..6], ["7 (configured 100)", "0.7", "drain", "up"]);
+    }
+
+    #[test]
+    fn connections_that_live_are_told_where_they_are_measured() {
+        let usual = backend("up", &serde_json::Value::Null);
+        assert_eq!(row(&usual)[7..9], ["0", "-"]);
+        let measured = BackendStatus {
+            live: Some(12),
+            ..usual
+        };
+        assert_eq!(row(&measured)[7..9], ["0", "12"]);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, ops::RangeInclusive};
 
-use lb_common::hash::BUCKETS;
+use lb_common::{
+    hash::BUCKETS,
+    signal::breaker::{PATIENCE, SILENCE_NS},
+};
 
 use super::{
     model::Forward,
@@ -213,8 +216,10 @@ fn outline_breaker() -> String {
         )
     });
     format!(
-        "    breaker: trips as {BREAKER} clients call in a row without an answer in 50 ms; by chance, \
-         where so many get none: {}\n",
+        "    breaker: trips as {BREAKER} clients call in a row without an answer in {} ms, and in \
+         {PATIENCE} times as long as the active pool's slowest answers take; by chance, where so many \
+         get none: {}\n",
+        SILENCE_NS / 1_000_000,
         rates.join(", ")
     )
 }
@@ -346,8 +351,9 @@ mod tests {
                      where 0.2% of the active pool's connections fail, a candidate whose fail is \
                      found after so many of its own\n      step 1: 5% after ";
         assert!(told.contains(judge), "{told}");
-        let breaker = "breaker: trips as 4 clients call in a row without an answer in 50 ms; by chance, \
-                       where so many get none: 0.2% after 125 million connections, 0.5% after 8 million";
+        let breaker = "breaker: trips as 4 clients call in a row without an answer in 50 ms, and in 4 \
+                       times as long as the active pool's slowest answers take; by chance, where so \
+                       many get none: 0.2% after 125 million connections, 0.5% after 8 million";
         assert!(told.contains(breaker), "{told}");
     }
 

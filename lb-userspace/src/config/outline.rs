@@ -20,7 +20,7 @@ use lb_common::{
     quic_lb::{Server, ServerKey},
     reason,
     release::Record,
-    signal::{Breaker, Client, Tally, Watched, histogram::Row},
+    signal::{Breaker, Tally, Told, Watched, histogram::Row},
 };
 
 use super::{
@@ -205,6 +205,7 @@ fn fixed_bytes() -> u64 {
         u64::from(MAX_TALLIES + MAX_BACKENDS) * padded::<Tally>(),
         u64::from(MAX_ROWS) * padded::<Row>(),
         u64::from(MAX_SERVICES) * padded::<Breaker>(),
+        u64::from(MAX_CLIENTS) * padded::<Told>(),
     ];
     arrays.iter().sum::<u64>()
         + hash_bytes::<Endpoint, Listener>(LISTENER_KEYS)
@@ -213,7 +214,6 @@ fn fixed_bytes() -> u64 {
         + hash_bytes::<ServerKey, Server>(SERVER_KEYS)
         + hash_bytes::<FragmentKey, Pieces>(MAX_FRAGMENTS)
         + hash_bytes::<FlowKey, Watched>(MAX_WATCHED)
-        + hash_bytes::<Client, u64>(MAX_CLIENTS)
 }
 
 /// Memory of the counters of one CPU, in bytes.

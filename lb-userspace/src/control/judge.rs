@@ -155,6 +155,24 @@ impl<D: Dataplane> Control<D> {
         Some(sitting.waited(signals))
     }
 
+    /// Measured connections that live, by backend; none while nothing is measured, for then no end is seen.
+    pub(super) fn live_connections(
+        &self,
+        service: &str,
+        state: &ServiceState,
+    ) -> Result<BTreeMap<u16, u64>, ControlError> {
+        let measures = self
+            .image
+            .records
+            .get(&state.id)
+            .is_some_and(Record::measures);
+        let sitting = self.sittings.of(service, state.position.release);
+        let Some(sitting) = sitting.filter(|_| measures) else {
+            return Ok(BTreeMap::new());
+        };
+        Ok(sitting.live(&self.backend_counts(state)?))
+    }
+
     /// What the kernel has counted of each backend of a service.
     fn backend_counts(
         &self,
@@ -191,7 +209,7 @@ impl<D: Dataplane> Control<D> {
                 round: run.round,
                 step: run.step().unwrap_or_default(),
                 evidence: run.present().is_some_and(|step| step.evidence),
-                anew: false,
+                ..Place::default()
             },
             draw: record.map(Record::draw),
             compares: state.compares(&state.position.now),
@@ -209,6 +227,7 @@ impl<D: Dataplane> Control<D> {
             steps: run.plan.steps.len().max(1),
             ..visible(&judging.settings, state.forward)
         };
+        let forward = state.forward;
         let begins = self.sittings.of(service, release).is_none();
         let beginning = if begins {
             Beginning::at(&self.backend_counts(state)?, &signals)
@@ -219,7 +238,9 @@ impl<D: Dataplane> Control<D> {
             settings,
             ..judging.clone()
         };
-        let sitting = self.sittings.open((service, release), &judging, beginning);
+        let sitting = self
+            .sittings
+            .open((service, release), (&judging, forward), beginning);
         Ok(sitting.look(&counts(&signals), seen))
     }
 
@@ -302,8 +323,9 @@ fn counts(signals: &Signals) -> BTreeMap<Signal, Counts> {
     let of = |signal: Signal| {
         let counts = match kernel_signal(signal) {
             Kernel::Pair(pair) => Counts::Outcomes(each(cohorts, |cohort| {
-                let pair = cohort.tally.pair(pair);
-                Tally::new(pair.trials.into(), pair.failures.into())
+                let (all, first) = (cohort.tally.pair(pair), cohort.tally.first(pair));
+                Tally::new(all.trials.into(), all.failures.into())
+                    .of_clients(first.trials.into(), first.failures.into())
             })),
             Kernel::Histogram(histogram) => Counts::Values(each(cohorts, |cohort| {
                 let bins = cohort.histogram(histogram).as_flattened().iter();

@@ -44,6 +44,7 @@ impl<D: Dataplane> Control<D> {
         let backends: Vec<u16> = state.backends.keys().copied().collect();
         let pools: Vec<u32> = state.pools.values().map(|pool| pool.id).collect();
         let counters = self.dataplane.counters(&backends, &pools)?;
+        let live = self.live_connections(service, state)?;
         let position = &state.position;
         Ok(Status {
             service: service.to_owned(),
@@ -68,7 +69,7 @@ impl<D: Dataplane> Control<D> {
             toggles: self.toggles_of(service),
             pools: pool_names(state)
                 .into_iter()
-                .map(|pool| self.pool(service, state, pool, &counters))
+                .map(|pool| self.pool(service, state, pool, (&counters, &live)))
                 .collect(),
         })
     }
@@ -141,7 +142,7 @@ impl<D: Dataplane> Control<D> {
         service: &str,
         state: &ServiceState,
         name: &str,
-        counters: &Counters,
+        (counters, live): (&Counters, &BTreeMap<u16, u64>),
     ) -> PoolStatus {
         let configured = self.config.service(service);
         let configured = configured.and_then(|service| service.pool(name));
@@ -156,7 +157,10 @@ impl<D: Dataplane> Control<D> {
             .map(|(id, backend)| {
                 let counted = counters.backends.get(id).copied().unwrap_or_default();
                 sum = sum.plus(counted);
-                self.backend_status(service, state, backend, checked, counted)
+                BackendStatus {
+                    live: live.get(id).copied(),
+                    ..self.backend_status(service, state, backend, checked, counted)
+                }
             })
             .collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
@@ -191,6 +195,7 @@ impl<D: Dataplane> Control<D> {
             checks: self.checks(service, backend, checked),
             leaving: backend.leaving,
             next_hop: self.next_hop(backend).to_owned(),
+            live: None,
             traffic: counted.into(),
         }
     }

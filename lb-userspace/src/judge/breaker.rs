@@ -1,7 +1,8 @@
 //! How many of the candidate's clients must go without an answer, in a row, before the breaker of the
 //! packet path trips.
 
-/// So many clients, in 50 ms at least and while the active pool answers. It is the least by which the
+/// So many clients, in 50 ms at least, in four times as long as the active pool's slowest answers take,
+/// and while that one answers (`lb_common::signal::breaker`). It is the least by which the
 /// breaker trips by chance in one of a hundred releases at most, where a release has a million
 /// connections of the candidate's, and [`USUAL`] of them have no answer for no fault of its. Of 50
 /// connections a second, a fourth comes within 100 ms nine times of ten, a fifth three times of four.
@@ -13,7 +14,9 @@ pub const USUAL: f64 = 0.002;
 pub const CONNECTIONS: f64 = 1e6;
 
 /// How often the breaker trips by chance in so many connections at most, where each client has this
-/// probability to get no answer. A run may begin at each of them. It trips as the last of the run calls, who
+/// probability to get no answer, whatever others get. Answers that are late all at a time, as where a
+/// backend stalls, are none of that: for these the silence is as long as the active pool's are late. A
+/// run may begin at each of them. It trips as the last of the run calls, who
 /// may yet be answered. Where more connections come than that in 50 ms it trips more seldom, since they
 /// all must have no answer.
 pub fn false_trips(unanswered: f64, clients: u32, connections: f64) -> f64 {
@@ -57,7 +60,7 @@ mod tests {
         let (mut trips, mut now) = (0, SILENCE_NS);
         for client in 0..connections {
             now += every_ns;
-            breaker.answer(cohort::EVEN, now);
+            breaker.answer(cohort::EVEN, 1, now);
             let attempt = Attempt {
                 cohort: cohort::CANDIDATE,
                 bucket: client,
@@ -67,7 +70,7 @@ mod tests {
                 trips += 1;
                 breaker = Breaker::default();
             } else if !chance.has(unanswered) {
-                breaker.answer(cohort::CANDIDATE, now);
+                breaker.answer(cohort::CANDIDATE, 1, now);
             }
         }
         trips

@@ -109,14 +109,16 @@ impl Course {
     }
 
     /// Takes in the counters, `elapsed_ms` after the last look, since when this part of all clients was the
-    /// candidate's. The first look tells nothing: what was counted before it was another release's.
-    pub fn look(&mut self, counts: &Counts, part: f64, elapsed_ms: u64) {
+    /// candidate's. The first look tells nothing: what was counted before it was another release's. Whether
+    /// it has judged anything.
+    pub fn look(&mut self, counts: &Counts, part: f64, elapsed_ms: u64) -> bool {
+        let mut has_judged = false;
         let last = self.last.replace(counts.clone());
         match (last, counts) {
             (Some(Counts::Outcomes(last)), Counts::Outcomes(now)) => {
                 let new = now.with(&last, |now, &last| now.since(last));
                 for (_, trial) in &mut self.trials {
-                    trial.observe(&new, part, elapsed_ms);
+                    has_judged |= trial.observe(&new, part, elapsed_ms);
                 }
             }
             (Some(Counts::Values(last)), Counts::Values(now)) => {
@@ -124,7 +126,7 @@ impl Course {
                 for (quantile, trial) in &mut self.trials {
                     let judged = quantile.as_mut().and_then(|quantile| quantile.judge(&new));
                     if let Some(judged) = judged {
-                        trial.observe(&judged, part, elapsed_ms);
+                        has_judged |= trial.observe(&judged, part, elapsed_ms);
                     }
                 }
             }
@@ -132,6 +134,14 @@ impl Course {
         }
         let apart = self.over_steps(&self.earlier_apart, self.of_trials(Trial::apart));
         self.apart = self.apart.max(apart);
+        has_judged
+    }
+
+    /// Takes note of what the counters say and judges nothing: see [`super::Judge::pass_over`].
+    pub fn pass_over(&mut self, counts: &Counts) {
+        self.last = Some(counts.clone());
+        let trials = self.trials.iter_mut();
+        trials.for_each(|(_, trial)| trial.forget_waiting());
     }
 
     /// The natural logarithm of the evidence that the candidate is worse: the mean of what its

@@ -29,6 +29,17 @@
 //! for each of the baseline's, where q = ρπ / (ρπ + 1 - π). The evidence is the lesser of both: by the
 //! first, a candidate whose clients only call more often does no harm.
 //!
+//! Failures alone say little where the candidate's part is large: at a half, one of the candidate's own
+//! can't pay more than twice the stake. There it tells much that clients of the baseline don't fail. So
+//! part of the stake is bet on whose clients fail and whose don't, by the first outcome of each alone,
+//! for that is one a client too: it pays θc/θ0 or θs/θ0 for one that fails and (1-θc)/(1-θ0) or
+//! (1-θs)/(1-θ0) for one that does not, where θ0 = πθc + (1-π)θs. Whatever the outcomes are and however
+//! they come, each is the candidate's with probability π, so that each factor is 1 on average: a
+//! randomisation test (Fisher, The Design of Experiments, 1935) as a martingale (Ramdas, Grünwald, Vovk
+//! and Shafer, arXiv 2210.01948). What both gamblers have together is evidence as well; this one's part
+//! of the stake is π, for the larger that is the less failures alone tell, and it is fixed before a
+//! step's first outcome.
+//!
 //! Several gamblers bet on harms of several sizes. After each block all pass a small part of what
 //! they have around (Herbster and Warmuth's fixed share): the sum stays what it was, and who has lost
 //! everything in a good hour can bet again when the harm comes late.
@@ -92,8 +103,17 @@ pub struct Harm {
     /// Won by bets on whose clients fail; nothing where each client has but one outcome.
     #[serde(default)]
     dealt: Option<Wealth>,
+    /// Won by bets on whose clients fail at first and whose don't; likewise.
+    #[serde(default)]
+    firsts: Option<Wealth>,
+    /// The part of the stake that these bets have; unknown before the step's first outcome.
+    #[serde(default)]
+    staked: Option<f64>,
     /// What the baseline's rate is thought to be.
     baseline: Estimate,
+    /// The same of its clients' first outcomes.
+    #[serde(default)]
+    first_baseline: Estimate,
     /// The tolerance: a difference of rates.
     tolerance: f64,
 }
@@ -103,7 +123,10 @@ impl Default for Harm {
         Self {
             wealth: stakes(0.0),
             dealt: None,
+            firsts: None,
+            staked: None,
             baseline: Estimate::default(),
+            first_baseline: Estimate::default(),
             tolerance: 0.0,
         }
     }
@@ -122,6 +145,7 @@ impl Harm {
     pub fn of_failures() -> Self {
         Self {
             dealt: Some(stakes(0.0)),
+            firsts: Some(stakes(0.0)),
             ..Self::default()
         }
     }
@@ -130,6 +154,7 @@ impl Harm {
     pub fn restart(&mut self) {
         *self = Self {
             dealt: self.dealt.map(|_| stakes(0.0)),
+            firsts: self.firsts.map(|_| stakes(0.0)),
             ..Self::beyond(self.tolerance)
         };
     }
@@ -137,7 +162,8 @@ impl Harm {
     /// Gives up what was won, in the same test; what was lost stays lost, or whoever begins anew whenever
     /// it suits would win in the end.
     pub fn begin_anew(&mut self) {
-        for wealth in [&mut self.wealth].into_iter().chain(&mut self.dealt) {
+        let dealt = self.dealt.iter_mut().chain(&mut self.firsts);
+        for wealth in [&mut self.wealth].into_iter().chain(dealt) {
             *wealth = stakes(sum(wealth).min(0.0));
         }
     }
@@ -153,25 +179,51 @@ impl Harm {
             });
             pass_around(&mut self.wealth, block.candidate.trials);
         }
+        if 0.0 < part && part < 1.0 {
+            self.observe_dealt(block, part);
+        }
+        self.baseline = self.baseline.after(block.baseline);
+        self.first_baseline = self.first_baseline.after(block.baseline.clients());
+    }
+
+    /// Bets on whose clients these are.
+    fn observe_dealt(&mut self, block: &Block, part: f64) {
         // What the baseline alone has met counts as well: that the candidate has met nothing is chance.
         let wealth = self.dealt.as_mut().filter(|_| block.baseline.trials > 0);
-        if let Some(wealth) = wealth.filter(|_| 0.0 < part && part < 1.0) {
-            let ((of_candidate, _), (of_baseline, _)) = outcomes;
+        if let Some(wealth) = wealth {
+            let baseline = self.baseline.rate();
+            let failures = (block.candidate.parts().0, block.baseline.parts().0);
             bet(wealth, (baseline, 0.0), |candidate| {
-                whose((of_candidate, of_baseline), candidate / baseline, part)
+                whose(failures, candidate / baseline, part)
             });
             pass_around(wealth, block.candidate.trials);
         }
-        self.baseline = self.baseline.after(block.baseline);
+        if let Some(wealth) = &mut self.firsts {
+            self.staked.get_or_insert(part);
+            let baseline = self.first_baseline.rate();
+            let clients = [block.candidate, block.baseline].map(|of| of.clients().parts());
+            bet(wealth, (baseline, 0.0), |candidate| {
+                assigned(clients, (candidate, baseline), part)
+            });
+            pass_around(wealth, block.candidate.firsts);
+        }
     }
 
     /// The natural logarithm of the evidence: what all gamblers have together.
     pub fn log_e(&self) -> f64 {
-        let dealt = self
-            .dealt
-            .as_ref()
-            .map_or(f64::INFINITY, |dealt| sum(dealt));
-        sum(&self.wealth).min(dealt)
+        sum(&self.wealth).min(self.log_dealt().unwrap_or(f64::INFINITY))
+    }
+
+    /// The same of what is won by bets on whose clients these are.
+    fn log_dealt(&self) -> Option<f64> {
+        let dealt = sum(self.dealt.as_ref()?);
+        let Some((firsts, staked)) = self.firsts.as_ref().zip(self.staked) else {
+            return Some(dealt);
+        };
+        Some(sum(&[
+            (1.0 - staked).ln() + dealt,
+            staked.ln() + sum(firsts),
+        ]))
     }
 }
 
@@ -207,23 +259,39 @@ fn whose((candidate, baseline): (f64, f64), times: f64, part: f64) -> f64 {
     weighed(candidate, bet / part) + weighed(baseline, (1.0 - bet) / (1.0 - part))
 }
 
+/// The logarithm of what a bet on these rates pays for clients that fail at first and that don't, of the
+/// candidate and of the baseline, where this part of all was dealt to the candidate; see above.
+fn assigned([(fc, oc), (fs, os)]: [(f64, f64); 2], bet: (f64, f64), part: f64) -> f64 {
+    let all = part * bet.0 + (1.0 - part) * bet.1;
+    weighed(fc, bet.0 / all)
+        + weighed(oc, (1.0 - bet.0) / (1.0 - all))
+        + weighed(fs, bet.1 / all)
+        + weighed(os, (1.0 - bet.1) / (1.0 - all))
+}
+
 /// Candidate's connections that are needed until harm is found, on average, where so many of its own
 /// and of the baseline's fail, the baseline having `ratio` for each of the candidate's, and the
-/// evidence must come to `limit` (a natural logarithm); nothing where it is never found.
+/// evidence must come to `limit` (a natural logarithm), each connection being its client's first; nothing
+/// where it is never found.
 pub fn needed((candidate, baseline): (f64, f64), ratio: f64, limit: f64) -> Option<f64> {
     let outcomes = (
         (candidate, 1.0 - candidate),
         (baseline * ratio, (1.0 - baseline) * ratio),
     );
-    let by = |(bet, part): (Bet, f64)| {
-        let bet = bet.candidate(baseline)?;
+    let part = 1.0 / (1.0 + ratio);
+    let by = |(bet, stake): (Bet, f64)| {
+        let rates = (bet.candidate(baseline)?, baseline);
+        let by_connections = payoff(outcomes, rates, 0.0);
         let failures = (candidate, baseline * ratio);
-        let growth = payoff(outcomes, (bet, baseline), 0.0).min(whose(
-            failures,
-            bet / baseline,
-            1.0 / (1.0 + ratio),
-        ));
-        (growth > 0.0).then(|| (limit - part.ln()) / growth)
+        let dealt = [
+            (1.0 - part, whose(failures, rates.0 / baseline, part)),
+            (part, assigned([outcomes.0, outcomes.1], rates, part)),
+        ];
+        let needed = dealt.map(|(staked, growth)| {
+            let growth = growth.min(by_connections);
+            (growth > 0.0).then(|| (limit - stake.ln() - staked.ln()) / growth)
+        });
+        needed.into_iter().flatten().min_by(f64::total_cmp)
     };
     BETS.into_iter().filter_map(by).min_by(f64::total_cmp)
 }
@@ -445,6 +513,65 @@ mod tests {
                 assert!((mean - 1.0).abs() < 1e-9, "{part} {times}: {mean}");
             }
         }
+    }
+
+    /// However the outcomes are, and be each client's another: only whose they are is chance.
+    #[test]
+    fn nor_does_one_on_whose_fail_and_whose_don_t() {
+        for part in [1.0 / 16.0, 0.25, 0.5, 0.9] {
+            for rates in [(0.9, 0.001), (0.04, 0.02), (0.5, 0.1)] {
+                for outcome in [(1.0, 0.0), (0.0, 1.0)] {
+                    let none = (0.0, 0.0);
+                    let [own, other] = [[outcome, none], [none, outcome]]
+                        .map(|clients| assigned(clients, rates, part).exp());
+                    let mean = part * own + (1.0 - part) * other;
+                    assert!((mean - 1.0).abs() < 1e-9, "{part} {rates:?}: {mean}");
+                }
+            }
+        }
+    }
+
+    /// A block whose every outcome is its client's first.
+    fn newcomers(candidate: (u64, u64), baseline: (u64, u64)) -> Block {
+        let tally = |(trials, failures)| Tally::new(trials, failures).of_clients(trials, failures);
+        Block {
+            candidate: tally(candidate),
+            baseline: tally(baseline),
+        }
+    }
+
+    /// How many of its own fail until then, by its part of the clients; by failures alone 6, 11 and 72 do.
+    #[test]
+    fn a_candidate_of_many_clients_is_found_by_those_of_the_baselines_that_do_not_fail() {
+        for (part, (own, others), expected) in
+            [(0.25, (1, 3), 5), (0.5, (1, 1), 7), (0.9, (9, 1), 36)]
+        {
+            let mut harm = Harm::of_failures();
+            let mut failed = 0;
+            while harm.log_e() < 400_f64.ln() {
+                harm.observe(&newcomers((own, own), (others, 0)), part);
+                failed += own;
+                assert!(failed <= 100, "{part}: {}", harm.log_e());
+            }
+            assert_eq!(failed, expected, "{part}");
+        }
+    }
+
+    /// Whatever comes of it later.
+    #[test]
+    fn a_client_that_calls_again_and_again_is_bet_on_by_its_first_outcome_alone() {
+        let mut harm = Harm::of_failures();
+        for round in 0..1000 {
+            let first = u64::from(round == 0);
+            harm.observe(
+                &Block {
+                    candidate: Tally::new(1000, first).of_clients(first, first),
+                    baseline: Tally::new(10, 0).of_clients(first, 0),
+                },
+                0.5,
+            );
+        }
+        assert!(harm.log_e() < 3_f64.ln(), "{harm:?}");
     }
 
     #[test]

@@ -180,19 +180,34 @@ impl Judge {
         &self.settings
     }
 
-    /// Takes in what the counters say, at a time of a clock that never goes back.
-    pub fn look(&mut self, counts: &BTreeMap<Signal, Counts>, dealt: Dealt, now_ms: u64) {
+    /// Takes in what the counters say, at a time of a clock that never goes back. Whether it has judged
+    /// anything by it: what has come, or what has waited for long enough.
+    pub fn look(&mut self, counts: &BTreeMap<Signal, Counts>, dealt: Dealt, now_ms: u64) -> bool {
         let last = self.clients.last.replace(dealt.clients);
         let last = last.unwrap_or(dealt.clients);
         self.clients.in_step += dealt.clients.saturating_sub(last);
         let elapsed_ms = now_ms.saturating_sub(self.looked_ms.unwrap_or(now_ms));
         self.looked_ms = Some(now_ms);
+        let mut has_judged = false;
         for course in &mut self.courses {
             if let Some(counts) = counts.get(&course.signal) {
-                course.look(counts, dealt.part, elapsed_ms);
+                has_judged |= course.look(counts, dealt.part, elapsed_ms);
             }
         }
         self.found = self.found.or_else(|| self.harm());
+        has_judged
+    }
+
+    /// Takes note of what the counters say, and judges nothing: clients were dealt out anew since the last
+    /// look, so that what has come meanwhile is partly of the draw before, by another part of all clients.
+    pub fn pass_over(&mut self, counts: &BTreeMap<Signal, Counts>, clients: u64, now_ms: u64) {
+        self.clients.last = Some(clients);
+        self.looked_ms = Some(now_ms);
+        for course in &mut self.courses {
+            if let Some(counts) = counts.get(&course.signal) {
+                course.pass_over(counts);
+            }
+        }
     }
 
     /// Another step of the release begins. Harm that was found stays; that the candidate is no worse must
@@ -449,6 +464,33 @@ mod tests {
             (seven_signals - 7_f64.log10()).abs() < 0.05,
             "{seven_signals}"
         );
+    }
+
+    /// Between the last look at a draw and the next one's first, some have come of both.
+    #[test]
+    fn what_came_while_clients_were_dealt_out_anew_is_evidence_of_neither_draw() {
+        let mut clock = Clock::new(by_connect());
+        for _ in 0..400 {
+            clock.pass((5, 0), [(37, 0), (38, 0)]);
+        }
+        // What waits for one of the candidate's to compare it with is of before as well.
+        clock.pass((0, 0), [(0, 0), (1000, 1000)]);
+        let (judged, clients) = (clock.judge.judged(), clock.judge.clients_in_step());
+        let over = clock.total.plus(&Cohorts {
+            candidate: Tally::new(1000, 1000),
+            baseline: [Tally::new(0, 0); 2],
+        });
+        (clock.total, clock.now_ms) = (over, clock.now_ms + 250);
+        let counts = [(Signal::Connect, Counts::Outcomes(over))].into();
+        let all = over.candidate.trials;
+        clock.judge.pass_over(&counts, all, clock.now_ms);
+        assert_eq!((judged, clients), (2000, 2000));
+        clock.pass((5, 0), [(37, 0), (38, 0)]);
+        assert_eq!(clock.judge.judged(), 2005);
+        assert_eq!(clock.judge.clients_in_step(), 2005);
+        let compared = &clock.judge.evidence()[0].compared[0];
+        assert_eq!(compared.candidate, Tally::new(2005, 0));
+        assert_eq!(compared.baseline, Tally::new(401 * 75, 0));
     }
 
     #[test]

@@ -114,6 +114,9 @@ impl Quantile {
     }
 
     fn learn(&mut self, bins: &[u64]) {
+        if bins.iter().all(|&count| count == 0) {
+            return;
+        }
         if self.seen.len() < bins.len() {
             self.seen.resize(bins.len(), 0);
         }

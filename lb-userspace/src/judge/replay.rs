@@ -53,7 +53,11 @@ impl Replay {
                 clients,
                 ..look.dealt
             };
-            judge.look(&counts, dealt, look.at_ms);
+            if look.place.redealt {
+                judge.pass_over(&counts, clients, look.at_ms);
+            } else {
+                judge.look(&counts, dealt, look.at_ms);
+            }
             if let Some(last) = steps.last_mut() {
                 *last = Told::by(&judge, look.place, look.at_ms);
             }
@@ -123,8 +127,8 @@ mod tests {
                 round = place.round;
                 judge.next_step();
             }
-            judge.look(&counts, dealt, look * 250);
-            tape.look(&counts, dealt, place, look * 250);
+            let has_judged = judge.look(&counts, dealt, look * 250);
+            tape.look(&counts, dealt, place, (has_judged, look * 250));
             if !said.is_some_and(|said| matches!(said.verdict, Verdict::Harm(_))) {
                 said = Some(Told::by(&judge, place, look * 250));
             }
@@ -150,6 +154,34 @@ mod tests {
             assert_eq!(again.told, said, "{one_in}");
             assert_eq!(again.steps.len(), 2, "{one_in}");
         }
+    }
+
+    /// Blocks that waited for an outcome of the candidate's are judged at the same looks, be these empty:
+    /// else the odds were others than those beside them.
+    #[test]
+    fn looks_at_which_nothing_came_are_judged_by_as_they_were() {
+        let settings = settings(0.01);
+        let (mut judge, mut tape) = (Judge::new(settings.clone()), Tape::default());
+        let mut total = Cohorts::<Tally>::default();
+        for look in 0..2000_u64 {
+            // Of the candidate's one each nine seconds, of the baseline's some each four.
+            let candidate = u64::from(look % 36 == 35);
+            let baseline = if look % 16 == 0 { 20 } else { 0 };
+            total = total.plus(&Cohorts {
+                candidate: Tally::new(candidate, candidate * (look % 5) / 4),
+                baseline: [
+                    Tally::new(baseline, u64::from(look % 48 == 0)),
+                    Tally::new(baseline, 0),
+                ],
+            });
+            let counts = BTreeMap::from([(Signal::Connect, Counts::Outcomes(total))]);
+            let dealt = Dealt::usual(total.candidate.trials);
+            let has_judged = judge.look(&counts, dealt, look * 250);
+            tape.look(&counts, dealt, Place::default(), (has_judged, look * 250));
+        }
+        assert!(tape.looks().len() < 500, "{}", tape.looks().len());
+        let again = Replay::of(&tape, settings);
+        assert_eq!(again.evidence, judge.evidence());
     }
 
     #[test]

@@ -9,13 +9,43 @@ pub struct Tally {
     pub trials: u64,
     /// Those that went wrong; never more than there were.
     pub failures: u64,
+    /// Those that were the first of their client; of values, none is told.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub firsts: u64,
+    /// Those of them that went wrong.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub first_failures: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Some of so many; more than all can't be.
+const fn at_most(some: u64, all: u64) -> u64 {
+    if some > all { all } else { some }
 }
 
 impl Tally {
     /// Outcomes of which some went wrong; more than all of them can't have.
     pub const fn new(trials: u64, failures: u64) -> Self {
-        let failures = if failures > trials { trials } else { failures };
-        Self { trials, failures }
+        Self {
+            trials,
+            failures: at_most(failures, trials),
+            firsts: 0,
+            first_failures: 0,
+        }
+    }
+
+    /// The same, of which so many were the first of their client, and so many of these went wrong.
+    #[must_use]
+    pub const fn of_clients(self, firsts: u64, failures: u64) -> Self {
+        Self {
+            firsts,
+            first_failures: at_most(failures, firsts),
+            ..self
+        }
     }
 
     /// Both together.
@@ -24,6 +54,8 @@ impl Tally {
         Self {
             trials: self.trials + other.trials,
             failures: self.failures + other.failures,
+            firsts: self.firsts + other.firsts,
+            first_failures: self.first_failures + other.first_failures,
         }
     }
 
@@ -31,7 +63,17 @@ impl Tally {
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
         let trials = self.trials.saturating_sub(earlier.trials);
-        Self::new(trials, self.failures.saturating_sub(earlier.failures))
+        let failures = self.failures.saturating_sub(earlier.failures);
+        Self::new(trials, failures).of_clients(
+            self.firsts.saturating_sub(earlier.firsts),
+            self.first_failures.saturating_sub(earlier.first_failures),
+        )
+    }
+
+    /// Those that were the first of their client, alone.
+    #[must_use]
+    pub const fn clients(self) -> Self {
+        Self::new(self.firsts, self.first_failures)
     }
 
     /// The part that went wrong; nothing without outcomes.
@@ -91,6 +133,8 @@ mod tests {
     #[test]
     fn more_than_all_can_not_fail() {
         assert_eq!(Tally::new(3, 5), Tally::new(3, 3));
+        let clients = Tally::new(9, 5).of_clients(3, 5).clients();
+        assert_eq!(clients, Tally::new(3, 3));
     }
 
     #[test]
@@ -98,5 +142,9 @@ mod tests {
         let (before, after) = (Tally::new(10, 4), Tally::new(3, 1));
         assert_eq!(after.since(before), Tally::default());
         assert_eq!(Tally::new(13, 5).since(before), Tally::new(3, 1));
+        let clients = Tally::new(13, 5).of_clients(7, 2);
+        let more = clients.plus(Tally::new(4, 3).of_clients(2, 1));
+        assert_eq!(more.since(clients), Tally::new(4, 3).of_clients(2, 1));
+        assert_eq!(more.clients(), Tally::new(9, 3));
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Bins, Cohorts, Counts, Dealt, Kind, Signal, Tally};
 
 /// Looks that are kept of a release at most. Of one that takes longer, neighbours become one, and the
-/// next ones two by two as well: blocks are evidence whatever their length.
+/// next ones two by two as well: blocks are evidence whatever their length. Those at which a draw begins
+/// become none with their neighbour: where these alone are more, the oldest go.
 const MOST: usize = 1024;
 /// Bins of a histogram: a file that names others is not believed.
 const ALL_BINS: usize = ROWS as usize * BINS;
@@ -17,6 +18,9 @@ const ALL_BINS: usize = ROWS as usize * BINS;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tape {
     looks: Vec<Look>,
+    /// How many of the oldest are gone.
+    #[serde(default)]
+    gone: usize,
     /// The counters at the last look.
     last: Option<(BTreeMap<Signal, Counts>, u64)>,
     begun_ms: u64,
@@ -33,6 +37,10 @@ pub struct Place {
     pub evidence: bool,
     /// Its clients were dealt out anew, amid the step.
     pub anew: bool,
+    /// They were dealt out anew since the last look, amid the step or as it began: the look passes over
+    /// what has come meanwhile.
+    #[serde(default)]
+    pub redealt: bool,
 }
 
 /// What had come since the look before.
@@ -60,18 +68,21 @@ type Sparse = BTreeMap<usize, u64>;
 
 impl Tape {
     /// Takes down what the counters say, and answers how many milliseconds after its first look that is.
-    /// What they said at that was of before.
+    /// What they said at that was of before. A look at which nothing came and the judge `has_judged` nothing
+    /// would change nothing when it is judged again, and is left out.
     pub fn look(
         &mut self,
         counts: &BTreeMap<Signal, Counts>,
         dealt: Dealt,
         place: Place,
-        now_ms: u64,
+        (has_judged, now_ms): (bool, u64),
     ) -> u64 {
-        let Some((last, clients)) = self.last.replace((counts.clone(), dealt.clients)) else {
+        let now = (counts.clone(), dealt.clients);
+        let Some(last) = self.last.replace(now.clone()) else {
             self.begun_ms = now_ms;
             return 0;
         };
+        let (last, clients) = if place.redealt { now } else { last };
         let at_ms = now_ms.saturating_sub(self.begun_ms);
         let came = counts.iter().filter_map(|(signal, now)| {
             let came = Came::since(now, last.get(signal)?)?;
@@ -87,18 +98,26 @@ impl Tape {
             came: came.collect(),
         };
         let begins = self.looks.last().is_none_or(|last| !last.goes_on(&look));
-        if begins || !look.came.is_empty() {
+        if begins || has_judged || !look.came.is_empty() {
             self.looks.push(look);
         }
         if self.looks.len() > MOST {
             self.looks = halved(std::mem::take(&mut self.looks));
+            let more = self.looks.len().saturating_sub(MOST);
+            self.looks.drain(..more);
+            self.gone += more;
         }
         at_ms
     }
 
-    /// All looks at which something had come, or begun.
+    /// All looks that are kept.
     pub fn looks(&self) -> &[Look] {
         &self.looks
+    }
+
+    /// How many of the oldest looks are not.
+    pub const fn gone(&self) -> usize {
+        self.gone
     }
 
     /// What the counters would have said at each of them, had they begun at nothing.
@@ -133,7 +152,7 @@ impl Look {
     /// Whether the next look is at the same clients in the same step.
     fn goes_on(&self, next: &Self) -> bool {
         let same = self.place.round == next.place.round && !next.place.anew;
-        same && self.dealt.part.total_cmp(&next.dealt.part).is_eq()
+        same && !next.place.redealt && self.dealt.part.total_cmp(&next.dealt.part).is_eq()
     }
 
     /// Both together.
@@ -262,7 +281,8 @@ mod tests {
                 (Signal::Handshake, Counts::Values(values)),
             ]);
             let dealt = Dealt::usual(50 + look);
-            tape.look(&counts, dealt, place(round(look)), 1000 + look * 250);
+            let now = (true, 1000 + look * 250);
+            tape.look(&counts, dealt, place(round(look)), now);
         }
         tape
     }
@@ -305,8 +325,27 @@ mod tests {
         let mut tape = Tape::default();
         let counts = BTreeMap::from([(Signal::Connect, Counts::Outcomes(Cohorts::default()))]);
         for look in 0..100 {
-            tape.look(&counts, Dealt::usual(0), place(1 + look / 50), look * 250);
+            let now = (look == 77, look * 250);
+            tape.look(&counts, Dealt::usual(0), place(1 + look / 50), now);
         }
-        assert_eq!(tape.looks().len(), 2);
+        let looks = tape.looks().iter().map(|look| look.at_ms);
+        assert_eq!(looks.collect::<Vec<_>>(), [250, 50 * 250, 77 * 250]);
+    }
+
+    #[test]
+    fn it_stays_small_even_where_clients_are_dealt_out_anew_at_each_look() {
+        let mut tape = Tape::default();
+        let counts = BTreeMap::from([(Signal::Connect, Counts::Outcomes(Cohorts::default()))]);
+        for look in 0..=3000 {
+            let place = Place {
+                anew: true,
+                redealt: true,
+                ..place(1)
+            };
+            tape.look(&counts, Dealt::usual(0), place, (false, look * 250));
+        }
+        assert_eq!((tape.looks().len(), tape.gone()), (MOST, 3000 - MOST));
+        let first = tape.looks().first().map(|look| look.at_ms);
+        assert_eq!(first, Some((3000 - MOST as u64 + 1) * 250));
     }
 }

@@ -62,7 +62,8 @@ impl Trial {
         self.forget_waiting();
     }
 
-    fn forget_waiting(&mut self) {
+    /// What waits is of another draw than what comes.
+    pub(super) fn forget_waiting(&mut self) {
         (self.waiting, self.waited_ms) = (Cohorts::default(), 0);
     }
 
@@ -73,12 +74,16 @@ impl Trial {
     }
 
     /// Takes in the outcomes of the last `elapsed_ms`, in which this part of all clients was the candidate's.
-    pub fn observe(&mut self, outcomes: &Cohorts<Tally>, part: f64, elapsed_ms: u64) {
+    /// Whether it has judged any: without outcomes, only because some have waited for long enough.
+    pub fn observe(&mut self, outcomes: &Cohorts<Tally>, part: f64, elapsed_ms: u64) -> bool {
+        // What comes now has not waited; where nothing waits, an empty look changes nothing.
+        if self.waiting != Cohorts::default() {
+            self.waited_ms += elapsed_ms;
+        }
         self.waiting = self.waiting.plus(outcomes);
-        self.waited_ms += elapsed_ms;
         let sparse = self.waiting.candidate.trials == 0 || self.waiting.whole().trials == 0;
         if sparse && self.waited_ms < PATIENCE_MS {
-            return;
+            return false;
         }
         let block = std::mem::take(&mut self.waiting);
         self.waited_ms = 0;
@@ -100,6 +105,7 @@ impl Trial {
             };
             apart.observe(&block, HALF);
         }
+        true
     }
 
     /// The natural logarithm of the evidence that the candidate is worse.

@@ -1,8 +1,15 @@
 //! The breaker: a candidate that answers nobody gets no more connections, and nothing else changes.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
-use lb_common::{reason::FlowEvent, signal::breaker::SILENCE_NS, trace::Trace};
+use lb_common::{
+    reason::FlowEvent,
+    signal::breaker::{PATIENCE, SILENCE_NS},
+    trace::Trace,
+};
 
 use super::*;
 use crate::{
@@ -119,6 +126,69 @@ fn new_connections_leave_a_silent_candidate_and_stay_where_they_then_are() {
         );
         assert_eq!(goes_on(&mut lab, diverted, family), OLD, "by its pin");
     }
+}
+
+/// How far away both pools are, where they are.
+const FAR: Duration = Duration::from_millis(70);
+
+/// One pool that is far away: its clients, its backend, and who waits for an answer since when.
+struct Far<C> {
+    callers: C,
+    backend: u16,
+    waiting: VecDeque<(SocketAddr, Instant)>,
+}
+
+impl<C: Iterator<Item = SocketAddr>> Far<C> {
+    /// Another client calls; whether it goes to this pool.
+    fn is_called(&mut self, lab: &mut Lab) -> bool {
+        let from = self.callers.next().expect("a caller");
+        self.waiting.push_back((from, Instant::now()));
+        call(lab, from, Family::V4) == self.backend
+    }
+
+    /// Answers whoever has waited for long enough.
+    fn answers(&mut self, lab: &mut Lab) {
+        let waiting = &mut self.waiting;
+        while let Some((from, _)) = waiting.pop_front_if(|(_, since)| since.elapsed() >= FAR) {
+            let answer = answered(from, Family::V4, self.backend, (0, 0, SYN_ACK));
+            lab.pass_through(&answer);
+        }
+    }
+}
+
+/// Clients of both pools call every other millisecond and are answered late, the active pool's a little
+/// before the candidate's, if it answers; when the breaker trips, if it does soon.
+fn trips_far_away(answers: bool) -> Option<Duration> {
+    let mut lab = lab(breaking());
+    let far = |cohort, backend| Far {
+        callers: callers(Family::V4, cohort),
+        backend,
+        waiting: VecDeque::new(),
+    };
+    let (mut active, mut candidate) = (far(cohort::EVEN, OLD), far(cohort::CANDIDATE, NEW));
+    let begun = Instant::now();
+    while begun.elapsed() < 10 * FAR {
+        active.answers(&mut lab);
+        assert!(active.is_called(&mut lab));
+        if !candidate.is_called(&mut lab) {
+            return Some(begun.elapsed());
+        }
+        if answers {
+            candidate.answers(&mut lab);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    None
+}
+
+/// An answer that takes longer than the silence of a near pool is not taken for none.
+#[test]
+fn pools_that_are_far_away_do_not_trip_it_and_a_silent_one_among_them_does() {
+    assert_eq!(trips_far_away(true), None);
+    let tripped = trips_far_away(false).expect("it is silent");
+    // By a percentile that has fallen a little since the last answer that it is made by.
+    let patience = FAR.mul_f64(0.95) * u32::try_from(PATIENCE).expect("a few times");
+    assert!((patience..2 * patience).contains(&tripped), "{tripped:?}");
 }
 
 #[test]

@@ -9,18 +9,19 @@ mod random;
 
 use std::net::SocketAddr;
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use lb_common::{
+    address::Address,
     maps::name,
     pool::Slot,
     release::Record,
-    signal::{Histogram, Signal, cohort},
+    signal::{Histogram, Signal, client as told, cohort},
 };
 use lb_userspace::dataplane::{Dataplane as _, Table, signals::Signals};
 
 use crate::{
     frame::{Frame, flag},
-    lab::Lab,
+    lab::{Lab, node},
     reply::routed,
     world::{Family, NEW, NEW_TABLE, OLD, SERVICE, bucket_of, client, resting, server, vip},
 };
@@ -139,19 +140,31 @@ fn risen(before: &Signals, after: &Signals, cohort: u32) -> Counted {
     }
 }
 
-/// How many entries a map of measured connections or their clients has.
-fn entries(lab: &Lab, map: &'static str) -> usize {
-    let data = MapData::from_pin(lab.pin_directory().join(map)).expect("it is pinned");
-    let count = |data: MapData| -> usize {
-        match map {
-            name::WATCHED => keys::<[u8; 40]>(data),
-            _ => keys::<u64>(data),
-        }
-    };
-    count(data)
+/// The same of the first trial of each client alone, by signal.
+fn firsts(before: &Signals, after: &Signals, cohort: u32) -> [(u32, u32); 4] {
+    let [before, after] = [before, after].map(|signals| &signals.cohorts[cohort as usize].tally);
+    Signal::ALL.map(|signal| {
+        let [before, after] = [before, after].map(|tally| tally.first(signal));
+        (
+            after.trials - before.trials,
+            after.failures - before.failures,
+        )
+    })
 }
 
-fn keys<V: aya::Pod>(data: MapData) -> usize {
-    let map: HashMap<_, [u8; 24], V> = Map::LruHashMap(data).try_into().expect("its layout");
+/// Where it is kept what a client has told.
+fn place(from: SocketAddr, salt: u64) -> u32 {
+    let address = Address::from(from.ip());
+    told::place(node().client_hash(&address, from.is_ipv6()), salt)
+}
+
+/// How many entries a map of measured connections or their clients has that are used.
+fn entries(lab: &Lab, map: &'static str) -> usize {
+    let data = MapData::from_pin(lab.pin_directory().join(map)).expect("it is pinned");
+    if map == name::CLIENTS {
+        let places: Array<_, u64> = Map::Array(data).try_into().expect("its layout");
+        return places.iter().filter(|told| !matches!(told, Ok(0))).count();
+    }
+    let map: HashMap<_, [u8; 24], [u8; 40]> = Map::LruHashMap(data).try_into().expect("its layout");
     map.keys().count()
 }

@@ -33,10 +33,14 @@ impl Clock for Early {
 #[derive(Default)]
 struct Model {
     watched: HashMap<SocketAddr, Watched>,
-    /// Signals that clients have failed, and values that they have given.
-    spent: HashSet<(SocketAddr, usize)>,
-    known: HashSet<SocketAddr>,
+    salt: u64,
+    /// By the place of clients: signals that they have failed, and values that they have given.
+    spent: HashSet<(u32, usize)>,
+    /// The same: signals that they have had a trial of.
+    tried: HashSet<(u32, usize)>,
+    known: HashSet<u32>,
     counted: [Counted; 3],
+    firsts: [[(u32, u32); SIGNALS]; 3],
 }
 
 impl Model {
@@ -81,15 +85,20 @@ impl Model {
 
     fn count(&mut self, cohort: u32, from: SocketAddr, decided: Decided) {
         let counted = &mut self.counted[cohort as usize];
-        let mut client = from;
-        client.set_port(0);
+        let client = place(from, self.salt);
         for (at, signal) in Signal::ALL.into_iter().enumerate() {
             let (trials, failures) = &mut counted.pairs[at];
             if decided.decides(signal) && !self.spent.contains(&(client, at)) {
+                let failed = u32::from(decided.fails(signal));
                 *trials += 1;
-                if decided.fails(signal) {
-                    *failures += 1;
+                *failures += failed;
+                if failed > 0 {
                     self.spent.insert((client, at));
+                }
+                if self.tried.insert((client, at)) {
+                    let (trials, failures) = &mut self.firsts[cohort as usize][at];
+                    *trials += 1;
+                    *failures += failed;
                 }
             }
         }
@@ -122,7 +131,10 @@ fn a_hundred_thousand_packets_are_counted_as_by_a_plain_model() {
             lab.set_record(record);
             let begun = Instant::now();
             let before = signals(&mut lab);
-            let mut model = Model::default();
+            let mut model = Model {
+                salt: record.salt,
+                ..Model::default()
+            };
             for _ in 0..PACKETS {
                 one(&mut lab, &mut model, &record, (batch, &mut random));
             }
@@ -135,6 +147,9 @@ fn a_hundred_thousand_packets_are_counted_as_by_a_plain_model() {
                     assert!(failures <= trials, "{counted:?}");
                 }
                 let expected = model.counted[cohort as usize];
+                assert!(!in_time || counted == expected, "{counted:?} {expected:?}");
+                let counted = firsts(&before, &after, cohort);
+                let expected = model.firsts[cohort as usize];
                 assert!(!in_time || counted == expected, "{counted:?} {expected:?}");
             }
         }

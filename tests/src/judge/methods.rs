@@ -2,7 +2,7 @@
 
 use lb_userspace::judge::{Cohorts, Counts, Dealt, Judge, Settings, Signal, Tally, Verdict};
 
-use super::world::{LOOKS, Seen};
+use super::world::{LOOKS, Seen, Split};
 
 /// A way to judge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ impl Method {
 /// A judge at work on one release.
 pub struct Bench {
     method: Method,
+    split: Split,
     judge: Judge,
     total: Seen<Cohorts<Tally>>,
     minute: Cohorts<Tally>,
@@ -53,10 +54,14 @@ const Z: f64 = 2.326;
 
 impl Bench {
     /// Nothing seen yet.
-    pub fn new(method: Method) -> Self {
+    pub fn new(method: Method, split: Split) -> Self {
         let mut bench = Self {
             method,
-            judge: Judge::new(Settings::default()),
+            split,
+            judge: Judge::new(Settings {
+                steps: split.steps(),
+                ..Settings::default()
+            }),
             total: Seen {
                 by_all: Cohorts::default(),
                 by_serin: Cohorts::default(),
@@ -66,12 +71,16 @@ impl Bench {
             failed: 0,
             look: 0,
         };
-        bench.ask();
+        bench.ask(split.part(0));
         bench
     }
 
     /// Takes in what came since the last look; true if it rolls back.
     pub fn look(&mut self, seen: &Seen<Cohorts<Tally>>) -> bool {
+        let part = self.split.part(self.look);
+        if self.split.turns(self.look) {
+            self.judge.next_step();
+        }
         self.look += 1;
         self.total.by_all = self.total.by_all.plus(&seen.by_all);
         self.total.by_serin = self.total.by_serin.plus(&seen.by_serin);
@@ -79,7 +88,7 @@ impl Bench {
         let second = self.look.is_multiple_of(LOOKS);
         let minute = self.look.is_multiple_of(LOOKS * 60);
         match self.method {
-            Method::Serin => matches!(self.ask(), Verdict::Harm(_)),
+            Method::Serin => matches!(self.ask(part), Verdict::Harm(_)),
             Method::Threshold => minute && self.is_below_threshold(),
             Method::ZTest => second && self.z() > Z,
             Method::MannWhitney => minute && self.ranks(),
@@ -98,11 +107,14 @@ impl Bench {
         self.total.by_all.candidate.trials
     }
 
-    fn ask(&mut self) -> Verdict {
+    fn ask(&mut self, part: f64) -> Verdict {
         let now_ms = u64::from(self.look) * 1000 / u64::from(LOOKS);
         let counts = [(SIGNAL, Counts::Outcomes(self.total.by_serin))];
         // Each connection is of a client of its own.
-        let dealt = Dealt::usual(self.total.by_serin.candidate.trials);
+        let dealt = Dealt {
+            clients: self.total.by_serin.candidate.trials,
+            part,
+        };
         self.judge.look(&counts.into(), dealt, now_ms);
         self.judge.verdict()
     }

@@ -12,7 +12,7 @@ pub use self::{
     people::People,
     report::{Row, print, write},
     whole::Whole,
-    world::{Weather, World},
+    world::{Split, Weather, World},
 };
 
 use std::thread;
@@ -70,18 +70,31 @@ impl Case {
 
 /// All cases, each with what it may come to at most: parts of releases, or connections.
 pub fn cases() -> Vec<(Case, f64)> {
-    let same = |weather| World {
+    [usual(), large(), wholes(), people()].concat()
+}
+
+const fn same(weather: Weather, split: Split) -> World {
+    World {
         rate: 5.0,
         base: BASE,
         candidate: BASE,
         weather,
-    };
-    let bad = |rate, candidate| World {
+        split,
+    }
+}
+
+const fn bad(rate: f64, candidate: f64, split: Split) -> World {
+    World {
         rate,
-        base: BASE,
         candidate,
-        weather: Weather::Fair,
-    };
+        ..same(Weather::Fair, split)
+    }
+}
+
+/// A sixteenth of the clients that are compared is the candidate's.
+fn usual() -> Vec<(Case, f64)> {
+    let same = |weather| same(weather, Split::Usual);
+    let bad = |rate, candidate| bad(rate, candidate, Split::Usual);
     vec![
         (Case::Same("same", same(Weather::Fair)), 0.01),
         (
@@ -96,35 +109,72 @@ pub fn cases() -> Vec<(Case, f64)> {
         (Case::Bad("0.4% fail", bad(20.0, 0.004)), 11_000.0),
         (Case::Slower("20% slower", 1.2), 350.0),
         (Case::NoWorse("no worse by 0.5%", bad(20.0, BASE)), 1100.0),
+    ]
+}
+
+/// A quarter, a half or 90% is, or a half after a sixteenth.
+fn large() -> Vec<(Case, f64)> {
+    let [quarter, half, most] = [0.25, 0.5, 0.9].map(Split::Part);
+    let ramp = Split::Ramp(HOUR / 2);
+    let good = [
+        ("same, a quarter", Weather::Fair, quarter),
+        ("same, a half", Weather::Fair, half),
+        ("same, 90%", Weather::Fair, most),
+        ("same, a half, clustered", Weather::Clustered, half),
+        ("same, a half, outage", Weather::Outage, half),
+        ("same, to a half", Weather::Fair, ramp),
+        ("same, to a half, drift", Weather::Drift, ramp),
+    ];
+    let good = good.map(|(name, weather, split)| (Case::Same(name, same(weather, split)), 0.01));
+    let bad = [
+        ("dead, a quarter", bad(2.0, 1.0, quarter), 5.0),
+        ("dead, a half", bad(2.0, 1.0, half), 8.0),
+        ("dead, 90%", bad(2.0, 1.0, most), 40.0),
+        ("5% fail, a quarter", bad(20.0, 0.05, quarter), 160.0),
+        ("5% fail, a half", bad(20.0, 0.05, half), 300.0),
+        ("5% fail, 90%", bad(20.0, 0.05, most), 1700.0),
+    ];
+    let bad = bad.map(|(name, world, limit)| (Case::Bad(name, world), limit));
+    good.into_iter().chain(bad).collect()
+}
+
+/// The whole of a judge.
+fn wholes() -> Vec<(Case, f64)> {
+    vec![
         (Case::Whole("same, 4 signals", whole(&USUAL, 1)), 0.01),
         (
             Case::Whole("same, latency", whole(&[Signal::FirstByte], 1)),
             0.01,
         ),
         (Case::Whole("same, 5 steps", whole(&USUAL, 5)), 0.01),
-        (Case::People("same, come again", RETURNING), 0.01),
-        (
-            Case::People(
-                "same, busy client",
-                People {
-                    busy: 0.6,
-                    ..RETURNING
-                },
-            ),
-            0.01,
-        ),
-        (
-            Case::People(
-                "same, far and near",
-                People {
-                    spread: 1.0,
-                    ..RETURNING
-                },
-            ),
-            0.01,
-        ),
         (Case::Margin("0.5% worse", MARGINAL), 0.05),
     ]
+}
+
+/// Clients who come again and again.
+fn people() -> Vec<(Case, f64)> {
+    let busy = |people| People {
+        busy: 0.6,
+        ..people
+    };
+    let [half, most] = [0.5, 0.9].map(|part| returning(Split::Part(part)));
+    let ramp = returning(Split::Ramp(RETURNING.looks / 2));
+    let far = People {
+        spread: 1.0,
+        ..RETURNING
+    };
+    let people = [
+        ("same, come again", RETURNING),
+        ("same, busy client", busy(RETURNING)),
+        ("same, far and near", far),
+        ("same, come again, a half", half),
+        ("same, come again, 90%", most),
+        ("same, busy client, a half", busy(half)),
+        ("same, come again, to a half", ramp),
+    ];
+    people
+        .map(|(name, people)| (Case::People(name, people), 0.01))
+        .to_vec()
 }
 
 /// The signals that a judge has unless it is told otherwise.
@@ -154,7 +204,13 @@ const RETURNING: People = People {
     unlucky: 0.05,
     spread: 0.7,
     busy: 0.0,
+    split: Split::Usual,
 };
+
+/// The same, dealt out otherwise.
+const fn returning(split: Split) -> People {
+    People { split, ..RETURNING }
+}
 
 /// Worse by just what a candidate may be worse by: half a point.
 const MARGINAL: Whole = Whole {
@@ -249,7 +305,7 @@ fn spread(runs: u64, release: impl Fn(u64) -> End + Sync) -> Vec<End> {
 
 fn release(world: World, method: Method, seed: u64, looks: u32) -> End {
     let mut outcomes = Outcomes::new(world, seed);
-    let mut bench = Bench::new(method);
+    let mut bench = Bench::new(method, world.split);
     let rolled_back = (0..looks).any(|_| bench.look(&outcomes.next()));
     End {
         rolled_back,
@@ -259,7 +315,7 @@ fn release(world: World, method: Method, seed: u64, looks: u32) -> End {
 
 fn no_worse(world: World, seed: u64) -> End {
     let mut outcomes = Outcomes::new(world, seed);
-    let mut bench = Bench::new(Method::Serin);
+    let mut bench = Bench::new(Method::Serin, world.split);
     let found = (0..LONG).any(|_| {
         bench.look(&outcomes.next());
         bench.is_no_worse()

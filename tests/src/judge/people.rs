@@ -2,13 +2,11 @@
 //! only who gets which version is chance.
 
 use lb_common::signal::histogram::{BINS, ROWS};
-use lb_userspace::judge::{
-    BASELINE_RATIO, Bins, Cohorts, Counts, Dealt, Judge, Settings, Signal, Tally, Verdict,
-};
+use lb_userspace::judge::{Bins, Cohorts, Counts, Dealt, Judge, Settings, Signal, Tally, Verdict};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use rand_distr::{Distribution as _, LogNormal, Pareto};
 
-use super::world::{LOOKS, place, poisson};
+use super::world::{LOOKS, Split, place, poisson};
 
 /// Who comes. Both versions are the same.
 #[derive(Clone, Copy, Debug)]
@@ -25,15 +23,24 @@ pub struct People {
     pub spread: f64,
     /// The part of all connections that one client makes, who never fails.
     pub busy: f64,
+    /// How they are dealt out.
+    pub split: Split,
 }
 
 /// One of them.
 struct Person {
-    /// The cohort: the candidate's, or one of the halves.
-    cohort: usize,
+    /// Where its bucket is, of all from 0 to 1: the candidate's come first.
+    bucket: f64,
+    /// The half of the baseline that it is of, if it is the baseline's.
+    half: usize,
     fails: f64,
     factor: f64,
-    /// What it can't tell a second time.
+    told: Told,
+}
+
+/// What a client can't tell a second time.
+#[derive(Default)]
+struct Told {
     failed: bool,
     timed: bool,
     seen: bool,
@@ -59,6 +66,7 @@ pub fn release(people: &People, seed: u64) -> (bool, u64) {
     let (mut persons, turns) = gather(people, &mut rng);
     let mut judge = Judge::new(Settings {
         signals: vec![Signal::EarlyReset, Signal::FirstByte],
+        steps: people.split.steps(),
         ..Settings::default()
     });
     let mut counted = Counted {
@@ -74,15 +82,27 @@ pub fn release(people: &People, seed: u64) -> (bool, u64) {
             (Signal::FirstByte, Counts::Values(cohorts(&counted.times))),
         ];
         let now_ms = u64::from(look) * 1000 / u64::from(LOOKS);
-        judge.look(&counts.into(), Dealt::usual(counted.clients), now_ms);
+        // What is counted here came before this look.
+        let dealt = Dealt {
+            clients: counted.clients,
+            part: people.split.part(look.saturating_sub(1)),
+        };
+        judge.look(&counts.into(), dealt, now_ms);
         if matches!(judge.verdict(), Verdict::Harm(_)) {
             return (true, judge.judged());
         }
+        if people.split.turns(look) {
+            judge.next_step();
+            for person in &mut persons {
+                person.told = Told::default();
+            }
+        }
+        let part = people.split.part(look);
         for _ in 0..poisson(people.rate / f64::from(LOOKS), &mut rng) {
             let turn: f64 = rng.random_range(0.0..turns.last().copied().unwrap_or(1.0));
             let next = turns.partition_point(|&end| end <= turn);
             if let Some(person) = persons.get_mut(next) {
-                counted.connection(person, &mut rng);
+                counted.connection(person, part, &mut rng);
             }
         }
     }
@@ -120,35 +140,37 @@ fn gather(people: &People, rng: &mut SmallRng) -> (Vec<Person>, Vec<f64>) {
 
 impl Person {
     fn new(fails: f64, factor: f64, rng: &mut SmallRng) -> Self {
-        let cohort = if rng.random_ratio(1, 1 + BASELINE_RATIO) {
-            0
-        } else {
-            rng.random_range(1..COHORTS)
-        };
         Self {
-            cohort,
+            bucket: rng.random(),
+            half: rng.random_range(1..COHORTS),
             fails,
             factor,
-            failed: false,
-            timed: false,
-            seen: false,
+            told: Told::default(),
         }
+    }
+
+    /// The cohort: the candidate's, or one of the halves.
+    fn cohort(&self, part: f64) -> usize {
+        if self.bucket < part { 0 } else { self.half }
     }
 }
 
 impl Counted {
     /// As the packet path counts: who has failed is no trial any more, and gives one time.
-    fn connection(&mut self, person: &mut Person, rng: &mut SmallRng) {
-        let cohort = person.cohort;
-        if !std::mem::replace(&mut person.seen, true) && cohort == 0 {
-            self.clients += 1;
+    fn connection(&mut self, person: &mut Person, part: f64, rng: &mut SmallRng) {
+        let cohort = person.cohort(part);
+        let told = &mut person.told;
+        let first = u64::from(!std::mem::replace(&mut told.seen, true));
+        if cohort == 0 {
+            self.clients += first;
         }
-        if !person.failed {
-            person.failed = rng.random_bool(person.fails);
-            let tally = Tally::new(1, u64::from(person.failed));
+        if !told.failed {
+            told.failed = rng.random_bool(person.fails);
+            let failed = u64::from(told.failed);
+            let tally = Tally::new(1, failed).of_clients(first, failed * first);
             self.outcomes[cohort] = self.outcomes[cohort].plus(tally);
         }
-        if !std::mem::replace(&mut person.timed, true) {
+        if !std::mem::replace(&mut told.timed, true) {
             let jitter = LogNormal::new(0.0, JITTER).expect("a distribution");
             self.times[cohort][place(person.factor * jitter.sample(rng))] += 1;
         }

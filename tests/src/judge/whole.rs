@@ -6,7 +6,7 @@ use lb_userspace::judge::{Bins, Cohorts, Counts, Dealt, Judge, Settings, Signal,
 
 use super::{
     sum,
-    world::{LOOKS, Latencies, Outcomes, Weather, World},
+    world::{LOOKS, Latencies, Outcomes, Split, Weather, World},
 };
 
 /// What a release is judged by, and for how long.
@@ -43,6 +43,7 @@ impl Counted {
             base: whole.base,
             candidate: whole.candidate,
             weather: Weather::Fair,
+            split: Split::Usual,
         };
         Self::Outcomes(Outcomes::new(world, seed), Cohorts::default())
     }

@@ -21,6 +21,45 @@ pub struct World {
     pub candidate: f64,
     /// What befalls both.
     pub weather: Weather,
+    /// How clients are dealt out.
+    pub split: Split,
+}
+
+/// Which part of the clients that are compared is the candidate's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Split {
+    /// As many of the active pool's as are wanted: a sixteenth.
+    Usual,
+    /// This part.
+    Part(f64),
+    /// A sixteenth, and from this look on a half: another step, in which all are dealt out anew.
+    Ramp(u32),
+}
+
+impl Split {
+    /// The part at a look.
+    pub fn part(self, look: u32) -> f64 {
+        let usual = 1.0 / (1.0 + f64::from(BASELINE_RATIO));
+        match self {
+            Self::Usual => usual,
+            Self::Part(part) => part,
+            Self::Ramp(at) if look < at => usual,
+            Self::Ramp(_) => 0.5,
+        }
+    }
+
+    /// Whether another step begins by a look.
+    pub fn turns(self, look: u32) -> bool {
+        self == Self::Ramp(look)
+    }
+
+    /// How many there are.
+    pub const fn steps(self) -> usize {
+        match self {
+            Self::Usual | Self::Part(_) => 1,
+            Self::Ramp(_) => 2,
+        }
+    }
 }
 
 /// What befalls both pools alike.
@@ -66,13 +105,15 @@ impl Outcomes {
     /// What came since the last look.
     pub fn next(&mut self) -> Seen<Cohorts<Tally>> {
         let second = self.look / LOOKS;
-        self.look += 1;
         let World {
             rate,
             base,
             candidate,
             weather,
+            split,
         } = self.world;
+        let part = split.part(self.look);
+        self.look += 1;
         let weather = |part: f64| match weather {
             Weather::Outage if (600..660).contains(&second) => part.max(0.3),
             Weather::Fair | Weather::Clustered | Weather::Outage => part,
@@ -80,7 +121,7 @@ impl Outcomes {
         };
         let (base, candidate) = (weather(base), weather(candidate));
         let rate = rate / f64::from(LOOKS);
-        let half = rate * f64::from(BASELINE_RATIO) / 2.0;
+        let half = rate * (1.0 - part) / part / 2.0;
         let candidate = self.tally(rate, candidate);
         let [even, odd] = [self.tally(half, base), self.tally(half, base)];
         let cohorts = |of: fn(Seen<Tally>) -> Tally| Cohorts {
@@ -99,10 +140,9 @@ impl Outcomes {
         if self.world.weather == Weather::Clustered {
             return self.clustered(trials - failures, failures);
         }
-        let tally = Tally::new(trials, failures);
         Seen {
-            by_all: tally,
-            by_serin: tally,
+            by_all: Tally::new(trials, failures),
+            by_serin: once_each(trials, failures),
         }
     }
 
@@ -115,9 +155,14 @@ impl Outcomes {
         let all: u64 = (0..clients).map(|_| self.rng.random_range(5..=20)).sum();
         Seen {
             by_all: Tally::new(fine + all, all),
-            by_serin: Tally::new(fine + clients, clients),
+            by_serin: once_each(fine + clients, clients),
         }
     }
+}
+
+/// Outcomes of as many clients.
+fn once_each(trials: u64, failures: u64) -> Tally {
+    Tally::new(trials, failures).of_clients(trials, failures)
 }
 
 /// Latencies, look by look: lognormal, σ 0.5, median 20 ms.

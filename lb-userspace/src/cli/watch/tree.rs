@@ -189,16 +189,18 @@ fn backend_line(
         let new = backend.traffic.connections;
         format!("  {}", rate(old.traffic.connections, new, ago))
     });
+    let live = backend.live.map(|live| format!("  {live} live"));
     Line::below(branches)
         .sign(sign)
         .plain(&backend.name)
         .add(Tone::Faint, format!("  {}", backend.address.join(" ")))
         .plain(format!(
-            "  {}, {state}  weight {} (effective {:.0}){}",
+            "  {}, {state}  weight {} (effective {:.0}){}{}",
             backend.health,
             backend.weight,
             backend.effective_weight,
-            rate.unwrap_or_default()
+            rate.unwrap_or_default(),
+            live.unwrap_or_default(),
         ))
 }
 

@@ -9,7 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    judge::{Tape, Told},
+    config::Forward,
+    judge::{Evidence, Tape, Told},
     release::engine::Judging,
 };
 
@@ -27,8 +28,14 @@ pub(super) struct Taped {
     pub active: String,
     /// How it was judged.
     pub judging: Judging,
+    /// How packets were forwarded.
+    #[serde(default)]
+    pub forward: Option<Forward>,
     /// What was said of it: harm when it was found, else the last that was said.
     pub told: Option<Told>,
+    /// The numbers behind that, by signal.
+    #[serde(default)]
+    pub evidence: Vec<Evidence>,
     /// What the breaker said.
     pub breaker: Option<String>,
     /// What was looked at.
@@ -37,13 +44,15 @@ pub(super) struct Taped {
 
 impl Taped {
     /// Nothing seen yet.
-    pub fn new(release: u64, judging: Judging) -> Self {
+    pub fn new(release: u64, judging: Judging, forward: Forward) -> Self {
         Self {
             release,
             candidate: String::new(),
             active: String::new(),
             judging,
+            forward: Some(forward),
             told: None,
+            evidence: Vec::new(),
             breaker: None,
             tape: Tape::default(),
         }
@@ -78,28 +87,31 @@ impl Archive {
         Ok(Some(taped))
     }
 
-    /// Keeps one, and no more than so many of its service.
+    /// Keeps one, and of its service no more than so many: those that were written last.
     pub fn write(&self, service: &str, taped: &Taped) -> io::Result<()> {
         write(&self.path(service, taped.release), taped)?;
-        let releases = self.releases(service);
-        let old = releases.iter().rev().skip(KEPT);
-        for &release in old {
+        let mut others = self.releases(service);
+        others.retain(|&release| release != taped.release);
+        for &release in others.iter().rev().skip(KEPT - 1) {
             fs::remove_file(self.path(service, release))?;
         }
         Ok(())
     }
 
-    /// Numbers of a service's releases that are kept, the oldest first.
+    /// Numbers of a service's releases that are kept, the one that was written last at the end: a service
+    /// that is begun anew counts from 1 again.
     pub fn releases(&self, service: &str) -> Vec<u64> {
         let files = fs::read_dir(&self.directory).into_iter().flatten();
-        let numbers = files.filter_map(|file| {
-            let name = file.ok()?.file_name().into_string().ok()?;
+        let releases = files.filter_map(|file| {
+            let file = file.ok()?;
+            let name = file.file_name().into_string().ok()?;
             let number = name.strip_prefix(service)?.strip_prefix('.')?;
-            number.strip_suffix(".json")?.parse().ok()
+            let number: u64 = number.strip_suffix(".json")?.parse().ok()?;
+            Some((file.metadata().ok()?.modified().ok()?, number))
         });
-        let mut numbers: Vec<u64> = numbers.collect();
-        numbers.sort_unstable();
-        numbers
+        let mut releases: Vec<_> = releases.collect();
+        releases.sort_unstable();
+        releases.into_iter().map(|(_, number)| number).collect()
     }
 }
 
@@ -112,4 +124,47 @@ pub(super) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let beside = path.with_extension("json.new");
     fs::write(&beside, text)?;
     fs::rename(beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::{judge::Settings, release::engine::OnInconclusive};
+
+    /// Keeps a release, written so many hours after the first.
+    fn keep(archive: &Archive, release: u64, hour: u64) {
+        let judging = Judging {
+            settings: Settings::default(),
+            on_inconclusive: OnInconclusive::Hold,
+        };
+        let taped = Taped::new(release, judging, Forward::Nat);
+        archive.write("shop", &taped).expect("written");
+        let file = fs::File::options()
+            .write(true)
+            .open(archive.path("shop", release))
+            .expect("it is there");
+        let written = SystemTime::UNIX_EPOCH + Duration::from_hours(hour);
+        file.set_modified(written).expect("a time");
+    }
+
+    #[test]
+    fn a_service_that_is_begun_anew_keeps_its_new_releases_and_not_its_old_ones() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let archive = Archive {
+            directory: directory.path().to_owned(),
+        };
+        let old: Vec<u64> = (100..132).collect();
+        for (hour, &release) in (0..).zip(&old) {
+            keep(&archive, release, hour);
+        }
+        assert_eq!(archive.releases("shop"), old);
+        for release in 1..4 {
+            keep(&archive, release, 100 + release);
+        }
+        let kept: Vec<u64> = (103..132).chain(1..4).collect();
+        assert_eq!(archive.releases("shop"), kept);
+        assert_eq!(kept.len(), KEPT);
+    }
 }

@@ -44,6 +44,20 @@ impl Beginning {
         Latency::from(signals).since(&self.latency)
     }
 
+    /// Connections that have come to live since and have not ended, by backend.
+    pub fn live(&self, counts: &BTreeMap<u16, signal::Tally>) -> BTreeMap<u16, u64> {
+        let live = |(&id, now): (&u16, &signal::Tally)| {
+            let [opened, ended] = self.lives.get(&id).copied().unwrap_or_default();
+            let before = signal::Tally {
+                opened,
+                ended,
+                ..signal::Tally::default()
+            };
+            (id, live(now, &before))
+        };
+        counts.iter().map(live).collect()
+    }
+
     /// What has come since, by backends that have not left.
     pub fn since(
         &self,

@@ -26,7 +26,9 @@ impl<D: Dataplane> Control<D> {
             min_clients: query.min_clients,
             on_inconclusive: query.on_inconclusive.as_deref(),
         };
-        let judging = rejudged(&taped.judging, &wanted, state.forward);
+        // What could be seen of it is on the tape, whatever can be today.
+        let forward = taped.forward.unwrap_or(state.forward);
+        let judging = rejudged(&taped.judging, &wanted, forward);
         let judging = judging.map_err(ControlError::Usage)?;
         Ok(Replaying {
             service: service.to_owned(),
@@ -47,12 +49,16 @@ impl Replaying {
     /// Judges it.
     pub fn judge(self) -> Replayed {
         let taped = self.taped;
+        let was = side(&taped, &taped.judging, taped.told);
+        let same = self.judging == taped.judging;
+        let would_be = (!same).then(|| side(&taped, &self.judging, None));
         Replayed {
             service: self.service,
             release: taped.release,
             looks: taped.tape.looks().len(),
-            was: side(&taped, &taped.judging, taped.told),
-            would_be: side(&taped, &self.judging, None),
+            looks_gone: taped.tape.gone(),
+            would_be: would_be.unwrap_or_else(|| was.clone()),
+            was,
             candidate: taped.candidate,
             active: taped.active,
             breaker: taped.breaker,
@@ -66,6 +72,10 @@ fn side(taped: &Taped, judging: &Judging, told: Option<Told>) -> Side {
     let mut replay = Replay::of(&taped.tape, settings.clone());
     if let (Some(told), Some(last)) = (told, replay.steps.last_mut()) {
         (replay.told, *last) = (told, told);
+        // Of a tape whose looks were joined the odds may come out otherwise than they did.
+        if !taped.evidence.is_empty() {
+            replay.evidence.clone_from(&taped.evidence);
+        }
     }
     let (end, step) = end(&replay, judging.on_inconclusive, taped.breaker.is_some());
     Side {
@@ -107,8 +117,66 @@ fn end(replay: &Replay, policy: OnInconclusive, tripped: bool) -> (End, usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::judge::Signal;
+    use crate::{
+        config::Forward,
+        judge::{Cohorts, Counts, Dealt, Judge, Place, Settings, Signal, Tally},
+    };
+
+    /// One that was looked at so often that its looks were joined, and what its judge says of it.
+    fn long_release() -> (Taped, Judge) {
+        let settings = Settings {
+            signals: vec![Signal::Connect],
+            ..Settings::default()
+        };
+        let judging = Judging {
+            settings: settings.clone(),
+            on_inconclusive: OnInconclusive::Hold,
+        };
+        let mut taped = Taped::new(1, judging, Forward::Nat);
+        let (mut judge, mut total) = (Judge::new(settings), Cohorts::<Tally>::default());
+        for look in 0..3000_u64 {
+            total = total.plus(&Cohorts {
+                candidate: Tally::new(5, u64::from(look % 100 == 7)),
+                baseline: [Tally::new(37, u64::from(look % 20 == 0)), Tally::new(38, 0)],
+            });
+            let counts = BTreeMap::from([(Signal::Connect, Counts::Outcomes(total))]);
+            let dealt = Dealt::usual(total.candidate.trials);
+            let has_judged = judge.look(&counts, dealt, look * 250);
+            let now = (has_judged, look * 250);
+            let after_ms = taped.tape.look(&counts, dealt, Place::default(), now);
+            taped.told = Some(Told::by(&judge, Place::default(), after_ms));
+        }
+        taped.evidence = judge.evidence();
+        (taped, judge)
+    }
+
+    #[test]
+    fn odds_stand_beside_the_verdict_that_they_have_led_to() {
+        let (taped, judge) = long_release();
+        let again = Replay::of(&taped.tape, judge.settings().clone());
+        assert_ne!(again.evidence, judge.evidence(), "joined looks tell others");
+        let judging = taped.judging.clone();
+        let replayed = Replaying {
+            service: "shop".to_owned(),
+            taped,
+            judging,
+        };
+        let replayed = replayed.judge();
+        let told: Vec<_> = replayed
+            .was
+            .evidence
+            .iter()
+            .map(|told| &told.evidence)
+            .collect();
+        assert_eq!(told, judge.evidence().iter().collect::<Vec<_>>());
+        assert_eq!(
+            replayed.would_be, replayed.was,
+            "nothing else was asked for"
+        );
+    }
 
     fn replay(verdicts: &[(Verdict, bool)]) -> Replay {
         let told = |(step, &(verdict, by_evidence)): (usize, &(Verdict, bool))| Told {

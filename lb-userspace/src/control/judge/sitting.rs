@@ -21,7 +21,7 @@ use crate::{
         judged::{Judged, SignalEvidence},
         stream::Latency,
     },
-    config::unseen,
+    config::{Forward, unseen},
     dataplane::signals::Signals,
     judge::{Counts, Dealt, Evidence, Judge, Place, Signal, Summary, Told, Verdict},
     release::engine::{Judging, Opinion},
@@ -125,7 +125,7 @@ impl Sittings {
         let here = here.and_then(|sitting| sitting.taped.as_ref());
         let mut kept = self.archive.releases(service);
         kept.extend(here.map(|taped| taped.release));
-        let release = release.or_else(|| kept.iter().max().copied()).ok_or(
+        let release = release.or_else(|| kept.last().copied()).ok_or(
             "no evidence of a release is kept; add [service.release.judge], and start one with a share",
         )?;
         if let Some(here) = here.filter(|taped| taped.release == release) {
@@ -175,7 +175,7 @@ impl Sittings {
     pub(super) fn open<'a>(
         &'a mut self,
         (service, release): (&'a str, u64),
-        judging: &Judging,
+        (judging, forward): (&Judging, Forward),
         beginning: Beginning,
     ) -> Kept<'a> {
         if self.of(service, release).is_none() {
@@ -199,7 +199,7 @@ impl Sittings {
                 looked_ms: 0,
                 kept_ms: 0,
                 told: None,
-                taped: Some(Taped::new(release, judging.clone())),
+                taped: Some(Taped::new(release, judging.clone(), forward)),
                 unkept: false,
             };
             let sitting = kept.unwrap_or_else(new);
@@ -268,11 +268,17 @@ impl Kept<'_> {
     /// One look; what the judge says if that is news.
     pub(super) fn look(self, counts: &BTreeMap<Signal, Counts>, seen: Seen) -> Option<Opinion> {
         let sitting = self.sitting?;
-        let Seen { place, now_ms, .. } = seen;
+        let now_ms = seen.now_ms;
+        let place = sitting.turn_to(seen.place, seen.draw);
         let round = place.round;
-        let anew = sitting.turn_to(round, seen.draw);
-        sitting.judge.look(counts, seen.dealt, now_ms);
-        sitting.tape(counts, Place { anew, ..place }, &seen);
+        let has_judged = if place.redealt {
+            let clients = seen.dealt.clients;
+            sitting.judge.pass_over(counts, clients, now_ms);
+            false
+        } else {
+            sitting.judge.look(counts, seen.dealt, now_ms)
+        };
+        sitting.tape(counts, place, has_judged, &seen);
         sitting.looked_ms = now_ms;
         sitting.active.clone_from(&seen.active);
         let opinion = match seen.tripped {
@@ -297,28 +303,39 @@ impl Kept<'_> {
 
 impl Sitting {
     /// Another step begins, or clients were dealt out anew amid one, which is answered: what comes is
-    /// another experiment.
-    fn turn_to(&mut self, round: u64, draw: Option<u8>) -> bool {
-        let other = self.draw.is_some() && self.draw != draw;
-        let anew = other && self.round == round;
-        if self.round != round {
-            self.round = round;
+    /// another experiment. Says which of it in the place.
+    fn turn_to(&mut self, place: Place, draw: Option<u8>) -> Place {
+        let redealt = self.draw.is_some() && self.draw != draw;
+        let anew = redealt && self.round == place.round;
+        if self.round != place.round {
+            self.round = place.round;
             self.judge.next_step();
         } else if anew {
             self.judge.begin_step_anew();
             self.told = None;
         }
         self.draw = draw;
-        anew
+        Place {
+            anew,
+            redealt,
+            ..place
+        }
     }
 
     /// Takes down what was looked at, and what is said of it.
-    fn tape(&mut self, counts: &BTreeMap<Signal, Counts>, place: Place, seen: &Seen) {
+    fn tape(
+        &mut self,
+        counts: &BTreeMap<Signal, Counts>,
+        place: Place,
+        has_judged: bool,
+        seen: &Seen,
+    ) {
         self.unkept = true;
         let Some(taped) = &mut self.taped else {
             return;
         };
-        let after_ms = taped.tape.look(counts, seen.dealt, place, seen.now_ms);
+        let now = (has_judged, seen.now_ms);
+        let after_ms = taped.tape.look(counts, seen.dealt, place, now);
         taped.candidate.clone_from(&seen.candidate);
         taped.active.clone_from(&seen.active);
         if taped.breaker.is_none() {
@@ -327,6 +344,7 @@ impl Sitting {
         let found = |told: &Told| matches!(told.verdict, Verdict::Harm(_));
         if !taped.told.as_ref().is_some_and(found) {
             taped.told = Some(Told::by(&self.judge, place, after_ms));
+            taped.evidence = self.judge.evidence();
         }
     }
 
@@ -374,6 +392,11 @@ impl Sitting {
     /// How long clients have waited since it began.
     pub(super) fn waited(&self, signals: &Signals) -> Latency {
         self.beginning.waited(signals)
+    }
+
+    /// Connections that live, by backend, given what is counted by it.
+    pub fn live(&self, counts: &BTreeMap<u16, signal::Tally>) -> BTreeMap<u16, u64> {
+        self.beginning.live(counts)
     }
 
     /// What is to be said of it, given what is counted by backend.

@@ -26,7 +26,7 @@ use lb_common::{
     quic_lb::{Server, ServerKey},
     reason::COUNTERS,
     release::Record,
-    signal::{Breaker, Client, Tally, Watched, histogram::Row},
+    signal::{Breaker, Tally, Told, Watched, histogram::Row},
 };
 use nix::{
     errno::Errno,
@@ -450,13 +450,7 @@ fn measuring() -> [Shape; 6] {
             bytes::<Watched>(),
             MAX_WATCHED,
         ),
-        shape(
-            name::CLIENTS,
-            LruHash,
-            bytes::<Client>(),
-            bytes::<u64>(),
-            MAX_CLIENTS,
-        ),
+        shape(name::CLIENTS, Array, U32, bytes::<Told>(), MAX_CLIENTS),
         shape(name::SIGNALS, Array, U32, bytes::<Tally>(), MAX_TALLIES),
         shape(name::HISTOGRAMS, Array, U32, bytes::<Row>(), MAX_ROWS),
         shape(

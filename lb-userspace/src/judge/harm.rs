@@ -36,7 +36,9 @@
 //! (1-θs)/(1-θ0) for one that does not, where θ0 = πθc + (1-π)θs. Whatever the outcomes are and however
 //! they come, each is the candidate's with probability π, so that each factor is 1 on average: a
 //! randomisation test (Fisher, The Design of Experiments, 1935) as a martingale (Ramdas, Grünwald, Vovk
-//! and Shafer, arXiv 2210.01948). What both gamblers have together is evidence as well; this one's part
+//! and Shafer, arXiv 2210.01948). That holds where an outcome shows after as long in either pool, as that
+//! of a call does. That a connection was not reset shows at its end: where the candidate's live longer,
+//! its good outcomes would be missed, so that only failures are bet on. What both gamblers have together is evidence as well; this one's part
 //! of the stake is π, for the larger that is the less failures alone tell, and it is fixed before a
 //! step's first outcome.
 //!
@@ -147,6 +149,15 @@ impl Harm {
             dealt: Some(stakes(0.0)),
             firsts: Some(stakes(0.0)),
             ..Self::default()
+        }
+    }
+
+    /// The same where failures show first, and that others did not fail only later: no bets on whose
+    /// clients don't.
+    pub fn of_early_failures() -> Self {
+        Self {
+            firsts: None,
+            ..Self::of_failures()
         }
     }
 
@@ -540,20 +551,28 @@ mod tests {
         }
     }
 
-    /// How many of its own fail until then, by its part of the clients; by failures alone 6, 11 and 72 do.
+    /// How many of its own fail until it is found, where so many of the baseline's don't beside each round
+    /// of its own.
+    fn found_after(mut harm: Harm, part: f64, (own, others): (u64, u64)) -> u64 {
+        let mut failed = 0;
+        while harm.log_e() < 400_f64.ln() {
+            harm.observe(&newcomers((own, own), (others, 0)), part);
+            failed += own;
+            assert!(failed <= 100, "{part}: {}", harm.log_e());
+        }
+        failed
+    }
+
     #[test]
     fn a_candidate_of_many_clients_is_found_by_those_of_the_baselines_that_do_not_fail() {
-        for (part, (own, others), expected) in
-            [(0.25, (1, 3), 5), (0.5, (1, 1), 7), (0.9, (9, 1), 36)]
-        {
-            let mut harm = Harm::of_failures();
-            let mut failed = 0;
-            while harm.log_e() < 400_f64.ln() {
-                harm.observe(&newcomers((own, own), (others, 0)), part);
-                failed += own;
-                assert!(failed <= 100, "{part}: {}", harm.log_e());
-            }
-            assert_eq!(failed, expected, "{part}");
+        for (part, round, expected) in [
+            (0.25, (1, 3), (5, 6)),
+            (0.5, (1, 1), (7, 11)),
+            (0.9, (9, 1), (36, 72)),
+        ] {
+            let found = found_after(Harm::of_failures(), part, round);
+            let by_failures = found_after(Harm::of_early_failures(), part, round);
+            assert_eq!((found, by_failures), expected, "{part}");
         }
     }
 

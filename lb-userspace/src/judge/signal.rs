@@ -57,6 +57,12 @@ impl Signal {
         }
     }
 
+    /// Whether it shows as soon of a connection that is well as of one that is not: an answer comes or does
+    /// not, where who was not reset is known only at the end.
+    pub const fn shows_alike(self) -> bool {
+        matches!(self, Self::Connect)
+    }
+
     /// Whether it can be seen where what servers send is seen, or is not: with direct server return it
     /// passes the edge by.
     pub const fn is_seen(self, replies: bool) -> bool {

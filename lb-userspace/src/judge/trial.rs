@@ -33,7 +33,8 @@ impl Trial {
     /// Nothing seen yet.
     pub fn new(signal: Signal) -> Self {
         let test = |tolerance| match signal.kind() {
-            Kind::Failures => Harm::of_failures(),
+            Kind::Failures if signal.shows_alike() => Harm::of_failures(),
+            Kind::Failures => Harm::of_early_failures(),
             Kind::Small | Kind::Same => Harm::beyond(tolerance),
         };
         Self {
@@ -127,5 +128,34 @@ impl Trial {
     /// What all was judged by.
     pub const fn totals(&self) -> &Cohorts<Tally> {
         &self.totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The candidate's connections stay open, so that only its resets are known; as many of the
+    /// baseline's are reset, and the others have ended.
+    fn harm(signal: Signal) -> f64 {
+        let mut trial = Trial::new(signal);
+        for _ in 0..30 {
+            let half = Tally::new(250, 1).of_clients(250, 1);
+            let outcomes = Cohorts {
+                candidate: Tally::new(1, 1).of_clients(1, 1),
+                baseline: [half, Tally::new(250, 0).of_clients(250, 0)],
+            };
+            trial.observe(&outcomes, 0.5, 1000);
+        }
+        trial.harm()
+    }
+
+    #[test]
+    fn a_candidate_whose_connections_live_longer_is_no_worse_for_that() {
+        for signal in [Signal::EarlyReset, Signal::Reset, Signal::Retransmission] {
+            assert!(harm(signal) < 0.0, "{signal:?}: {}", harm(signal));
+        }
+        // Of calls, one that has no outcome yet is no good one.
+        assert!(harm(Signal::Connect) > 400_f64.ln());
     }
 }

@@ -140,7 +140,8 @@ fn a_start_without_the_audience_of_a_later_step_holds_the_release_where_it_is() 
     world.start("s0", false).expect("started");
     world.abandon();
     let tables = &mut world.site.services[0].tables;
-    *tables = tables.replace("\"partners\"", "\"friends\"");
+    let to = |pool: &str| format!("name = \"partners\"\npool = \"{pool}\"");
+    *tables = tables.replace(&to("candidate"), &to("active"));
     world.restart().expect("started");
 
     assert_eq!(place(&mut world), at(1, "paused", 0));

@@ -48,7 +48,7 @@ pub struct Bench {
 }
 
 /// The signal that simulated failures are of.
-const SIGNAL: Signal = Signal::EarlyReset;
+const SIGNAL: Signal = Signal::Connect;
 /// One-sided, 1%.
 const Z: f64 = 2.326;
 

@@ -67,13 +67,19 @@ impl Orphan {
 #[test]
 fn pins_of_a_newer_abi_are_left_alone() -> Result<()> {
     let mut orphan = Orphan::make()?;
-    let other = orphan.pins().with_file_name("v7");
+    let other = orphan
+        .pins()
+        .with_file_name(format!("v{}", ABI_VERSION + 1));
     fs::create_dir(&other)?;
 
     let refusal = orphan.refusal(|_| ())?;
     fs::remove_dir(&other)?;
 
-    refusal.assert(1, &["/v7", "ABI 7", "serin detach"]);
+    let (place, named) = (
+        format!("/v{}", ABI_VERSION + 1),
+        format!("ABI {}", ABI_VERSION + 1),
+    );
+    refusal.assert(1, &[&place, &named, "serin detach"]);
     orphan.assert_untouched()
 }
 

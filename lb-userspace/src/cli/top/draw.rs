@@ -214,9 +214,10 @@ fn waits(frame: &mut Frame<'_>, view: &View, area: Rect) {
         .and_then(|detail| detail.latency.as_ref());
     let curves = latency.map(|latency| {
         let first_byte = !latency.first_byte.baseline.is_empty();
-        match first_byte {
-            true => ("first byte", &latency.first_byte),
-            false => ("handshake", &latency.handshake),
+        if first_byte {
+            ("first byte", &latency.first_byte)
+        } else {
+            ("handshake", &latency.handshake)
         }
     });
     let pools = view.detail.as_ref().map(|detail| {

@@ -98,16 +98,15 @@ impl Feed {
     }
 
     async fn told(&mut self) -> Result<Told, ClientError> {
-        let events = match &mut self.events {
-            Some(events) => events,
-            None => {
-                let service = self.service.as_deref();
-                let service = service.map_or_else(String::new, |service| {
-                    format!("&service={}", escape(service))
-                });
-                let path = format!("/v1/stream?after={}{service}", self.after);
-                self.events.insert(self.client.listen(&path).await?)
-            }
+        let events = if let Some(events) = &mut self.events {
+            events
+        } else {
+            let service = self.service.as_deref();
+            let service = service.map_or_else(String::new, |service| {
+                format!("&service={}", escape(service))
+            });
+            let path = format!("/v1/stream?after={}{service}", self.after);
+            self.events.insert(self.client.listen(&path).await?)
         };
         let told: Told = events.next().await?;
         self.after = told.events.last().map_or(self.after, |entry| entry.seq);

@@ -129,12 +129,13 @@ impl Asked {
             Some(candidate) => format!("`{candidate}` has {share}"),
             None => format!("`{}` has all", done.active),
         };
-        let notes: String = done.notes.iter().map(|note| format!("; {note}")).collect();
-        Ok(format!("{}: done, {place}{notes}", self.service))
+        let said: Vec<_> = [place].into_iter().chain(done.notes).collect();
+        Ok(format!("{}: done, {}", self.service, said.join("; ")))
     }
 }
 
 /// What a key, or another event of the terminal, comes to.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other keys do nothing")]
 pub fn pressed(view: &mut View, event: &Event, now: Instant) -> Option<Act> {
     let Event::Key(key) = event else {
         return None;

@@ -120,9 +120,12 @@ impl Series {
 
     /// Connections a second by pool, or by backend.
     pub fn rates(&self, by_backend: bool) -> Vec<(String, Vec<Option<f64>>)> {
-        let name = |(pool, backend): &Name| match by_backend {
-            true => format!("{pool}/{backend}"),
-            false => pool.clone(),
+        let name = |(pool, backend): &Name| {
+            if by_backend {
+                format!("{pool}/{backend}")
+            } else {
+                pool.clone()
+            }
         };
         let mut all: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
         for (at, sample) in self.samples.iter().enumerate() {

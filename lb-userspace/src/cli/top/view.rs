@@ -130,8 +130,8 @@ impl View {
         let services = std::mem::take(&mut self.services);
         let trouble = Some(format!("waiting for what is told of service `{service}`"));
         *self = Self {
-            plot,
             services,
+            plot,
             trouble,
             ..Self::new(style, service)
         };

@@ -142,6 +142,7 @@ fn a_start_without_the_audience_of_a_later_step_holds_the_release_where_it_is() 
     let tables = &mut world.site.services[0].tables;
     let to = |pool: &str| format!("name = \"partners\"\npool = \"{pool}\"");
     *tables = tables.replace(&to("candidate"), &to("active"));
+    *tables = tables.replace("{ audience = \"partners\", hold = \"4s\" }, ", "");
     world.restart().expect("started");
 
     assert_eq!(place(&mut world), at(1, "paused", 0));

@@ -106,7 +106,7 @@ impl Screen {
                     continue;
                 }
                 Some(answer) = orders.join_next() => {
-                    view.said = answer.ok();
+                    view.said = Some(answer.unwrap_or_else(|error| Err(error.to_string())));
                     continue;
                 }
                 event = keys.recv() => event,

@@ -1,6 +1,6 @@
 //! Why a request failed, in the words of who sent it.
 
-use std::{fmt, io};
+use std::{error::Error, fmt, io};
 
 use serde::Serialize;
 
@@ -57,4 +57,17 @@ impl fmt::Display for Failure {
             Self::System(errno) => write!(f, "{}", io::Error::from_raw_os_error(*errno)),
         }
     }
+}
+
+/// Whether a signal ended a call, or what stands for one, as a machine that is stopped for a moment.
+/// Test runs of more than one packet end at it, and the kernel does not begin them again.
+pub fn was_interrupted(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::Interrupted;
+        }
+        next = error.source();
+    }
+    false
 }

@@ -27,6 +27,7 @@ use super::{
     world,
 };
 use crate::{
+    failure::was_interrupted,
     netns::{Entered, Namespace},
     unique,
 };
@@ -130,14 +131,18 @@ impl Lab {
     pub fn run(&mut self, program: &str, frame: &[u8], repeat: u32) -> Result<Duration> {
         // The last run may have left it longer, by an outer header.
         let mut out = vec![0; frame.len() + MOST_OVERHEAD];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            repeat,
-            ..TestRunOptions::new()
-        };
-        let result = self.program(program)?.test_run(options)?;
-        Ok(result.duration)
+        loop {
+            let options = TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                repeat,
+                ..TestRunOptions::new()
+            };
+            match self.program(program)?.test_run(options) {
+                Err(error) if was_interrupted(&error) => {}
+                result => return Ok(result?.duration),
+            }
+        }
     }
 
     /// Fails if a packet so far took another way out than `expected`: a packet that is not

@@ -19,6 +19,7 @@ use nix::net::if_::if_nametoindex;
 
 use crate::{
     deadline,
+    failure::was_interrupted,
     topology::{CLIENTS_MAC, FRONT_MAC, Lab, UPLINK, VIP_V4},
 };
 
@@ -136,8 +137,11 @@ impl Herd {
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::new()
         };
-        self.program(name::SEND)?.test_run(options)?;
-        Ok(())
+        match self.program(name::SEND)?.test_run(options) {
+            // What has not gone is missed, and sent again.
+            Err(error) if was_interrupted(&error) => Ok(()),
+            result => Ok(result.map(drop)?),
+        }
     }
 
     fn program(&mut self, name: &str) -> Result<&mut Xdp> {

@@ -123,7 +123,11 @@ impl Player {
         let peak = self.entries()?;
         self.old(2, Segment::Ack)?;
         let fresh = self.status()?["settled"] == false;
-        ensure!(fresh, "it has settled too early; give it a longer drain");
+        ensure!(
+            fresh,
+            "it has settled within {:.1?}, before all had spoken; give it a longer drain",
+            begun.elapsed()
+        );
         self.wait("the settlement", |status| status["settled"] == true)?;
         let settled = begun.elapsed();
         self.old(3, Segment::Ack)?;

@@ -1,8 +1,8 @@
 //! Pieces of fragmented packets: the first one tells the ports and decides, the others follow it.
 //!
 //! A later piece that comes before the first goes where the client's slot says, since it tells no
-//! ports. For UDP the first piece then follows it, as do the rest; a TCP connection's backend is
-//! given, so there what was early is lost and repeated.
+//! ports. For UDP the first piece then follows it, as do the rest; where connections or sessions are
+//! kept, a backend is given, so there what was early is lost.
 
 use lb_common::{
     backend::NONE,
@@ -11,6 +11,7 @@ use lb_common::{
     listener::{Endpoint, Listener, Reply},
     protocol,
     reason::Reason,
+    release::Record,
 };
 
 use crate::{
@@ -140,10 +141,12 @@ fn taking(target: &Target, parsed: &Parsed, listener: &Listener) -> Pieces {
     Pieces::of(target.id, generation, listener.service())
 }
 
-/// Whether a datagram's first piece goes where its later ones went.
+/// Whether a datagram's first piece goes where its later ones went. A session's backend is given.
 #[inline(always)]
 fn follows(pieces: &Pieces, parsed: &Parsed, listener: &Listener) -> bool {
+    let kept = |record: &Record| record.has(Record::SESSIONS);
     parsed.protocol == protocol::UDP
+        && !release::live::<Follow>(listener.service()).is_ok_and(kept)
         && pieces.owner() == listener.service()
         && flow::generation(pieces.backend(), parsed.v6) == Some(pieces.generation())
 }

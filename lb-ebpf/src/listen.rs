@@ -95,8 +95,9 @@ pub fn of(v6: bool, to: &Endpoint, from: impl FnOnce() -> Endpoint) -> Option<Si
 
 #[inline(always)]
 fn listener(to: &Endpoint) -> Option<&'static Listener> {
-    // SAFETY: this program never writes the map; the daemon may, and then the entry keeps either
-    // its old or its new bytes for the few hundred nanoseconds that a packet takes.
+    // SAFETY: this program never writes the map. The daemon may, and the kernel gives the place of an
+    // entry that it replaces to the next one that it does: a packet whose CPU is held up for so long
+    // may go by that one.
     unsafe { LISTENERS.get(to) }
 }
 

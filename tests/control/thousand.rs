@@ -100,7 +100,7 @@ impl Dataplane for Maps {
         self.inner().now_ms
     }
 
-    fn unpin(&mut self, _: &[FlowKey]) -> Result<(), KernelError> {
+    fn unpin(&mut self, _: &[(FlowKey, Pin)]) -> Result<(), KernelError> {
         Ok(())
     }
 }

@@ -498,7 +498,7 @@ impl Dataplane for Twin {
         (edge.now / 1_000_000).saturating_add_signed(edge.wall_ms)
     }
 
-    fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {
-        self.edge().memory.unpin(keys)
+    fn unpin(&mut self, pins: &[(FlowKey, Pin)]) -> Result<(), KernelError> {
+        self.edge().memory.unpin(pins)
     }
 }

@@ -9,6 +9,8 @@ use super::cohort;
 pub const SILENCE_NS: u64 = 50_000_000;
 /// As [`SILENCE_NS`] says.
 pub const PATIENCE: u64 = 4;
+/// However long the active pool's slowest answers take, so long a silence is one.
+pub const LONGEST_SILENCE_NS: u64 = 2_000_000_000;
 /// An answer that takes longer than the slowest makes these take half as long again, at most as long as
 /// itself, and one that does not a 256th less: both are in balance where one of a hundred does, at the
 /// 99th percentile. (Ma, Muthukrishnan and Sandler, "Frugal streaming for estimating quantiles", arXiv
@@ -143,6 +145,12 @@ impl Breaker {
 /// How long the slowest answers take once one has taken `waited_ns`; the first one is all there is.
 #[inline(always)]
 const fn slower(slow_ns: u64, waited_ns: u64) -> u64 {
+    const MOST_NS: u64 = LONGEST_SILENCE_NS / PATIENCE;
+    let waited_ns = if waited_ns > MOST_NS {
+        MOST_NS
+    } else {
+        waited_ns
+    };
     if slow_ns == 0 {
         return waited_ns;
     }
@@ -304,6 +312,15 @@ mod tests {
             let tripped = trips_at(false, |_, _| answer_ms);
             assert_eq!(tripped, Some(silent), "{answer_ms}");
         }
+    }
+
+    /// One answer of the active pool's, the first of all, has taken half a minute.
+    #[test]
+    fn a_late_answer_makes_it_no_more_patient_than_the_longest_silence() {
+        let mut breaker = Breaker::default();
+        breaker.answer(cohort::ODD, 30_000 * MS, 999 * MS);
+        assert_eq!(breaker.silence_ns(), LONGEST_SILENCE_NS);
+        assert_eq!(attempts(&mut breaker, 0..LIMIT, 600), Some(LIMIT));
     }
 
     /// Each second a pool answers nobody for 60 ms, and then all who have called: the active pool first,

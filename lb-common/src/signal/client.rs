@@ -56,11 +56,10 @@ impl Told {
         Some((self.0 >> SERVICE_AT) as u32 & 0xffff)
     }
 
-    /// The draw.
+    /// As one word, which CPUs can exchange.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "it has eight bits")]
-    pub const fn draw(self) -> u8 {
-        (self.0 >> DRAW_AT) as u8
+    pub const fn bits(self) -> u64 {
+        self.0
     }
 
     /// What has been told.
@@ -95,7 +94,7 @@ mod tests {
     #[test]
     fn what_was_told_is_kept_apart_by_service_and_draw() {
         let told = Told::nothing(1023, (9, 255)).with(0b1010).with(1 << 13);
-        assert_eq!((told.service(), told.draw()), (Some(1023), 255));
+        assert_eq!(told.service(), Some(1023));
         assert_eq!(told.spent(), 1 << 13 | 0b1010);
         assert!(told.is_of(Told::nothing(1023, (9, 255))));
         for (service, draw) in [(1022, (9, 255)), (1023, (9, 254)), (1023, (8, 255))] {

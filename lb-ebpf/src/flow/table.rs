@@ -64,10 +64,10 @@ fn half_open<M: Mode>(key: &FlowKey, step: Step) -> Option<u16> {
         // SAFETY: as above.
         unsafe { Pin::store_seen(entry, pin.seen_half_open(now(), step.closes)) };
     } else {
-        // In this order, so that the connection is never without a pin.
-        insert::<M>(key, pin.seen(now(), false));
-        // Who removed it instead has made the same of it.
-        if HALF_OPEN.remove(key).is_ok() {
+        // In this order, so that the connection is never without a pin, nor where there is no room for
+        // the other. Who removed it instead has made the same of it.
+        let entered = enter::<M, _>(&FLOWS, key, pin.seen(now(), false), FlowEvent::Pinned);
+        if entered && HALF_OPEN.remove(key).is_ok() {
             count::flow::<M>(FlowEvent::Completed);
         }
     }
@@ -98,17 +98,16 @@ pub fn pin<M: Mode>(key: &FlowKey, backend: u16, v6: bool) -> u16 {
     }
 }
 
-#[inline(always)]
-fn insert<M: Mode>(key: &FlowKey, pin: Pin) {
-    enter::<M, _>(&FLOWS, key, pin, FlowEvent::Pinned);
-}
-
-/// Pins a connection that starts.
+/// Pins a connection that starts; where there is no room for it as one of a live connection, for its
+/// next packet must not go where the last settled state would have it.
 #[inline(always)]
 pub fn insert_half_open<M: Mode>(key: &FlowKey, backend: u16, v6: bool) {
     if let Some(generation) = generation(backend, v6) {
         let pin = Pin::half_open(backend, generation, now());
-        enter::<M, _>(&HALF_OPEN, key, pin, FlowEvent::HalfOpened);
+        if !enter::<M, _>(&HALF_OPEN, key, pin, FlowEvent::HalfOpened) {
+            let pin = Pin::new(backend, generation, now());
+            enter::<M, _>(&FLOWS, key, pin, FlowEvent::Pinned);
+        }
     }
 }
 
@@ -145,7 +144,7 @@ fn holds<M: Mode>(pin: Pin, step: Step) -> bool {
     valid && (!step.opens || pin.idle_ticks(now()) <= FRESH_TICKS)
 }
 
-/// Writes a pin; counted is one where none was. In two steps, since an insertion that may write over
+/// Writes a pin; whether it stands. Counted is one where none was. In two steps, since an insertion that may write over
 /// an entry does not tell whether it did: what is evicted is reckoned from how many entries came.
 #[inline(always)]
 fn enter<M: Mode, const SIZE: usize>(
@@ -153,10 +152,14 @@ fn enter<M: Mode, const SIZE: usize>(
     key: &FlowKey,
     pin: Pin,
     event: FlowEvent,
-) {
+) -> bool {
     if table.insert(key, pin, BPF_NOEXIST.into()).is_ok() {
         count::flow::<M>(event);
-    } else if table.insert(key, pin, BPF_ANY.into()).is_err() {
+        return true;
+    }
+    let stands = table.insert(key, pin, BPF_ANY.into()).is_ok();
+    if !stands {
         count::flow::<M>(FlowEvent::Refused);
     }
+    stands
 }

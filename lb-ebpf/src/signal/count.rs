@@ -131,18 +131,22 @@ fn told_once(whose: Whose, client: &Address, record: &Record, decided: Decided) 
     };
     let fresh = Told::nothing(whose.service(), (record.salt, record.draw()));
     // SAFETY: the element is there for good.
-    let before = unsafe { entry.read_volatile() };
-    let (before, newcomer) = if before.is_of(fresh) {
-        (before, 0)
-    } else if is_used(before, whose.service()) {
+    let read = unsafe { entry.read_volatile() };
+    let (before, newcomer) = if read.is_of(fresh) {
+        (read, 0)
+    } else if is_used(read, whose.service()) {
         return decided.of_earlier();
     } else {
         (fresh, Decided::NEWCOMER)
     };
     let decided = decided.without(before.spent()).with(newcomer);
     // SAFETY: as above; the word is aligned.
-    unsafe { entry.write_volatile(before.with(decided.spent())) };
-    decided
+    if unsafe { put_if(entry, read, before.with(decided.spent())) } {
+        decided
+    } else {
+        // Another CPU was here meanwhile, and has told it.
+        decided.of_earlier()
+    }
 }
 
 /// Whether another service than this one uses what was told, so that nobody may write over it.
@@ -154,7 +158,7 @@ fn is_used(told: Told, service: u32) -> bool {
     let Ok(record) = release::live::<Forward>(other) else {
         return false;
     };
-    record.measures() && record.draw() == told.draw()
+    record.measures() && told.is_of(Told::nothing(other, (record.salt, record.draw())))
 }
 
 /// Without a branch for each: the verifier would walk what follows once for every set of signals.
@@ -255,6 +259,29 @@ unsafe fn add_u64(place: *mut u64, number: u64) {
     }
 }
 
+/// Puts `told` where `expected` stands, unless another CPU has been there; whether it did.
+///
+/// # Safety
+///
+/// `place` must be that of a live and aligned word.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+unsafe fn put_if(place: *mut Told, expected: Told, told: Told) -> bool {
+    let (expected, told) = (expected.bits(), told.bits());
+    let found: u64;
+    // SAFETY: the caller answers for the place.
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64({place} + 0, r0, {told})",
+            place = in(reg) place,
+            told = in(reg) told,
+            inout("r0") expected => found,
+            options(nostack),
+        );
+    }
+    found == expected
+}
+
 /// As [`add_u64`].
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
@@ -276,6 +303,14 @@ const unsafe fn add_u64(place: *mut u64, number: u64) {
     // SAFETY: the caller answers for the place.
     let place = unsafe { &mut *place };
     *place = place.wrapping_add(number);
+}
+
+/// As [`put_if`], on the host, where nobody calls it.
+#[cfg(not(target_arch = "bpf"))]
+const unsafe fn put_if(place: *mut Told, _expected: Told, told: Told) -> bool {
+    // SAFETY: the caller answers for the place.
+    unsafe { *place = told };
+    true
 }
 
 /// As [`add_u64`], on the host, where nobody calls it.

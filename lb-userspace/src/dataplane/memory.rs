@@ -113,8 +113,8 @@ impl Dataplane for Memory {
         Ok(Trace::default())
     }
 
-    fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {
-        self.pins.retain(|key, _| !keys.contains(key));
+    fn unpin(&mut self, pins: &[(FlowKey, Pin)]) -> Result<(), KernelError> {
+        self.pins.retain(|key, pin| !pins.contains(&(*key, *pin)));
         Ok(())
     }
 }

@@ -223,6 +223,7 @@ pub trait Dataplane: Send {
         u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Removes pins; those that are gone already don't matter.
-    fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), kernel::KernelError>;
+    /// Removes pins that are still what they were found to be: a client may have called again meanwhile,
+    /// from the same port. Those that are gone already don't matter.
+    fn unpin(&mut self, pins: &[(FlowKey, Pin)]) -> Result<(), kernel::KernelError>;
 }

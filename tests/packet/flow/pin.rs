@@ -66,6 +66,13 @@ fn the_pin_knows_when_its_client_was_seen_last_and_that_it_closed() {
         );
         assert!(pin.idle_ticks(lb_userspace::dataplane::kernel::now()) <= 1);
     }
-    lab.kernel().unpin(&[key]).expect("pins may be removed");
+    let found = lab.pins();
+    // The client calls again, by the same port, before the sweep comes to remove what it has found.
+    goes(&mut lab, from, flag::SYN);
+    let again = lab.pins();
+    assert_ne!(again, found);
+    lab.kernel().unpin(&found).expect("pins may be removed");
+    assert_eq!(lab.pins(), again, "another connection's");
+    lab.kernel().unpin(&again).expect("pins may be removed");
     assert_eq!(lab.pins(), Vec::<(FlowKey, Pin)>::new());
 }

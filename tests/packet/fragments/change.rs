@@ -7,7 +7,8 @@ use crate::{
     frame::flag,
     lab::Lab,
     world::{
-        FAMILIES, KINDS, chosen, client_in, cut_over, ramping, translated, two_pools, with_record,
+        FAMILIES, KINDS, chosen, client_in, cut_over, ramping, resting, translated, two_pools,
+        with_record,
     },
 };
 
@@ -92,6 +93,29 @@ fn a_datagram_takes_the_new_answer_whichever_piece_comes_first() {
             }
         }
         assert_eq!(lab.pins().len(), 0);
+    }
+}
+
+/// What comes before the first piece is lost, as it is for TCP.
+#[test]
+fn a_session_stays_where_it_is_whichever_piece_comes_first() {
+    let with = |record: Record, flags| Record {
+        flags: record.flags | Record::SESSIONS | flags,
+        touched_ppm: 1_000_000,
+        ..record
+    };
+    let image = keyed(with_record(with(resting(), Record::ARMING)));
+    let mut lab = Lab::new(&image);
+    for family in FAMILIES {
+        lab.become_image(&image);
+        let from = client(family, 7);
+        let frame = large(family, Protocol::Udp, from);
+        assert_eq!(chosen(&lab.send_frame(&frame).frame), OLD, "it is pinned");
+        lab.set_record(with(cut_over(), 0));
+        for (cut, to) in [(CUTS[2], NEW), (CUTS[0], OLD), (CUTS[1], OLD)] {
+            let left = goes(&mut lab, &frame, 1, cut);
+            assert_eq!(left, (to, arrived(&frame, family, to, 1, cut)), "{cut:?}");
+        }
     }
 }
 

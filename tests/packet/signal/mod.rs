@@ -5,6 +5,7 @@ mod clients;
 mod cohorts;
 mod draws;
 mod events;
+mod race;
 mod random;
 
 use std::net::SocketAddr;

@@ -93,7 +93,10 @@ impl Archive {
         let mut others = self.releases(service);
         others.retain(|&release| release != taped.release);
         for &release in others.iter().rev().skip(KEPT - 1) {
-            fs::remove_file(self.path(service, release))?;
+            match fs::remove_file(self.path(service, release)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         Ok(())
     }

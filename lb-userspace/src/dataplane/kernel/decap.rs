@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{Array, Map, MapData, PerCpuArray},
 };
 use lb_common::{
@@ -70,7 +70,7 @@ impl Decapsulator {
 }
 
 fn load(object: &'static [u8], directory: &Path, settings: &Settings) -> Result<Ebpf, KernelError> {
-    let mut loader = EbpfLoader::new();
+    let mut loader = maps::loader();
     // The object's other maps are made as well, for nobody: as small as they can be.
     for map in name::ALL.into_iter().chain([name::REMEMBERED]) {
         loader.map_max_entries(map, 1);

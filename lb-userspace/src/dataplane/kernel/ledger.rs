@@ -4,8 +4,9 @@
 //! The three are never known for one moment. So a sweep reads them in the order that lets the sum be
 //! too small rather than too large: an eviction may be told of late, and none that was not.
 
+use aya::maps::{HashMap, MapData};
 use lb_common::{
-    flow::FlowKey,
+    flow::{FlowKey, Pin},
     maps::name,
     reason::{FlowEvent, SWEPT, SWEPT_TABLES, flow_event_index},
 };
@@ -82,20 +83,33 @@ pub fn begin(maps: &mut Maps) -> Result<(), KernelError> {
     maps.set_counter(SWEPT_TABLES, tables)
 }
 
-/// Removes pins. What is to be removed is written down before: were the daemon killed between the
+/// Removes pins that are still what they were found to be. What is to be removed is written down before: were the daemon killed between the
 /// two, pins that it removed would else be taken for evicted ones.
-pub fn remove(maps: &mut Maps, keys: &[FlowKey]) -> Result<(), KernelError> {
-    for keys in keys.chunks(AHEAD) {
-        let before = write_down(maps, TABLES * keys.len() as u64)?;
+pub fn remove(maps: &mut Maps, pins: &[(FlowKey, Pin)]) -> Result<(), KernelError> {
+    for pins in pins.chunks(AHEAD) {
+        let before = write_down(maps, TABLES * pins.len() as u64)?;
         let mut removed = 0_u64;
-        for key in keys {
-            let key = Raw(*key);
-            removed += maps::removed(name::FLOWS, maps.flows.remove(&key))?;
-            removed += maps::removed(name::HALF_OPEN, maps.half_open.remove(&key))?;
+        for &(key, pin) in pins {
+            let key = Raw(key);
+            // A read right before is as near as there is to a removal that compares.
+            if is_still(&maps.flows, &key, pin) {
+                removed += maps::removed(name::FLOWS, maps.flows.remove(&key))?;
+            }
+            if is_still(&maps.half_open, &key, pin) {
+                removed += maps::removed(name::HALF_OPEN, maps.half_open.remove(&key))?;
+            }
         }
         maps.set_counter(SWEPT, before.wrapping_add(removed))?;
     }
     Ok(())
+}
+
+fn is_still(
+    table: &HashMap<MapData, Raw<FlowKey>, Raw<Pin>>,
+    key: &Raw<FlowKey>,
+    pin: Pin,
+) -> bool {
+    table.get(key, 0).is_ok_and(|found| found.0 == pin)
 }
 
 /// Adds removals to the books; tells what was in them before.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aya::{
-    Ebpf, Pod,
+    Ebpf, EbpfLoader, Pod, VerifierLogLevel,
     maps::{
         Array, DevMapHash, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, ProgramArray,
     },
@@ -353,6 +353,14 @@ pub fn pin_programs(object: &Ebpf, path: &Path) -> Result<(), KernelError> {
     let programs =
         programs.ok_or_else(|| KernelError::Incomplete(format!("map {}", name::PROGRAMS)))?;
     programs.pin(path).map_err(KernelError::map(name::PROGRAMS))
+}
+
+/// Loads objects. What the verifier refuses it names, but it does not print how it came there: aya asks
+/// for that after any failure, and with programs as large as ours it takes the verifier a minute.
+pub fn loader() -> EbpfLoader<'static> {
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::STATS);
+    loader
 }
 
 /// How often a load is tried; as often as libbpf does (`PROG_LOAD_ATTEMPTS`).

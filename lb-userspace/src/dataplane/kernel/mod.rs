@@ -32,7 +32,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aya::{Ebpf, EbpfLoader, programs::xdp::XdpMode};
+use aya::{Ebpf, programs::xdp::XdpMode};
 use bytemuck::Zeroable as _;
 use lb_common::{
     backend::Backend,
@@ -147,7 +147,7 @@ impl Kernel {
             fault::moment();
         }
         names::pin(&directory)?;
-        let mut loader = EbpfLoader::new();
+        let mut loader = maps::loader();
         loader.map_max_entries(name::FLOWS, settings.flows);
         loader.map_max_entries(name::HALF_OPEN, half_open(settings.flows));
         // Packets under way are still given to those of the program that met them.
@@ -679,8 +679,8 @@ impl Dataplane for Kernel {
         self.tell(&question.frame())
     }
 
-    fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {
-        ledger::remove(&mut self.maps, keys)
+    fn unpin(&mut self, pins: &[(FlowKey, Pin)]) -> Result<(), KernelError> {
+        ledger::remove(&mut self.maps, pins)
     }
 }
 

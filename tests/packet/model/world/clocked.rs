@@ -27,6 +27,8 @@ use lb_userspace::dataplane::{
 pub struct Book {
     pub image: Image,
     pub seen: HashMap<FlowKey, u32>,
+    /// Pins as the kernel has them, by their key and whether they are of half-open connections.
+    pub undated: HashMap<(FlowKey, bool), Pin>,
     pub removed: Vec<FlowKey>,
 }
 
@@ -78,8 +80,9 @@ impl Dataplane for Clocked {
         cursor: &mut Cursor,
         each: &mut dyn FnMut(FlowKey, Pin),
     ) -> Result<bool, KernelError> {
-        let book = book(&self.book);
+        let mut book = book(&self.book);
         self.kernel.some_pins(cursor, &mut |key, pin| {
+            book.undated.insert((key, pin.is_half_open()), pin);
             let seen = book.seen.get(&key).copied().unwrap_or(0);
             let dated = Pin::new(pin.backend(), pin.generation(), seen);
             let dated = if pin.is_half_open() {
@@ -95,9 +98,15 @@ impl Dataplane for Clocked {
         self.kernel.whois(question)
     }
 
-    fn unpin(&mut self, keys: &[FlowKey]) -> Result<(), KernelError> {
-        book(&self.book).removed.extend(keys);
-        self.kernel.unpin(keys)
+    fn unpin(&mut self, pins: &[(FlowKey, Pin)]) -> Result<(), KernelError> {
+        let mut book = book(&self.book);
+        book.removed.extend(pins.iter().map(|(key, _)| key));
+        let undated = |&(key, pin): &(FlowKey, Pin)| {
+            let undated = book.undated.get(&(key, pin.is_half_open()));
+            (key, *undated.expect("it was told"))
+        };
+        let pins: Vec<_> = pins.iter().map(undated).collect();
+        self.kernel.unpin(&pins)
     }
 }
 

@@ -16,7 +16,7 @@ use lb_userspace::{
     },
     control::{Control, ControlError, Parts, Together, node},
     dataplane::{Image, Table},
-    health::{Name, Verdict},
+    health::{Name, Verdict, Verdicts},
     release::engine::Event,
     state::{Admin, State, StateFile},
 };
@@ -222,16 +222,20 @@ impl World {
         let cut = down.filter_map(|&(backend, _)| of_service.map(|s| s.addresses(backend)));
         let cut: Vec<_> = cut.flatten().map(Address::from).collect();
         self.twin.edge().cut.extend(cut);
-        let verdict = |&(backend, up): &(u8, bool)| {
-            let name = Name {
-                service: service.to_owned(),
-                backend: format!("b{backend}"),
-            };
-            (name, Verdict::plain(up))
-        };
-        let verdicts = said.iter().map(verdict).collect();
-        let tick = self.tick();
+        let (verdicts, tick) = (verdicts(service, said), self.tick());
         self.control().health(&verdicts, tick)
+    }
+
+    /// Follows what the checks say of a service's backends once a second, and does what is due, as the
+    /// daemon does; so many seconds.
+    pub fn attend(&mut self, service: &str, said: &[(u8, bool)], seconds: u64) {
+        let verdicts = verdicts(service, said);
+        for _ in 0..seconds {
+            let (tick, now) = (self.tick(), self.twin.edge().now);
+            let instant = self.began.1 + Duration::from_nanos(now - self.began.0);
+            self.control().attend(&verdicts, tick, instant);
+            self.twin.edge().now += nanoseconds(Duration::from_secs(1));
+        }
     }
 
     /// Turns a toggle.
@@ -496,4 +500,16 @@ fn memory_backed() -> TempDir {
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).expect("centuries")
+}
+
+/// What the checks say of a service's backends.
+fn verdicts(service: &str, said: &[(u8, bool)]) -> Verdicts {
+    let verdict = |&(backend, up): &(u8, bool)| {
+        let name = Name {
+            service: service.to_owned(),
+            backend: format!("b{backend}"),
+        };
+        (name, Verdict::plain(up))
+    };
+    said.iter().map(verdict).collect()
 }

@@ -93,8 +93,10 @@ fn follow(name: &str, service: &mut ServiceState, record: &Record, image: &Image
             record.epoch
         );
         let before = service.before.take();
-        let stored = before.filter(|before| before.epoch == record.epoch);
-        service.position = stored.unwrap_or_else(|| service.position.clone());
+        if let Some(stored) = before.filter(|before| before.epoch == record.epoch) {
+            service.position = stored;
+            forget_ended(name, service, record.epoch);
+        }
     }
     if knows(service, record) {
         let mut position = service.position.clone();
@@ -112,6 +114,19 @@ fn follow(name: &str, service: &mut ServiceState, record: &Record, image: &Image
     disarm(name, service);
 }
 
+/// An order that had waited, and whose record was not stored, was not carried out.
+fn forget_ended(name: &str, service: &mut ServiceState, epoch: u64) {
+    let ended = service.ended.as_mut();
+    let Some(ended) = ended.filter(|ended| ended.failure.is_none() && ended.epoch > epoch) else {
+        return;
+    };
+    tracing::warn!("service `{name}`: an order was not carried out; give it again");
+    ended.failure = Some(DIED.to_owned());
+}
+
+/// What is said of an order that a crash has prevented.
+const DIED: &str = "the daemon died before it was carried out; give the order again";
+
 /// An order whose arming never reached the maps, or an arming that no order waits for, is dropped.
 fn disarm(name: &str, service: &mut ServiceState) {
     if service.position.arming && service.pending.is_some() {
@@ -120,9 +135,7 @@ fn disarm(name: &str, service: &mut ServiceState) {
     if let Some(Pending { order, .. }) = &service.pending {
         tracing::warn!("service `{name}`: `{order}` was not begun; give the order again");
     }
-    service.end_pending(Some(
-        "the daemon died before it had begun; give the order again".to_owned(),
-    ));
+    service.end_pending(Some(DIED.to_owned()));
 }
 
 /// Whether the service has all pools that the record sends clients to; it has not if the file is

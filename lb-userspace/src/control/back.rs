@@ -9,7 +9,10 @@ use std::time::SystemTime;
 
 use lb_common::release::Record;
 
-use super::{Control, ControlError, commit::Commit};
+use super::{
+    Control, ControlError,
+    commit::{Commit, Prepared},
+};
 use crate::{
     config::Datagram,
     dataplane::{Dataplane, Write},
@@ -47,16 +50,33 @@ impl<D: Dataplane> Control<D> {
         stored: Option<SystemTime>,
     ) -> Result<Commit, ControlError> {
         let prepared = self.prepare(&self.config, &self.view, next);
-        let (mut next, writes) = prepared.into_parts();
-        self.pack(&mut next);
-        if let Err(error) = self.keep(&next) {
-            self.owe(&error);
-        }
-        let commit = self.carry_on(next, &writes, stored.is_some())?;
+        let commit = self.carry_out_unkept(prepared, stored.is_some())?;
         Ok(Commit {
             first_stored: stored.or(commit.first_stored),
             stored: stored.or(commit.stored),
         })
+    }
+
+    /// Carries out a state that no full disk may keep from the maps, as where backends have died.
+    pub(super) fn commit_unkept(&mut self, next: State) -> Result<Commit, ControlError> {
+        let prepared = self.prepare(&self.config, &self.view, next);
+        self.carry_out_unkept(prepared, false)
+    }
+
+    /// The same of a state that is ready; `in_force` where a record of it is stored already.
+    pub(super) fn carry_out_unkept(
+        &mut self,
+        prepared: Prepared,
+        in_force: bool,
+    ) -> Result<Commit, ControlError> {
+        let (mut next, writes) = prepared.into_parts();
+        self.pack(&mut next);
+        if next != self.state
+            && let Err(error) = self.keep(&next)
+        {
+            self.owe(&error);
+        }
+        self.carry_on(next, &writes, in_force)
     }
 
     /// Saves a state.

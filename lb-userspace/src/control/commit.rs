@@ -76,9 +76,15 @@ impl<D: Dataplane> Control<D> {
         next: State,
         services: BTreeSet<String>,
     ) -> Result<Commit, ControlError> {
+        let prepared = self.prepare_together(next, services);
+        self.carry_out(prepared)
+    }
+
+    /// Works out what it takes to carry out a state for services that move all or none.
+    pub(super) fn prepare_together(&self, next: State, services: BTreeSet<String>) -> Prepared {
         let mut prepared = self.prepare(&self.config, &self.view, next);
         prepared.next.together = services;
-        self.carry_out(prepared)
+        prepared
     }
 
     /// Works out what a state takes; changes nothing.
@@ -121,6 +127,12 @@ impl<D: Dataplane> Control<D> {
             let dealt = old.is_some_and(|old| old.now.deals_like(&service.position.now));
             if live.is_none() || !dealt {
                 service.position.dealt = Some(record.epoch);
+            }
+            let ended_before = self.state.services.get(name).map(|old| &old.ended);
+            if let Some(ended) = &mut service.ended
+                && ended_before.is_none_or(|before| before.as_ref() != Some(&*ended))
+            {
+                ended.epoch = record.epoch;
             }
             if let Some(old) = old.filter(|old| old.epoch != record.epoch) {
                 service.before = Some(old.clone());

@@ -163,10 +163,14 @@ impl<D: Dataplane> Asked<'_, D> {
         steps.position(|step| step.toggle.as_deref() == Some(self.toggle))
     }
 
-    /// Whether the client gets the candidate by an audience.
+    /// Whether the client gets the candidate by an audience; once all users have its release, by that.
     fn audience(&self, audience: &Audience) -> Result<Flag, Untold> {
         let Some(record) = self.releasing() else {
-            return Ok(flag(false, Because::Default));
+            let run = self.state.position.run.as_ref().filter(|run| stands(run));
+            return run.map_or_else(
+                || Ok(flag(false, Because::Default)),
+                |run| self.gets(run.candidate),
+            );
         };
         let client = self.client(audience)?;
         let number = self.state.audiences.numbers.get(&audience.name);

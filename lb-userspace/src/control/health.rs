@@ -37,13 +37,13 @@ impl<D: Dataplane> Control<D> {
             next.service_mut(service)?.reassign(&pool, &self.seed, tick);
         }
         hold_anew(&before, &mut next, self.dataplane.clock_ms());
-        self.commit(next)?;
+        self.commit_unkept(next)?;
         tell_pools(&before, &self.state);
         // A second step, after the wait for packets that go by the tables before. If it fails,
         // `tend` tries it again.
         let mut next = self.state.clone();
         next.void_pins();
-        self.commit(next).map(drop)
+        self.commit_unkept(next).map(drop)
     }
 }
 

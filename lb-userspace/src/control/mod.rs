@@ -198,6 +198,7 @@ impl<D: Dataplane> Control<D> {
             dataplane,
             takes_over,
         } = parts;
+        let begins = saved == State::default();
         saved.outbox = audit::unsent(&saved, &image);
         // Until those are stored as well, another crash must find them named.
         let mut together = saved.together.clone();
@@ -248,7 +249,13 @@ impl<D: Dataplane> Control<D> {
         };
         control.note_drift(drift);
         control.note_found(&written, &state);
-        control.commit_together(state, together)?;
+        let prepared = control.prepare_together(state, together);
+        if begins {
+            control.carry_out(prepared)?;
+        } else {
+            // Who goes on need not wait for a disk that has room: users are where the maps have them.
+            control.carry_out_unkept(prepared, false)?;
+        }
         control.note_continued(&written);
         Ok(control)
     }

@@ -148,6 +148,9 @@ impl<D: Dataplane> Control<D> {
             match given {
                 Ok(_) => tracing::info!("service `{service}`: `{order}` is in force"),
                 Err(error @ ControlError::Unfinished(_)) => return Err(error),
+                Err(error @ ControlError::Unkept(_)) => {
+                    tracing::error!("service `{service}`: `{order}` is tried again: {error}");
+                }
                 Err(error) => {
                     tracing::error!("service `{service}`: `{order}` is dropped: {error}");
                     let mut next = self.state.clone();

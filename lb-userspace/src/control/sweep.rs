@@ -23,6 +23,7 @@ use super::{
 use crate::{
     config::{Config, Datagram},
     dataplane::{Cursor, Dataplane, Image},
+    health::Verdicts,
     state::{BackendState, ServiceState, State},
 };
 
@@ -93,6 +94,24 @@ struct Found {
 }
 
 impl<D: Dataplane> Control<D> {
+    /// Follows what the checks say, and does what is due, whatever befalls the one or the other; returns
+    /// how long nothing will be, or `None` if nothing is pending.
+    pub fn attend(&mut self, verdicts: &Verdicts, tick: u32, now: Instant) -> Option<Duration> {
+        let followed = self.health(verdicts, tick).map(|()| None);
+        let tended = self.tend(tick, now);
+        let pauses = [
+            ("following health checks", followed),
+            ("settling or sweeping", tended),
+        ];
+        let pauses = pauses.into_iter().filter_map(|(what, pause)| {
+            pause.unwrap_or_else(|error| {
+                tracing::error!("{what}: {error}");
+                Some(RETRY)
+            })
+        });
+        pauses.min()
+    }
+
     /// Does what is due; returns how long nothing will be, or `None` if nothing is pending.
     pub fn tend(&mut self, tick: u32, now: Instant) -> Result<Option<Duration>, ControlError> {
         let pause = self.tend_all(tick, now)?;
@@ -171,7 +190,7 @@ impl<D: Dataplane> Control<D> {
     fn look_at_pins(
         &mut self,
         pass: &mut Pass,
-        over: &mut Vec<FlowKey>,
+        over: &mut Vec<(FlowKey, Pin)>,
         tick: u32,
     ) -> Result<bool, ControlError> {
         let listeners = Listeners::of(&self.image);
@@ -185,7 +204,7 @@ impl<D: Dataplane> Control<D> {
             let place = listeners.0.get(&key.listener());
             let rule = place.and_then(|(service, _)| rules.get(service));
             let (Some((service, endpoint)), Some(rule)) = (place, rule) else {
-                over.push(key);
+                over.push((key, pin));
                 return;
             };
             let knowable = rule.settled && rule.is_knowable(endpoint.protocol());
@@ -195,7 +214,7 @@ impl<D: Dataplane> Control<D> {
             let fate = rule.fate(pin, session, tick);
             found.orphaned += u64::from(fate == Fate::Orphaned);
             if fate != Fate::Lives || redundant() {
-                over.push(key);
+                over.push((key, pin));
                 return;
             }
             found.pins += 1;

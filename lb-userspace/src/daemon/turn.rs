@@ -123,12 +123,7 @@ impl Loop {
             self.unattached = !interfaces::follow(&mut control, &view);
         }
         let verdicts = self.verdicts.borrow_and_update();
-        let health = control.health(&verdicts, now());
-        let pause = health.and_then(|()| control.tend(now(), Instant::now()));
-        let pause = pause.unwrap_or_else(|error| {
-            tracing::error!("following health checks, settling or sweeping: {error}");
-            Some(RETRY)
-        });
+        let pause = control.attend(&verdicts, now(), Instant::now());
         let wanted = compose::targets(control.state());
         self.targets.send_if_modified(|targets| {
             let differs = *targets != wanted;

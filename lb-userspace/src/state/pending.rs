@@ -35,13 +35,20 @@ pub struct Ended {
     pub number: u64,
     /// Why it was not carried out; null if it was.
     pub failure: Option<String>,
+    /// The number of the record by which it was in force, or that stood when it failed.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 impl ServiceState {
     /// Ends the order that waits, if one does; nothing is pinned for it any more.
     pub fn end_pending(&mut self, failure: Option<String>) {
         if let Some(Pending { number, .. }) = self.pending.take() {
-            self.ended = Some(Ended { number, failure });
+            self.ended = Some(Ended {
+                number,
+                failure,
+                epoch: self.position.epoch,
+            });
         }
         self.position = self.position.disarmed();
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lb_userspace::{api::model::CutoverOrder, release::engine::Event};
+use lb_userspace::{api::model::CutoverOrder, journal::Happened, release::engine::Event};
 
 use super::{PROMOTE, assert_whole, at, over, place, pools, release, seconds};
 use crate::{
@@ -43,6 +43,34 @@ fn at_time(world: &World, seconds: u64) -> CutoverOrder {
 
 fn active(world: &mut World) -> String {
     world.status("s0").active
+}
+
+#[test]
+fn one_whose_candidate_is_down_at_its_time_says_so_and_goes_when_it_is_back() {
+    let mut world = world();
+    world.start("s0", false).expect("started");
+    let order = at_time(&world, 100);
+    world.cut_over("s0", &order).expect("at its time");
+    let down = [(2, false), (3, false)];
+    world.health("s0", &down).expect("told");
+    seconds(&mut world, 90);
+    assert_eq!(release(&mut world).state, "scheduled");
+    seconds(&mut world, 60);
+    assert_eq!(place(&mut world), at(1, "awaits-backends", 0));
+    let entries = world.control().entries(0, Some("s0")).expect("readable");
+    let told = entries
+        .iter()
+        .filter(|e| e.event == Happened::AwaitsBackends);
+    assert_eq!(told.count(), 1);
+    world
+        .health("s0", &down.map(|(backend, _)| (backend, true)))
+        .expect("told");
+    seconds(&mut world, 1);
+    assert_eq!(
+        (place(&mut world), active(&mut world)),
+        (over("baking"), "p1".to_owned())
+    );
+    assert_whole(&mut world);
 }
 
 #[test]

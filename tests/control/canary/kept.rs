@@ -8,12 +8,15 @@ use std::{
 
 use lb_userspace::journal::Happened;
 
-use super::{PROMOTE, assert_whole, at, over, place, release, seconds, world};
+use super::{PROMOTE, assert_whole, at, over, place, release, seconds, site, world};
 use crate::world::World;
 
 /// At 1%, with a state file that can't be written: the temporary file's name is a directory's.
 fn full() -> (World, PathBuf) {
-    let mut world = world();
+    full_of(world())
+}
+
+fn full_of(mut world: World) -> (World, PathBuf) {
     world.start("s0", false).expect("started");
     world.steer("s0", &PROMOTE).expect("1%");
     assert_eq!(place(&mut world), at(2, "holding", 10_000));
@@ -90,6 +93,39 @@ fn a_rollback_after_the_promotion_that_was_not_kept_is_one_all_the_same() {
         (place(&mut world), world.status("s0").active),
         (over("rolled-back"), "p0".to_owned())
     );
+    assert_whole(&mut world);
+}
+
+#[test]
+fn a_backend_that_dies_meanwhile_serves_nobody_and_keeps_no_release_from_its_deadline() {
+    let mut site = site();
+    let tables = &mut site.services[0].tables;
+    *tables = tables.replace("steps =", "deadline = \"90s\"\nsteps =");
+    let (mut world, blocker) = full_of(World::new(site));
+    let said = [(0, false), (1, true), (2, true), (3, true)];
+    world.attend("s0", &said, 5);
+    let dead = &world.status("s0").pools[0].backends[0];
+    assert!(dead.effective_weight < 1e-9, "{dead:?}");
+    assert_eq!(place(&mut world), at(2, "holding", 10_000));
+    world.attend("s0", &said, 90);
+    assert_eq!(place(&mut world), over("aborted"));
+    fs::remove_dir(&blocker).expect("removed");
+    seconds(&mut world, 2);
+    world.restart().expect("started again");
+    assert_eq!(place(&mut world), over("aborted"), "it is kept by now");
+}
+
+#[test]
+fn a_daemon_that_starts_meanwhile_goes_on_and_takes_orders() {
+    let (mut world, blocker) = full();
+    world.restart().expect("started on a full disk");
+    assert_eq!(place(&mut world), at(2, "holding", 10_000));
+    world.abort("s0").expect("aborted");
+    assert_eq!(place(&mut world), over("aborted"));
+    world.restart().expect("and again");
+    assert_eq!(place(&mut world), over("aborted"), "the kernel's word");
+    fs::remove_dir(&blocker).expect("removed");
+    seconds(&mut world, 2);
     assert_whole(&mut world);
 }
 

@@ -5,6 +5,28 @@ use lb_userspace::release::engine::Event;
 use super::{PROMOTE, assert_whole, at, over, place, pools, release, seconds, site, world};
 use crate::world::{World, is_at_rest};
 
+/// Also where the first step moves nobody, or comes later.
+#[test]
+fn a_release_of_the_pool_that_all_users_have_is_refused() {
+    let mut world = world();
+    for at_ms in [None, Some(world.at_ms(60))] {
+        let tick = world.tick();
+        let refused = world
+            .control()
+            .start_release("s0", Some("p0"), false, at_ms, tick);
+        let refused = refused.expect_err("all users have it").to_string();
+        assert!(refused.contains("`p0`"), "{refused}");
+        assert_eq!(world.status("s0").release, None);
+    }
+    world.start("s0", false).expect("begun");
+    world.abort("s0").expect("aborted");
+    world.cutover("s0", Some("p1")).expect("by hand");
+    world
+        .steer("s0", &Event::Retry)
+        .expect_err("all users have it");
+    assert_whole(&mut world);
+}
+
 #[test]
 fn a_release_goes_from_an_audience_through_its_shares_to_promotion() {
     let mut world = world();

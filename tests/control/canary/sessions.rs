@@ -1,6 +1,9 @@
 //! Steps of a service with sessions: those that are there are pinned before each.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use super::{PROMOTE, assert_whole, at, over, place, seconds, site};
 use crate::world::World;
@@ -47,6 +50,26 @@ fn an_abort_calls_off_what_waits() {
     assert_whole(&mut world);
 }
 
+/// The other one that waits would take users back on its way to its own first step.
+#[test]
+fn an_abort_calls_off_a_replacement_that_waits() {
+    let mut world = sessions();
+    world.start("s0", false).expect("begun");
+    seconds(&mut world, 13 + 20 + 13);
+    assert_eq!(place(&mut world), at(2, "holding", 10_000));
+    // So that to take users back needs sessions pinned as well.
+    seconds(&mut world, 10);
+    let (tick, at_ms) = (world.tick(), world.at_ms(60));
+    let control = world.control();
+    control
+        .start_release("s0", None, true, Some(at_ms), tick)
+        .expect("it is to begin anew");
+    world.abort("s0").expect("aborted");
+    seconds(&mut world, 120);
+    assert_eq!(place(&mut world), over("aborted"));
+    assert_whole(&mut world);
+}
+
 #[test]
 fn a_daemon_that_dies_while_a_step_waits_makes_it_when_it_is_back() {
     let mut world = sessions();
@@ -63,6 +86,39 @@ fn a_daemon_that_dies_while_a_step_waits_makes_it_when_it_is_back() {
         "and no further"
     );
     assert_whole(&mut world);
+}
+
+#[test]
+fn an_order_that_a_crash_prevents_is_not_told_to_have_been_carried_out() {
+    let mut fates = Vec::new();
+    for write in 0..100 {
+        let mut world = sessions();
+        world.cutover("s0", Some("p1")).expect("it waits");
+        {
+            let mut edge = world.twin.edge();
+            edge.begin(None);
+            edge.crash_at = Some(write);
+        }
+        let crashed = catch_unwind(AssertUnwindSafe(|| seconds(&mut world, 13))).is_err();
+        world.twin.edge().crash_at = None;
+        world.abandon();
+        world.restart().expect("started again");
+        let service = &world.state().services["s0"];
+        let (waits, ended) = (service.pending.is_some(), service.ended.clone());
+        let carried_out = world.status("s0").active == "p1";
+        assert!(!(waits && carried_out), "write {write}");
+        if !waits {
+            let failure = ended.expect("it has ended").failure;
+            assert_eq!(failure.is_none(), carried_out, "write {write}: {failure:?}");
+        }
+        assert_whole(&mut world);
+        fates.push((waits, carried_out));
+        if !crashed {
+            break;
+        }
+    }
+    assert_eq!(fates.last(), Some(&(false, true)), "{fates:?}");
+    assert!(fates.contains(&(false, false)), "{fates:?}");
 }
 
 #[test]

@@ -129,9 +129,13 @@ fn a_toggle_is_what_the_client_gets_by_it() {
         yes("STATIC"),
         "everybody has it"
     );
-    assert_eq!(told(&fake, "half", &guest), no("DEFAULT"));
+    assert_eq!(told(&fake, "half", &guest), yes("STATIC"), "likewise");
+    order(&fake, "PUT", "/v1/toggles/preview", &json!({ "on": true }));
+    assert_eq!(told(&fake, "preview", &staff), yes("STATIC"), "staff too");
     order(&fake, "POST", "/v1/services/s0/rollback", &json!(null));
-    assert_eq!(told(&fake, "ramp", &guest), no("DEFAULT"));
+    for flag in ["ramp", "half", "preview"] {
+        assert_eq!(told(&fake, flag, &staff), no("DEFAULT"), "{flag}");
+    }
 }
 
 #[test]

@@ -161,7 +161,8 @@ impl<D: Dataplane> Control<D> {
                     refusal,
                 }
             })?;
-        let back = is_way_back(&actions);
+        // One that is replaced by another is taken back on the way to that.
+        let back = is_way_back(&actions) && !matches!(event, Event::Start { .. });
         let next = self.position_after(service, event, &actions, tick)?;
         let next = Position {
             run: Some(run.clone()),
@@ -282,7 +283,11 @@ impl<D: Dataplane> Control<D> {
         let next = follow(&state.position, event, actions, tick, &salts);
         let next = next.map_err(|refusal| ControlError::Refused {
             service: service.to_owned(),
-            object: String::new(),
+            object: if refusal == Refusal::AlreadyActive {
+                format!("pool `{}`: ", state.pool_name(state.position.now.active))
+            } else {
+                String::new()
+            },
             refusal,
         })?;
         self.require_way_back(service, event, actions, &next)?;
@@ -361,6 +366,17 @@ fn follow(
     salts: &impl Salts,
 ) -> Result<Position, Refusal> {
     let mut next = position.clone();
+    let begun = if let Event::Start { candidate, .. } = event {
+        Some(*candidate)
+    } else {
+        let run = position.run.as_ref();
+        run.filter(|_| matches!(event, Event::Retry))
+            .map(|run| run.candidate)
+    };
+    // Also where the first step, which it would be refused for, moves nobody or comes later.
+    if begun == Some(position.now.active) {
+        return Err(Refusal::AlreadyActive);
+    }
     if let Event::Start { candidate, .. } = event {
         next = withdrawn(next, tick)?.begun(*candidate);
     }
@@ -369,11 +385,17 @@ fn follow(
             Action::Share {
                 candidate,
                 share_ppm,
-            } if next.now.candidate == candidate && next.now.share_ppm == share_ppm => next,
+            } if next.now.candidate == candidate
+                && next.now.share_ppm == share_ppm
+                && next.now.active != candidate =>
+            {
+                next
+            }
             Action::Share {
                 candidate,
                 share_ppm,
             } => next.share(candidate, share_ppm, tick, salts)?,
+            Action::Promote { candidate } if next.now.active == candidate => next,
             Action::Promote { candidate } => next.cutover(candidate, tick)?,
             Action::RollBack { candidate } if next.now.active != candidate => next,
             Action::RollBack { .. } => withdrawn(next, tick)?.rollback(tick)?,
@@ -394,5 +416,50 @@ impl ServiceState {
     /// Whether a release by a plan is under way.
     pub fn is_released(&self) -> bool {
         self.position.run.as_ref().is_some_and(Run::is_under_way)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::PoolId;
+
+    #[test]
+    fn an_action_that_is_carried_out_already_changes_nothing() {
+        const BLUE: PoolId = 0;
+        const GREEN: PoolId = 1;
+        let salts = |number: u64| number * 1000;
+        let rest = Position::new(BLUE, &salts);
+        let shared = rest.share(GREEN, 50_000, 1, &salts).expect("5%");
+        let moved = shared.cutover(GREEN, 2).expect("all");
+        let share = |share_ppm| Action::Share {
+            candidate: GREEN,
+            share_ppm,
+        };
+        let mut tried = 0;
+        for position in [rest, shared, moved] {
+            for action in [
+                share(0),
+                share(10_000),
+                share(50_000),
+                Action::Promote { candidate: GREEN },
+                Action::RollBack { candidate: GREEN },
+                Action::Withdraw,
+            ] {
+                let follow = |position: &Position, tick| {
+                    follow(position, &Event::Tick, &[action], tick, &salts)
+                };
+                let Ok(once) = follow(&position, 5) else {
+                    continue;
+                };
+                assert_eq!(
+                    follow(&once, 6),
+                    Ok(once.clone()),
+                    "{action:?} of {position:?}"
+                );
+                tried += 1;
+            }
+        }
+        assert!(tried >= 12, "{tried}");
     }
 }

@@ -175,7 +175,9 @@ impl ServiceState {
         } else if serves {
             run.due_in_ms()
         } else {
-            return run.deadline_left_ms();
+            // At its time it is told of, and goes no further.
+            let scheduled = scheduled.filter(|left| *left > 0);
+            return run.deadline_left_ms().into_iter().chain(scheduled).min();
         };
         due.into_iter().chain(scheduled).min()
     }

@@ -11,21 +11,20 @@ use crate::{
 impl<D: Dataplane> Control<D> {
     /// Has the log told of every release that has come to wait for something, each once.
     pub(super) fn tell_waits(&mut self, now_ms: u64) -> Result<(), ControlError> {
+        let time_of_day_ms = self.dataplane.time_of_day_ms();
         let services = self.state.services.iter();
         let changed = services.filter_map(|(name, state)| {
-            let (run, awaited) = news(state, now_ms)?;
-            let told = awaited.map(|awaited| told(name, state, &run, awaited));
-            Some((name.clone(), awaited, told))
+            let run = news(state, now_ms, time_of_day_ms)?;
+            let told = run.awaits.map(|awaited| told(name, state, &run, awaited));
+            Some((name.clone(), run, told))
         });
         let changed: Vec<_> = changed.collect();
         if changed.is_empty() {
             return Ok(());
         }
         let mut next = self.state.clone();
-        for (service, awaited, told) in changed {
-            if let Some(run) = &mut next.service_mut(&service)?.position.run {
-                run.awaits = awaited;
-            }
+        for (service, run, told) in changed {
+            next.service_mut(&service)?.position.run = Some(run);
             if let Some(subject) = told {
                 self.will_note_about(&service, subject);
             }
@@ -34,8 +33,9 @@ impl<D: Dataplane> Control<D> {
     }
 }
 
-/// A release as it is now, and what it waits for, if that is another than it has been said to.
-fn news(state: &ServiceState, now_ms: u64) -> Option<(Run, Option<Awaited>)> {
+/// A release as it is now, if it waits for something else than it has been said to. Where its time comes
+/// and its candidate can't serve, it waits for that from then on.
+fn news(state: &ServiceState, now_ms: u64, time_of_day_ms: u64) -> Option<Run> {
     let run = state.position.run.as_ref()?;
     if state.pending.is_some() || !run.is_ahead() {
         return None;
@@ -44,9 +44,16 @@ fn news(state: &ServiceState, now_ms: u64) -> Option<(Run, Option<Awaited>)> {
     if !run.may_await_another(serves, now_ms) {
         return None;
     }
-    let run = run.aged(now_ms);
+    let mut run = run.aged(now_ms);
+    if !serves && run.scheduled_ms.is_some_and(|at| at <= time_of_day_ms) {
+        run.scheduled_ms = None;
+    }
     let awaited = run.awaited(serves);
-    (awaited != run.awaits).then_some((run, awaited))
+    if awaited == run.awaits {
+        return None;
+    }
+    run.awaits = awaited;
+    Some(run)
 }
 
 /// What is said of it, with what to do.

@@ -14,7 +14,11 @@ use nix::sys::{
     time::TimeVal,
 };
 
-use crate::{client::PATIENCE, failure::Failure, netns::Namespace};
+use crate::{
+    client::{PATIENCE, uninterrupted},
+    failure::Failure,
+    netns::Namespace,
+};
 
 /// Type and code of an echo request; the kernel fills in the checksum and the identifier.
 const REQUEST_V4: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, 1];
@@ -39,15 +43,15 @@ pub fn ping(from: &Namespace, source: IpAddr, target: IpAddr) -> Result<(), Fail
     }
     .map_err(io::Error::from)?;
     let fd = socket.as_raw_fd();
-    let exchange = || -> nix::Result<()> {
+    let exchange = || -> io::Result<()> {
         let patience = TimeVal::new(i64::try_from(PATIENCE.as_secs()).expect("seconds"), 0);
         setsockopt(&socket, sockopt::ReceiveTimeout, &patience)?;
         bind(fd, &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
         connect(fd, &SockaddrStorage::from(SocketAddr::new(target, 0)))?;
         send(fd, &request, MsgFlags::empty())?;
         // A ping socket is given answers to its own identifier only.
-        recv(fd, &mut [0; 64], MsgFlags::empty())?;
+        uninterrupted(|| Ok(recv(fd, &mut [0; 64], MsgFlags::empty())?))?;
         Ok(())
     };
-    Ok(exchange().map_err(io::Error::from)?)
+    Ok(exchange()?)
 }

@@ -22,6 +22,8 @@ use etherparse::PacketBuilder;
 use nix::net::if_::if_nametoindex;
 
 use crate::{
+    deadline,
+    failure::was_interrupted,
     topology::{CLIENTS_MAC, FRONT_MAC, Lab, UPLINK, VIP_V4, client_v4},
     xdp_pass::{Instruction, bpf, call_bpf, load},
 };
@@ -123,7 +125,14 @@ fn fire_until(stop: &AtomicBool, guns: &[OwnedFd], counter: &Counter) -> Result<
             break;
         }
         let (before, fired) = (counter.value(), Instant::now());
-        fire(gun, interface).context("live frames")?;
+        match fire(gun, interface) {
+            // How many had gone by then is not told: once they have arrived, another one.
+            Err(error) if was_interrupted(&error) => {
+                deadline::pass(PATIENCE)?;
+                continue;
+            }
+            fired => fired.context("live frames")?,
+        }
         let arrived = arrivals(counter, before, fired);
         tally.sent += u64::from(VOLLEY);
         tally.lost += u64::from(VOLLEY).saturating_sub(arrived);

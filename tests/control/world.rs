@@ -231,8 +231,7 @@ impl World {
     pub fn attend(&mut self, service: &str, said: &[(u8, bool)], seconds: u64) {
         let verdicts = verdicts(service, said);
         for _ in 0..seconds {
-            let (tick, now) = (self.tick(), self.twin.edge().now);
-            let instant = self.began.1 + Duration::from_nanos(now - self.began.0);
+            let (tick, instant) = (self.tick(), self.instant());
             self.control().attend(&verdicts, tick, instant);
             self.twin.edge().now += nanoseconds(Duration::from_secs(1));
         }
@@ -325,14 +324,18 @@ impl World {
         self.set_drain();
     }
 
+    /// Now, for who counts from the world's beginning.
+    fn instant(&self) -> Instant {
+        let (began, instant) = self.began;
+        instant + Duration::from_nanos(self.twin.edge().now - began)
+    }
+
     /// Does what is due now.
     pub fn tend(&mut self) -> Result<Option<Duration>, ControlError> {
-        let now = self.twin.edge().now;
-        let (began, instant) = self.began;
-        let instant = instant + Duration::from_nanos(now - began);
-        let mut pause = self.control().tend(tick(now), instant)?;
+        let (tick, instant) = (self.tick(), self.instant());
+        let mut pause = self.control().tend(tick, instant)?;
         while self.control().is_sweeping() {
-            pause = self.control().tend(tick(now), instant)?;
+            pause = self.control().tend(tick, instant)?;
         }
         self.twin.edge().expected = self.site.endpoints();
         Ok(pause)
@@ -340,8 +343,7 @@ impl World {
 
     /// Does what is due now, of a sweep the next slice alone; true while the sweep goes on.
     pub fn tend_a_slice(&mut self) -> bool {
-        let (tick, now) = (self.tick(), self.twin.edge().now);
-        let instant = self.began.1 + Duration::from_nanos(now - self.began.0);
+        let (tick, instant) = (self.tick(), self.instant());
         self.control().tend(tick, instant).expect("tended");
         self.control().is_sweeping()
     }

@@ -144,8 +144,9 @@ fn holds<M: Mode>(pin: Pin, step: Step) -> bool {
     valid && (!step.opens || pin.idle_ticks(now()) <= FRESH_TICKS)
 }
 
-/// Writes a pin; whether it stands. Counted is one where none was. In two steps, since an insertion that may write over
-/// an entry does not tell whether it did: what is evicted is reckoned from how many entries came.
+/// Writes a pin; whether it stands. Counted is one where none was. In two steps, since an insertion
+/// that may write over an entry does not tell whether it did: what is evicted is reckoned from how many
+/// entries came.
 #[inline(always)]
 fn enter<M: Mode, const SIZE: usize>(
     table: &LruHashMap<FlowKey, Pin, SIZE>,

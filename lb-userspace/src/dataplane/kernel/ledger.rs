@@ -4,7 +4,7 @@
 //! The three are never known for one moment. So a sweep reads them in the order that lets the sum be
 //! too small rather than too large: an eviction may be told of late, and none that was not.
 
-use aya::maps::{HashMap, MapData};
+use aya::maps::MapError;
 use lb_common::{
     flow::{FlowKey, Pin},
     maps::name,
@@ -18,8 +18,6 @@ use super::{
 
 /// Removals that are written down at a time.
 const AHEAD: usize = 64;
-/// A connection may have an entry in each table.
-const TABLES: u64 = 2;
 
 /// What a sweep has seen.
 #[derive(Debug)]
@@ -83,33 +81,31 @@ pub fn begin(maps: &mut Maps) -> Result<(), KernelError> {
     maps.set_counter(SWEPT_TABLES, tables)
 }
 
-/// Removes pins that are still what they were found to be. What is to be removed is written down before: were the daemon killed between the
-/// two, pins that it removed would else be taken for evicted ones.
+/// Removes pins that are still what they were found to be. What is to be removed is written down
+/// before: were the daemon killed between the two, pins that it removed would else be taken for evicted
+/// ones.
 pub fn remove(maps: &mut Maps, pins: &[(FlowKey, Pin)]) -> Result<(), KernelError> {
     for pins in pins.chunks(AHEAD) {
-        let before = write_down(maps, TABLES * pins.len() as u64)?;
+        let before = write_down(maps, pins.len() as u64)?;
         let mut removed = 0_u64;
         for &(key, pin) in pins {
-            let key = Raw(key);
+            let (name, table) = if pin.is_half_open() {
+                (name::HALF_OPEN, &mut maps.half_open)
+            } else {
+                (name::FLOWS, &mut maps.flows)
+            };
             // A read right before is as near as there is to a removal that compares.
-            if is_still(&maps.flows, &key, pin) {
-                removed += maps::removed(name::FLOWS, maps.flows.remove(&key))?;
-            }
-            if is_still(&maps.half_open, &key, pin) {
-                removed += maps::removed(name::HALF_OPEN, maps.half_open.remove(&key))?;
+            match table.get(&Raw(key), 0) {
+                Ok(found) if found.0 == pin => {
+                    removed += maps::removed(name, table.remove(&Raw(key)))?;
+                }
+                Ok(_) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(KernelError::map(name)(error)),
             }
         }
         maps.set_counter(SWEPT, before.wrapping_add(removed))?;
     }
     Ok(())
-}
-
-fn is_still(
-    table: &HashMap<MapData, Raw<FlowKey>, Raw<Pin>>,
-    key: &Raw<FlowKey>,
-    pin: Pin,
-) -> bool {
-    table.get(key, 0).is_ok_and(|found| found.0 == pin)
 }
 
 /// Adds removals to the books; tells what was in them before.

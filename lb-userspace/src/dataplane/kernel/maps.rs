@@ -356,7 +356,7 @@ pub fn pin_programs(object: &Ebpf, path: &Path) -> Result<(), KernelError> {
 }
 
 /// Loads objects. What the verifier refuses it names, but it does not print how it came there: aya asks
-/// for that after any failure, and with programs as large as ours it takes the verifier a minute.
+/// for that after any failure, and with programs as large as ours that takes it more than ten seconds.
 pub fn loader() -> EbpfLoader<'static> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
